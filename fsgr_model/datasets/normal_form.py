@@ -1,0 +1,85 @@
+"""The one form that every dataset takes: nothing downstream knows COCO, Karpathy or the demo.
+
+`data/dataset/` holds
+- `images.json`     one `ImageRecord` an image, sorted by image id: the manifest;
+- `captions.json`   one `CaptionRecord` a caption, sorted by (image id, annotation id);
+- `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty where none are known;
+- `report.json`     what was found and left out: counts, bad images, duplicates;
+- `images/`         the pictures, only where the project draws them itself (the demo).
+"""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fsgr_model.artifacts import load_json, save_json
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image: where it lies, its bytes and its split. `path` is relative to the project's root or absolute.
+
+    `domain` names the part of a split that is scored apart as well (the demo's seen and unseen; empty elsewhere).
+    """
+
+    image_id: int
+    split: Split
+    path: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    domain: str = ""
+
+
+@dataclass(frozen=True)
+class CaptionRecord:
+    """One caption: raw `text` as the annotator wrote it, and its PTB tokens in lower case without punctuation."""
+
+    image_id: int
+    annotation_id: int
+    text: str
+    tokens: list[str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything a dataset reader returns. `instances` is a COCO dict with `categories` and `annotations`."""
+
+    images: list[ImageRecord]
+    captions: list[CaptionRecord]
+    instances: dict[str, list[dict[str, Any]]]
+    report: dict[str, Any]
+
+
+def write_dataset(folder: Path, dataset: Dataset) -> None:
+    """Write the four JSON files of the normal form, sorted so that equal datasets are equal bytes."""
+    images = sorted(dataset.images, key=lambda image: image.image_id)
+    captions = sorted(dataset.captions, key=lambda caption: (caption.image_id, caption.annotation_id))
+    save_json(folder / "images.json", [asdict(image) for image in images])
+    save_json(folder / "captions.json", [asdict(caption) for caption in captions])
+    save_json(folder / "instances.json", dataset.instances, indent=None)
+    save_json(folder / "report.json", dataset.report)
+
+
+def read_images(folder: Path, split: Split | None = None) -> list[ImageRecord]:
+    """The manifest, sorted by image id; of one split or of all."""
+    records = [ImageRecord(**row) for row in load_json(folder / "images.json")]
+    return [record for record in records if split is None or record.split == split]
+
+
+def read_captions(folder: Path) -> dict[int, list[CaptionRecord]]:
+    """Captions by image id, each list sorted by annotation id."""
+    by_image: dict[int, list[CaptionRecord]] = defaultdict(list)
+    for row in load_json(folder / "captions.json"):
+        by_image[row["image_id"]].append(CaptionRecord(**row))
+    return dict(by_image)
+
+
+def read_instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """COCO `categories` and `annotations`; both empty lists where the dataset has no instances."""
+    return load_json(folder / "instances.json")

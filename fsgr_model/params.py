@@ -1,0 +1,238 @@
+"""Every parameter of params.yaml: its type, its bounds, and one sentence that says what it does.
+
+Unknown names, wrong types and values out of range are refused in one line before anything runs.
+YAML reads 5e-06 as text; pydantic turns such text back into a number.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fsgr_model.errors import UserError
+
+Rate = Annotated[float, Field(gt=0, le=0.01)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of parameters that knows all of its names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DemoWorldParams(Section):
+    """Size of the world that the project draws for itself."""
+
+    train_images: Count = Field(description="scenes in the training split")
+    val_images: Count = Field(description="scenes in the validation split")
+    test_images: Count = Field(description="scenes in the test split, half of them unseen combinations")
+
+
+class CaptionFiles(Section):
+    """One COCO-style caption file a split, below `dataset.root`."""
+
+    train: str
+    val: str
+    test: str
+
+
+class DatasetParams(Section):
+    """Where images and captions come from."""
+
+    format: Literal["demo", "coco", "karpathy"] = Field(description="which reader turns the files into the normal form")
+    root: str = Field(description="folder of the dataset; DVC watches `root`/`watch`")
+    watch: str = Field(description="file or folder below root whose change reruns everything; '.' is all of it")
+    images: str = Field(".", description="folder of the images, below root")
+    captions: CaptionFiles | None = Field(None, description="format coco: one caption file a split, below root")
+    karpathy_file: str | None = Field(None, description="format karpathy: dataset_*.json, below root")
+    instances: list[str] = Field([], description="COCO instance files below root, for CHAIR and label accuracy")
+    on_bad_image: Literal["fail", "skip"] = Field("fail", description="an image that cannot be decoded: stop, or leave it out everywhere")
+    on_duplicate_image: Literal["fail", "report"] = Field("report", description="two files with the same bytes: stop, or only say so")
+    demo: DemoWorldParams | None = Field(None, description="format demo: how much to draw")
+
+    @model_validator(mode="after")
+    def _format_has_its_files(self) -> "DatasetParams":
+        needed = {"demo": "demo", "coco": "captions", "karpathy": "karpathy_file"}[self.format]
+        if getattr(self, needed) is None:
+            raise ValueError(f"format {self.format} needs dataset.{needed}")
+        return self
+
+
+class ClipTrainingParams(Section):
+    """Contrastive training of a small CLIP from scratch (`clip.pretrained: demo`)."""
+
+    epochs: Count = Field(description="passes over the training split, one caption an image a pass")
+    batch_size: Annotated[int, Field(ge=8)] = Field(description="image-caption pairs a step")
+    lr: Rate = Field(description="peak learning rate of AdamW, cosine decay after the warm-up")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="weight decay of AdamW on matrices")
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(description="epochs of linear warm-up")
+
+
+class ClipParams(Section):
+    """Which CLIP, and where it is cut."""
+
+    model: str = Field(description="open_clip architecture name (ViT-B-16), or the path of an open_clip JSON config")
+    pretrained: str = Field(description="open_clip tag (openai), path of a checkpoint file, or demo: train it here")
+    cut: Annotated[int, Field(ge=0)] = Field(description="first block of the tail: blocks below it are cached")
+    resize_mode: Literal["squash", "shortest"] = Field("squash", description="squash keeps the whole image, as FSGR does; shortest crops its centre, as CLIP does")
+    training: ClipTrainingParams | None = Field(None, description="settings of pretrained: demo")
+
+    @model_validator(mode="after")
+    def _demo_has_settings(self) -> "ClipParams":
+        if self.pretrained == "demo" and self.training is None:
+            raise ValueError("pretrained: demo needs clip.training")
+        return self
+
+
+class CodebookParams(Section):
+    """The concepts of the semantic quantiser and of the label maps."""
+
+    concepts: str = Field(description="text file, one concept a line, or dataset: its category names")
+    templates: Literal["imagenet", "simple", "scene"] = Field(description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, or the demo's own few")
+
+
+class LabelsParams(Section):
+    """MaskCLIP label maps (arXiv 2112.01071)."""
+
+    attention: Literal["value", "csa"] = Field("value", description="last block: MaskCLIP's value path, or SCLIP's correlative self-attention")
+    prompt_denoising: Fraction = Field(0.0, description="drop concepts whose best patch confidence is below this; 0 is off, the paper's 0.5")
+    key_smoothing: bool = Field(False, description="average the scores of patches with similar keys")
+
+
+class VocabParams(Section):
+    """The word list."""
+
+    min_count: Count = Field(description="training captions must hold a word this often")
+    max_length: Annotated[int, Field(ge=4)] = Field(description="longer captions are cut to this many words, end token not counted")
+
+
+class ModelParams(Section):
+    """The captioning network."""
+
+    d_model: Count = Field(description="width of encoder and decoder")
+    num_heads: Count = Field(description="attention heads")
+    d_ff: Count = Field(description="hidden width of the feed-forward layers")
+    encoder_layers: Count = Field(description="cross-modal encoder layers")
+    decoder_layers: Count = Field(description="decoder layers")
+    dropout: Fraction = Field(description="dropout everywhere in encoder and decoder")
+    top_k: Count = Field(description="concepts that the quantiser keeps for an image")
+    inverse_frequency: bool = Field(False, description="divide a concept by its patch count + 1, as the reference copy does")
+    align: Literal["plain", "csa", "value"] = Field("csa", description="last tail block of the aligned features")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "ModelParams":
+        if self.d_model % self.num_heads or self.d_model % 4:
+            raise ValueError(f"d_model {self.d_model} must be a multiple of 4 and of num_heads {self.num_heads}")
+        return self
+
+
+class DecayStep(Section):
+    """From `epoch` (counted from 1) on, the rate is `factor` times the peak."""
+
+    epoch: Count
+    factor: Annotated[float, Field(gt=0, le=1)]
+
+
+class XeParams(Section):
+    """Cross-entropy training."""
+
+    epochs: Count = Field(description="at most this many passes over the training images")
+    batch_size: Count = Field(description="images a step, each with all of its captions")
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(description="epochs until the peak rate is reached, in equal steps")
+    decay: list[DecayStep] = Field(description="steps down of the rate")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="decoupled weight decay (0: plain Adam)")
+    grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
+    patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
+    shuffle_features: bool = Field(False, description="baseline that should lose: every image gets another image's features")
+
+
+class ScstParams(Section):
+    """Self-critical sequence training (arXiv 1612.00563)."""
+
+    lr: Rate = Field(description="learning rate")
+    epochs: Count = Field(description="at most this many passes over the training images")
+    batch_size: Count = Field(description="images a step")
+    samples: Annotated[int, Field(ge=2)] = Field(description="captions sampled an image; the others are each one's baseline")
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(0, description="as in xe")
+    decay: list[DecayStep] = Field([], description="as in xe")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="as in xe")
+    grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
+    patience: Count = Field(description="as in xe")
+    max_length: Count = Field(description="longest sampled caption, in words")
+    end_token: bool = Field(True, description="count the end token in the reward; without it captions end in 'with a'")
+
+
+class DecodeParams(Section):
+    """Beam search of the captions that are scored."""
+
+    beam_size: Count = Field(description="hypotheses kept")
+    max_length: Count = Field(description="longest caption, in words")
+    batch_size: Count = Field(50, description="images a step")
+
+
+class EvaluateParams(Section):
+    """Scores and pictures."""
+
+    meteor: Literal["auto", "off"] = Field("auto", description="auto: METEOR where a Java runtime is found, else recorded as left out")
+    sheet_images: Count = Field(12, description="test images on the sample sheet")
+
+
+class RuntimeParams(Section):
+    """How the work is done; no stage depends on it, since no result may."""
+
+    workers: Annotated[int, Field(ge=0)] = Field(2, description="processes that decode images; 0 decodes in the main one")
+    image_batch: Count = Field(64, description="images a step of feature extraction")
+    save_minutes: Annotated[float, Field(gt=0)] = Field(5.0, description="minutes between two resume points within an epoch")
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    lr: Rate = Field(description="peak learning rate of XE training")
+    seed: Annotated[int, Field(ge=0)] = Field(description="seed of everything random")
+    dataset: DatasetParams
+    clip: ClipParams
+    codebook: CodebookParams
+    labels: LabelsParams
+    vocab: VocabParams
+    model: ModelParams
+    xe: XeParams
+    scst: ScstParams
+    decode: DecodeParams
+    evaluate: EvaluateParams
+    runtime: RuntimeParams = RuntimeParams()
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the parameter file.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or a parameter is unknown, ill-typed or out of range;
+            the message lists every wrong parameter with its value.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run this from the project's root") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {str(error).replace(chr(10), ' ')}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(_one_line(problem) for problem in error.errors())) from None
+
+
+def _one_line(problem: object) -> str:
+    """`xe.epochs: Input should be greater than or equal to 1 (found 0)`"""
+    assert isinstance(problem, dict)
+    name = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{name}: unknown parameter (found {problem['input']!r}); check its spelling"
+    if problem["type"] == "missing":
+        return f"{name}: missing; add it"
+    found = problem["input"]
+    shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
+    return f"{name}: {problem['msg']}{shown}"
