@@ -52,7 +52,7 @@ def test_missing_text_and_folder(tmp_path: Path) -> None:
         open_rgb(tmp_path / "none.jpg")
     with pytest.raises(BadImage, match=r"text\.jpg: not an image that Pillow can read"):
         open_rgb(tmp_path / "text.jpg")
-    with pytest.raises(BadImage, match="cannot be decoded"):
+    with pytest.raises(BadImage, match="cannot be read"):
         open_rgb(tmp_path)
 
 
