@@ -1,0 +1,141 @@
+"""What must hold between the images and captions of a dataset; each rule is one check with one message."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.errors import UserError
+
+Item = TypeVar("Item")
+
+
+def check_contract(dataset: RawDataset) -> None:
+    """Raise a UserError at the first rule that is broken, with all the entries that break it."""
+    check_splits_filled(dataset.images)
+    check_file_names_stay_below(dataset.images)
+    check_images_unique(dataset.images)
+    check_captions_have_images(dataset)
+    check_annotations_unique(dataset.captions)
+    check_images_have_captions(dataset)
+
+
+def check_splits_filled(images: list[RawImage]) -> None:
+    """Training, validation and test each need at least one image."""
+    filled = {image.split for image in images}
+    empty = [split for split in SPLITS if split not in filled]
+    if empty:
+        raise UserError(
+            f"each of the splits train, val and test needs images; none is left in {listed(empty)}"
+        )
+
+
+def check_file_names_stay_below(images: list[RawImage]) -> None:
+    """A file name may not lead out of the folder of the images."""
+    wrong = [image for image in images if _leads_away(image.file_name)]
+    if wrong:
+        raise UserError(
+            "file names must be relative and stay below dataset.images, without '..'; found "
+            + listed([f"{image.file_name!r} (image {image.image_id} in {image.source})" for image in wrong])
+        )
+
+
+def _leads_away(file_name: str) -> bool:
+    place = PurePosixPath(file_name.replace("\\", "/"))
+    return not place.name or place.is_absolute() or ".." in place.parts
+
+
+def check_images_unique(images: list[RawImage]) -> None:
+    """An image id and a file name each stand for one image, in one split."""
+    for what, key in (("image id", _image_id), ("file name", _file_name)):
+        repeated = _repeated(images, key)
+        across = [group for group in repeated if len({image.split for image in group}) > 1]
+        if across:
+            raise UserError(
+                f"splits overlap: the same {what} is in two of train, val and test: "
+                + listed(
+                    [f"{key(group[0])} ({', '.join(image.split for image in group)})" for group in across]
+                )
+                + "; keep each image in one split"
+            )
+        if repeated:
+            raise UserError(
+                f"duplicate {what}: "
+                + listed([f"{key(group[0])} ({len(group)} times in {group[0].source})" for group in repeated])
+                + "; list each image once"
+            )
+
+
+def _image_id(image: RawImage) -> int:
+    return image.image_id
+
+
+def _file_name(image: RawImage) -> str:
+    return str(PurePosixPath(image.file_name))
+
+
+def check_captions_have_images(dataset: RawDataset) -> None:
+    """The image of a caption is listed in the same file as the caption."""
+    known = {(image.source, image.image_id) for image in dataset.images}
+    stray = [caption for caption in dataset.captions if (caption.source, caption.image_id) not in known]
+    if not stray:
+        return
+    hint = (
+        "; these look like annotation ids: are `id` and `image_id` of the annotations swapped?"
+        if _ids_look_swapped(dataset, stray)
+        else "; add the images or remove the captions"
+    )
+    raise UserError(
+        "captions of unknown images: "
+        + listed(
+            [f"image {each.image_id} (annotation {each.annotation_id} in {each.source})" for each in stray]
+        )
+        + hint
+    )
+
+
+def _ids_look_swapped(dataset: RawDataset, stray: list[RawCaption]) -> bool:
+    """Annotations carry image ids as their own, or all stray image ids are ids of annotations."""
+    image_ids = {image.image_id for image in dataset.images}
+    annotation_ids = {caption.annotation_id for caption in dataset.captions}
+    stray_ids = {caption.image_id for caption in stray}
+    return annotation_ids <= image_ids or (stray_ids <= annotation_ids and stray_ids.isdisjoint(image_ids))
+
+
+def check_annotations_unique(captions: list[RawCaption]) -> None:
+    """An annotation id stands for one caption in all splits together."""
+    repeated = _repeated(captions, lambda caption: caption.annotation_id)
+    if repeated:
+        raise UserError(
+            "duplicate annotation id: "
+            + listed(
+                [
+                    f"{group[0].annotation_id} (images {', '.join(str(each.image_id) for each in group)})"
+                    for group in repeated
+                ]
+            )
+            + "; number the captions of all splits through"
+        )
+
+
+def check_images_have_captions(dataset: RawDataset) -> None:
+    """An image without a caption can neither be trained on nor be scored."""
+    described = {caption.image_id for caption in dataset.captions}
+    bare = [image for image in dataset.images if image.image_id not in described]
+    if bare:
+        raise UserError(
+            "images without captions: "
+            + listed([f"{image.image_id} ({image.file_name} in {image.source})" for image in bare])
+            + "; add captions or remove the images from the file"
+        )
+
+
+def _repeated(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """Groups of two and more items that share a key."""
+    groups: dict[Hashable, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return [group for group in groups.values() if len(group) > 1]

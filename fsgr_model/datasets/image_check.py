@@ -1,0 +1,109 @@
+"""Every image of a dataset is opened and decoded once, before any stage relies on it."""
+
+import hashlib
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsgr_model.datasets.image_file import BadImage, decode_rgb, read_image_bytes
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.normal_form import ImageRecord
+from fsgr_model.datasets.raw_form import RawImage
+from fsgr_model.errors import UserError
+from fsgr_model.progress import progress
+
+IMAGES_A_TASK = 32
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Width and height in pixels after EXIF rotation; size and SHA-256 of the file."""
+
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CheckedImages:
+    """The images that decode, and those that do not with the reason for each."""
+
+    good: list[ImageRecord]
+    bad: list[tuple[RawImage, str]]
+
+
+def check_images(images: list[RawImage], folder: Path, workers: int) -> CheckedImages:
+    """Open every image below `folder` in `workers` processes (0: in this one)."""
+    paths = [folder / image.file_name for image in images]
+    checked = CheckedImages([], [])
+    for image, path, found in zip(images, paths, _inspect_all(paths, workers), strict=True):
+        if isinstance(found, ImageFacts):
+            checked.good.append(_record(image, path, found))
+        else:
+            checked.bad.append((image, found))
+    return checked
+
+
+def _inspect_all(paths: list[Path], workers: int) -> list[ImageFacts | str]:
+    if workers == 0:
+        return list(progress(map(inspect_image, paths), len(paths), "checking images", "images"))
+    with ProcessPoolExecutor(workers) as pool:
+        found = pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
+        return list(progress(found, len(paths), "checking images", "images"))
+
+
+def inspect_image(path: Path) -> ImageFacts | str:
+    """The facts of an image file, or the reason why there are none."""
+    try:
+        data = read_image_bytes(path)
+        width, height = decode_rgb(data, str(path)).size
+    except BadImage as error:
+        return error.reason
+    return ImageFacts(width, height, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _record(image: RawImage, path: Path, facts: ImageFacts) -> ImageRecord:
+    return ImageRecord(
+        image_id=image.image_id,
+        split=image.split,
+        path=path.as_posix(),
+        width=facts.width,
+        height=facts.height,
+        bytes=facts.bytes,
+        sha256=facts.sha256,
+    )
+
+
+def refuse_bad_images(bad: list[tuple[RawImage, str]], folder: Path) -> None:
+    """Raise a UserError that lists all bad images at once, if there are any."""
+    if bad:
+        raise UserError(
+            f"{len(bad)} image(s) below {folder} are missing or cannot be decoded: "
+            + listed([f"{image.file_name} (image {image.image_id}): {reason}" for image, reason in bad])
+            + "; restore them, or set dataset.on_bad_image: skip to leave them out everywhere"
+        )
+
+
+def duplicate_groups(images: list[ImageRecord]) -> list[list[ImageRecord]]:
+    """Groups of images whose files have the same bytes, each sorted by image id."""
+    groups: dict[str, list[ImageRecord]] = defaultdict(list)
+    for image in sorted(images, key=lambda each: each.image_id):
+        groups[image.sha256].append(image)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def refuse_duplicates(groups: list[list[ImageRecord]]) -> None:
+    """Raise a UserError that lists all files with the same bytes, if there are any."""
+    if groups:
+        raise UserError(
+            "files with the same bytes: "
+            + listed([described_group(group) for group in groups])
+            + "; remove all but one of each, or set dataset.on_duplicate_image: report to go on"
+        )
+
+
+def described_group(group: list[ImageRecord]) -> str:
+    """`a.jpg (train) = b.jpg (test)`"""
+    return " = ".join(f"{Path(image.path).name} ({image.split})" for image in group)

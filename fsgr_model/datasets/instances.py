@@ -1,0 +1,127 @@
+"""Reader of COCO instance files: objects with masks and categories, restricted to the images we have."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from fsgr_model.datasets.checked_json import Id, read_checked
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.normal_form import ImageRecord
+from fsgr_model.errors import UserError
+
+KEEP_OTHER_KEYS = ConfigDict(extra="allow")
+
+
+class Category(TypedDict):
+    __pydantic_config__ = KEEP_OTHER_KEYS  # type: ignore[misc]
+    id: Id
+    name: str
+
+
+class Instance(TypedDict):
+    """Masks are taken as they are: polygons or run lengths."""
+
+    __pydantic_config__ = KEEP_OTHER_KEYS  # type: ignore[misc]
+    id: Id
+    image_id: Id
+    category_id: Id
+    segmentation: list[Any] | dict[str, Any]
+
+
+class InstanceImage(TypedDict):
+    id: Id
+    file_name: str
+    width: int
+    height: int
+
+
+class InstanceFile(TypedDict):
+    images: list[InstanceImage]
+    categories: list[Category]
+    annotations: list[Instance]
+
+
+def read_instance_files(
+    root: Path, names: list[str], images: list[ImageRecord]
+) -> dict[str, list[dict[str, Any]]]:
+    """COCO `categories` and `annotations` of the files below `root`, of our images only, sorted by id.
+
+    Raises:
+        UserError: a file is no COCO instance file, covers none of our images, gives one id to two things,
+            or speaks of an image of another name or size than ours.
+    """
+    ours = {image.image_id: image for image in images}
+    categories: dict[int, Any] = {}
+    instances: dict[int, Any] = {}
+    for name in names:
+        content = read_checked(root / name, InstanceFile)
+        _check_same_images(root / name, content["images"], ours)
+        _take_categories(root / name, content["categories"], categories)
+        _take_instances(root / name, content["annotations"], ours, categories, instances)
+    return {
+        "categories": [categories[number] for number in sorted(categories)],
+        "annotations": [instances[number] for number in sorted(instances)],
+    }
+
+
+def _check_same_images(path: Path, listed_images: list[InstanceImage], ours: dict[int, ImageRecord]) -> None:
+    shared = [(image, ours[image["id"]]) for image in listed_images if image["id"] in ours]
+    if not shared:
+        raise UserError(
+            f"{path}: none of its image ids is in the caption files; its masks belong to other images"
+        )
+    named = [(theirs, our) for theirs, our in shared if not _same_name(theirs["file_name"], our.path)]
+    if named:
+        names = [
+            f"image {our.image_id} is {theirs['file_name']} there, {our.path} here" for theirs, our in named
+        ]
+        raise UserError(f"{path}: its image ids mean other images: {listed(names)}")
+    sized = [
+        (theirs, our)
+        for theirs, our in shared
+        if (theirs["width"], theirs["height"]) != (our.width, our.height)
+    ]
+    if sized:
+        sizes = [
+            f"image {our.image_id}: {theirs['width']}x{theirs['height']} there, {our.width}x{our.height} here"
+            for theirs, our in sized
+        ]
+        raise UserError(
+            f"{path}: its masks do not fit the images: {listed(sizes)}; leave dataset.instances empty"
+        )
+
+
+def _same_name(theirs: str, ours: str) -> bool:
+    """COCO's 2014 release writes COCO_val2014_000000000042.jpg, that of 2017 000000000042.jpg."""
+    first, second = Path(theirs).name, Path(ours).name
+    return first.endswith(second) or second.endswith(first)
+
+
+def _take_categories(path: Path, found: list[Category], categories: dict[int, Any]) -> None:
+    for category in found:
+        known = categories.setdefault(category["id"], category)
+        if known["name"] != category["name"]:
+            raise UserError(
+                f"{path}: category {category['id']} is called {category['name']!r} and {known['name']!r}; "
+                "give each category one id"
+            )
+
+
+def _take_instances(
+    path: Path,
+    found: list[Instance],
+    ours: dict[int, ImageRecord],
+    categories: dict[int, Any],
+    instances: dict[int, Any],
+) -> None:
+    """Add the instances of our images to `instances`, by their id."""
+    wanted = [instance for instance in found if instance["image_id"] in ours]
+    unknown = [instance["id"] for instance in wanted if instance["category_id"] not in categories]
+    if unknown:
+        raise UserError(f"{path}: instances of a category that is not listed: {listed(unknown)}")
+    for instance in wanted:
+        if instance["id"] in instances:
+            raise UserError(f"{path}: duplicate instance id {instance['id']}; list each object once")
+        instances[instance["id"]] = instance

@@ -1,0 +1,62 @@
+"""Reader of Karpathy's dataset_{coco,flickr8k,flickr30k}.json (Karpathy and Fei-Fei, arXiv 1412.2306)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+
+from fsgr_model.datasets.checked_json import Id, read_checked
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.normal_form import Split
+from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.errors import UserError
+
+# restval: the part of COCO's validation images that the split gives to training.
+SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+
+
+@dataclass(slots=True)
+class KarpathySentence:
+    raw: str
+    sentid: Id
+
+
+@dataclass(slots=True)
+class KarpathyImage:
+    filename: str
+    split: Literal["train", "restval", "val", "test"]
+    sentences: list[KarpathySentence]
+    imgid: Id
+    cocoid: Id | None = None
+    filepath: str = ""
+
+    @property
+    def place(self) -> str:
+        return f"{self.filepath}/{self.filename}" if self.filepath else self.filename
+
+
+@dataclass(slots=True)
+class KarpathyFile:
+    images: list[KarpathyImage]
+
+
+def read_karpathy(root: Path, name: str) -> RawDataset:
+    """All images and captions of the file `name` below `root`; image ids are `cocoid` where the file has it.
+
+    Raises:
+        UserError: the file is missing, no JSON, not of this form, or has `cocoid` for some images only.
+    """
+    entries = read_checked(root / name, KarpathyFile).images
+    without_cocoid = [entry.imgid for entry in entries if entry.cocoid is None]
+    if 0 < len(without_cocoid) < len(entries):
+        raise UserError(
+            f"{root / name}: give every image a cocoid or none; missing for imgid {listed(without_cocoid)}"
+        )
+    dataset = RawDataset([], [])
+    for entry in entries:
+        image_id = entry.imgid if entry.cocoid is None else entry.cocoid
+        dataset.images.append(RawImage(image_id, SPLIT_OF[entry.split], entry.place, name))
+        dataset.captions.extend(
+            RawCaption(image_id, sentence.sentid, sentence.raw, name) for sentence in entry.sentences
+        )
+    return dataset

@@ -1,0 +1,33 @@
+"""What a reader takes out of the user's files, before any picture is opened."""
+
+from dataclasses import dataclass
+
+from fsgr_model.datasets.normal_form import Split
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """An image as listed in the JSON file `source`; `file_name` is below the folder of the images."""
+
+    image_id: int
+    split: Split
+    file_name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawCaption:
+    """A caption as listed in the JSON file `source`."""
+
+    image_id: int
+    annotation_id: int
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """All images and captions that the user's files list, as they list them."""
+
+    images: list[RawImage]
+    captions: list[RawCaption]
