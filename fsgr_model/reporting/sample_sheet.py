@@ -1,0 +1,156 @@
+"""A sheet of test images: the picture, its label map as coloured patches, the captions and a reference.
+
+Shapes: label maps are [side, side] ids into the concept names, first row on top.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from fsgr_model.artifacts import whole_file
+from fsgr_model.datasets.image_file import open_rgb
+from fsgr_model.datasets.normal_form import ImageRecord
+from fsgr_model.reporting.concept_colours import Colour, concept_colours
+from fsgr_model.reporting.typesetting import INK, QUIET, draw_legend, draw_paragraph, draw_tag, font
+
+SHEET_WIDTH = 1600
+COLUMNS = 3
+MARGIN = 36
+GAP = 28
+PADDING = 18
+BETWEEN_PICTURES = 10
+TEXT_SIZE = 17
+LABEL_WIDTH = 64
+CARD_WIDTH = (SHEET_WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) // COLUMNS
+INNER_WIDTH = CARD_WIDTH - 2 * PADDING
+PICTURE = (INNER_WIDTH - BETWEEN_PICTURES) // 2
+PAPER: Colour = (243, 241, 237)
+CARD: Colour = (255, 255, 255)
+DARKEST_GREY = 60
+LARGEST_FILE = 1_000_000
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One image of the sheet: `label_map` is [side, side] of integers, `remark` is written on the picture."""
+
+    image_path: Path
+    label_map: NDArray[np.integer]
+    xe_caption: str
+    scst_caption: str
+    reference: str
+    remark: str = ""
+
+
+def choose_sheet_images(images: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
+    """At most `count` images, evenly spaced by id, an equal share of each domain."""
+    domains = sorted({image.domain for image in images})
+    chosen: list[ImageRecord] = []
+    for number, domain in enumerate(domains):
+        members = sorted(
+            (image for image in images if image.domain == domain), key=lambda image: image.image_id
+        )
+        share = min(len(members), count // len(domains) + (number < count % len(domains)))
+        chosen.extend(members[place * len(members) // share] for place in range(share))
+    return chosen
+
+
+def draw_sample_sheet(
+    path: Path, rows: Sequence[SheetRow], concepts: Sequence[str], title: str, centre_only: bool = False
+) -> None:
+    """Write the sheet as a PNG, 1600 pixels wide; in 256 colours if it grows larger than 1 MB otherwise.
+
+    A label map covers the whole picture, or with `centre_only` the square in its middle (images that CLIP saw
+    resized by their shortest side and cropped).
+
+    Raises:
+        ValueError: there is no row, or a label map holds an id that is not a concept.
+    """
+    if not rows:
+        raise ValueError("a sheet needs at least one row")
+    colours = concept_colours([row.label_map for row in rows], len(concepts))
+    cards = [draw_card(row, concepts, colours, centre_only) for row in rows]
+    bands = [cards[first : first + COLUMNS] for first in range(0, len(cards), COLUMNS)]
+    heights = [max(card.height for card in band) for band in bands]
+    top = MARGIN + 58
+    sheet = Image.new("RGB", (SHEET_WIDTH, top + sum(heights) + GAP * (len(bands) - 1) + MARGIN), PAPER)
+    ImageDraw.Draw(sheet).text((MARGIN, MARGIN - 6), title, INK, font(26))
+    for band, height in zip(bands, heights, strict=True):
+        for column, card in enumerate(band):
+            place = (MARGIN + column * (CARD_WIDTH + GAP), top)
+            sheet.paste(CARD, (*place, place[0] + CARD_WIDTH, top + height))
+            sheet.paste(card, place)
+        top += height + GAP
+    with whole_file(path) as partial:
+        partial.write_bytes(_small_png(sheet))
+
+
+def _small_png(sheet: Image.Image) -> bytes:
+    """Lossless where that is small enough (drawn scenes), else 256 colours."""
+    lossless = _png(sheet)
+    return lossless if len(lossless) <= LARGEST_FILE else _png(sheet.quantize(256))
+
+
+def _png(picture: Image.Image) -> bytes:
+    written = io.BytesIO()
+    picture.save(written, "PNG", optimize=True)
+    return written.getvalue()
+
+
+def draw_card(
+    row: SheetRow, concepts: Sequence[str], colours: dict[int, Colour], centre_only: bool
+) -> Image.Image:
+    """The card of one image, cut to the height of what is on it."""
+    card = Image.new("RGB", (CARD_WIDTH, 2000), CARD)
+    drawing = ImageDraw.Draw(card)
+    picture = open_rgb(row.image_path)
+    picture = _centre(picture) if centre_only else picture
+    card.paste(_square(picture), (PADDING, PADDING))
+    y = PADDING + PICTURE + 12
+    right = PADDING + PICTURE + BETWEEN_PICTURES
+    card.paste(_square(overlay(picture, row.label_map, colours)), (right, PADDING))
+    if row.remark:
+        draw_tag(drawing, (PADDING + 8, PADDING + PICTURE - 32), row.remark)
+    y = draw_legend(drawing, (PADDING, y), INNER_WIDTH, _legend(row.label_map, concepts, colours)) + 10
+    for label, text in (("XE", row.xe_caption), ("SCST", row.scst_caption), ("human", row.reference)):
+        drawing.text((PADDING, y + 1), label, QUIET, font(TEXT_SIZE - 2))
+        y = (
+            draw_paragraph(drawing, (PADDING + LABEL_WIDTH, y), INNER_WIDTH - LABEL_WIDTH, text, TEXT_SIZE)
+            + 6
+        )
+    return card.crop((0, 0, CARD_WIDTH, y + PADDING - 6))
+
+
+def overlay(picture: Image.Image, label_map: NDArray[np.integer], colours: dict[int, Colour]) -> Image.Image:
+    """The picture in light grey under translucent patches; the map, [side, side], covers all of it."""
+    patches = np.array([[colours[int(label)] for label in line] for line in label_map], dtype=np.uint8)
+    tint = Image.fromarray(patches).resize(picture.size, Image.Resampling.NEAREST)
+    pale = picture.convert("L").point(
+        [DARKEST_GREY + level * (255 - DARKEST_GREY) // 255 for level in range(256)]
+    )
+    return Image.blend(pale.convert("RGB"), tint, 0.6)
+
+
+def _square(picture: Image.Image) -> Image.Image:
+    """The picture's centre at the size of the sheet."""
+    return _centre(picture).resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
+
+
+def _centre(picture: Image.Image) -> Image.Image:
+    side = min(picture.size)
+    left, upper = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, upper, left + side, upper + side))
+
+
+def _legend(
+    label_map: NDArray[np.integer], concepts: Sequence[str], colours: dict[int, Colour]
+) -> list[tuple[Colour, str]]:
+    """Colour and name of each concept on the map, the most frequent first."""
+    labels, counts = np.unique(label_map, return_counts=True)
+    order = labels[np.argsort(-counts, kind="stable")]
+    return [(colours[int(label)], concepts[int(label)]) for label in order]
