@@ -1,0 +1,211 @@
+"""The demo dataset: scenes drawn, captioned and annotated, in the project's normal form."""
+
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from fsgr_model.datasets.demo.backdrops import PAINTERS, WEATHER
+from fsgr_model.datasets.demo.grammar import write_captions
+from fsgr_model.datasets.demo.pictures import Mask, Picture, draw_scene
+from fsgr_model.datasets.demo.relations import box_of, find_relations
+from fsgr_model.datasets.demo.scenes import Domain, Scene, held_out_combinations, sample_scene
+from fsgr_model.datasets.demo.sprites import SPRITES
+from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
+from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split
+from fsgr_model.errors import UserError
+from fsgr_model.params import DemoWorldParams
+from fsgr_model.progress import progress
+from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+
+IMAGES_A_PROCESS = 250  # fewer are drawn faster without starting one more process
+FIRST_CAPTION_ID = 1_000_001  # far from the image ids: one taken for the other finds nothing
+FIRST_INSTANCE_ID = 5_000_001
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A picture to draw: its id, split and domain."""
+
+    image_id: int
+    split: Split
+    domain: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture that lies on the disk, its captions' texts and its instances without ids."""
+
+    record: ImageRecord
+    texts: list[str]
+    tokens: list[list[str]]
+    instances: list[dict[str, Any]]
+    held_out: list[tuple[str, str]]
+
+
+def draw_demo_world(
+    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, place: str
+) -> Dataset:
+    """Draw every picture into `folder/images/` and return the dataset in the normal form.
+
+    Each picture has random numbers of its own, from `seed` and its id: the result does not depend on
+    how many processes draw. Paths in the manifest start with `place`, where `folder` will lie at the end.
+
+    Raises:
+        UserError: the world file is missing or wrong, or names something that has no drawing.
+    """
+    world = load_world(world_file)
+    _check_drawings(world, world_file)
+    assignments = _assign(params)
+    processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_A_PROCESS))
+    return draw_pictures(world, assignments, seed, folder, place, processes)
+
+
+def draw_pictures(
+    world: WorldSpec, assignments: list[Assignment], seed: int, folder: Path, place: str, processes: int
+) -> Dataset:
+    """Draw the assigned pictures in `processes` processes; 1 draws in this one."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    draw = partial(draw_one, world, seed, folder, place)
+    drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", "images"))
+    return _collect(world, drawn)
+
+
+def draw_one(world: WorldSpec, seed: int, folder: Path, place: str, assignment: Assignment) -> Drawn:
+    """Sample, draw, caption and annotate one picture, and write its PNG file."""
+    domain: Domain = "unseen" if assignment.domain == "unseen" else "seen"
+    scene_rng, paint_rng, words_rng = np.random.default_rng([seed, assignment.image_id]).spawn(3)
+    scene = sample_scene(world, scene_rng, domain)
+    picture = draw_scene(scene, world.image, paint_rng)
+    areas = Counter[int]()
+    for thing, mask in zip(scene.things, picture.visible, strict=True):
+        areas[thing.group] += int(np.count_nonzero(mask))
+    by_size = [group for group, _ in areas.most_common()]
+    texts = write_captions(world, scene, find_relations(scene, picture), by_size, words_rng)
+    return Drawn(
+        record=_save(picture, assignment, folder, place),
+        texts=texts,
+        tokens=[ptb_tokenize(text) for text in texts],
+        instances=_instances(world, scene, picture),
+        held_out=held_out_combinations(scene.groups, world),
+    )
+
+
+def categories(world: WorldSpec) -> list[dict[str, Any]]:
+    """COCO categories with ids from 1: objects, then backgrounds; `synonyms` are the nouns of captions."""
+    rows = []
+    for category_id, (name, nouns) in enumerate(world.synonyms().items(), start=1):
+        above = "object" if name in world.objects else "background"
+        rows.append({"id": category_id, "name": name, "supercategory": above, "synonyms": nouns})
+    return rows
+
+
+def _assign(params: DemoWorldParams) -> list[Assignment]:
+    """Ids from 1, split after split; every second test picture is unseen."""
+    splits: list[tuple[Split, str]] = [("train", "") for _ in range(params.train_images)]
+    splits += [("val", "") for _ in range(params.val_images)]
+    splits += [("test", "unseen" if index % 2 else "seen") for index in range(params.test_images)]
+    return [Assignment(image_id, split, domain) for image_id, (split, domain) in enumerate(splits, start=1)]
+
+
+def _check_drawings(world: WorldSpec, world_file: Path) -> None:
+    for what, names, drawings in (
+        ("object", world.objects, SPRITES),
+        ("background", world.backgrounds, PAINTERS),
+        ("weather", world.weather, WEATHER),
+    ):
+        if missing := [name for name in names if name not in drawings]:
+            where = "fsgr_model/datasets/demo"
+            raise UserError(f"{world_file}: {what} {missing[0]!r} has no drawing in {where}; draw it there")
+
+
+def _map(draw: Callable[[Assignment], Drawn], items: list[Assignment], processes: int) -> Iterator[Drawn]:
+    if processes == 1:
+        yield from map(draw, items)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(draw, items, chunksize=25)
+
+
+def _save(picture: Picture, assignment: Assignment, folder: Path, place: str) -> ImageRecord:
+    buffer = io.BytesIO()
+    picture.image.save(buffer, "PNG", compress_level=6)
+    content = buffer.getvalue()
+    name = f"images/{assignment.image_id:06d}.png"
+    (folder / name).write_bytes(content)
+    return ImageRecord(
+        image_id=assignment.image_id,
+        split=assignment.split,
+        path=f"{place}/{name}",
+        width=picture.image.width,
+        height=picture.image.height,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        domain=assignment.domain,
+    )
+
+
+def _instances(world: WorldSpec, scene: Scene, picture: Picture) -> list[dict[str, Any]]:
+    """Things from back to front, then the background; visible pixels only."""
+    names = [scene.groups[thing.group].kind for thing in scene.things] + [scene.background]
+    ids = {row["name"]: row["id"] for row in categories(world)}
+    masks = [*picture.visible, picture.background]
+    return [_annotation(ids[name], mask) for name, mask in zip(names, masks, strict=True)]
+
+
+def _annotation(category_id: int, mask: Mask) -> dict[str, Any]:
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    box = box_of(mask)
+    return {
+        "category_id": category_id,
+        "bbox": [box.left, box.top, box.right - box.left, box.bottom - box.top],
+        "area": int(np.count_nonzero(mask)),
+        "iscrowd": 0,
+        "segmentation": {
+            "size": [int(n) for n in encoded["size"]],
+            "counts": encoded["counts"].decode("ascii"),
+        },
+    }
+
+
+def _collect(world: WorldSpec, drawn: list[Drawn]) -> Dataset:
+    caption_ids, instance_ids = count(FIRST_CAPTION_ID), count(FIRST_INSTANCE_ID)
+    captions = [
+        CaptionRecord(each.record.image_id, next(caption_ids), text, tokens)
+        for each in drawn
+        for text, tokens in zip(each.texts, each.tokens, strict=True)
+    ]
+    annotations = [
+        {"id": next(instance_ids), "image_id": each.record.image_id, **instance}
+        for each in drawn
+        for instance in each.instances
+    ]
+    return Dataset(
+        images=[each.record for each in drawn],
+        captions=captions,
+        instances={"categories": categories(world), "annotations": annotations},
+        report=_report(drawn, len(captions), len(annotations)),
+    )
+
+
+def _report(drawn: list[Drawn], captions: int, annotations: int) -> dict[str, Any]:
+    splits = Counter(each.record.split for each in drawn)
+    return {
+        "images": dict(splits),
+        "captions": captions,
+        "instances": annotations,
+        "test_unseen": sum(each.record.domain == "unseen" for each in drawn),
+        "distinct_captions": len({text for each in drawn for text in each.texts}),
+        "words": len({token for each in drawn for tokens in each.tokens for token in tokens}),
+    }

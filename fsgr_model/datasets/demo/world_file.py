@@ -1,0 +1,197 @@
+"""data/demo/world.yaml as typed, checked values: everything that the demo world can show and say."""
+
+from collections.abc import Collection, Iterable
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from fsgr_model.errors import UserError
+from fsgr_model.params import Section
+
+Chance = Annotated[float, Field(ge=0, le=1)]
+Words = dict[str, Chance]
+Zone = Literal["ground", "air", "any"]
+Relation = Literal["left of", "right of", "above", "under", "next to", "in front of", "behind"]
+
+
+class ImageSpec(Section):
+    """Size of a picture in pixels."""
+
+    side: Annotated[int, Field(ge=32)]
+    supersampling: Annotated[int, Field(ge=1, le=8)]
+
+
+class SceneSpec(Section):
+    """How scenes are composed."""
+
+    groups: dict[int, Chance]
+    counts: dict[int, Chance]
+    most_things: int
+    most_overlap: Chance
+    tilt_degrees: float
+    shade_jitter: int
+
+
+class SizeSpec(Section):
+    """A size: its share of the picture's side, how often it is drawn, and its adjectives."""
+
+    share: tuple[float, float]
+    chance: Chance
+    words: Words
+
+
+class ColourSpec(Section):
+    """A colour and its adjectives."""
+
+    rgb: tuple[int, int, int]
+    words: Words
+
+
+class ObjectSpec(Section):
+    """A kind of object: where it may be, its colours, its nouns (singular to plural) and what it does."""
+
+    zone: Zone
+    colours: list[str]
+    nouns: dict[str, str]
+    doing: list[str]
+
+
+class BackgroundSpec(Section):
+    """A kind of place: its nouns, its weather, and the phrases that say where things are."""
+
+    nouns: list[str]
+    weather: list[str]
+    where: Words
+    on: Words
+    above: Words
+    scenes: Words
+
+
+class MoodSpec(Section):
+    """Rare words."""
+
+    adjectives: list[str]
+    adverbs: list[str]
+
+
+class ChanceSpec(Section):
+    """How often a caption says what it could say."""
+
+    colour: Chance
+    size: Chance
+    relation: Chance
+    weather: Chance
+    adjective: Chance
+    adverb: Chance
+    stop: Chance
+
+
+class CaptionSpec(Section):
+    """The grammar: sentence patterns with their chances, and how much a caption says."""
+
+    an_image: int
+    words: tuple[int, int]
+    all_things: Chance
+    chances: ChanceSpec
+    listed: Words
+    doing: Words
+    related: Words
+
+
+class HeldOutSpec(Section):
+    """Combinations that only unseen test scenes show: (object, colour) and (object, object)."""
+
+    colours: list[tuple[str, str]]
+    pairs: list[tuple[str, str]]
+
+
+class WorldSpec(Section):
+    """All of world.yaml."""
+
+    image: ImageSpec
+    scene: SceneSpec
+    sizes: dict[str, SizeSpec]
+    colours: dict[str, ColourSpec]
+    objects: dict[str, ObjectSpec]
+    backgrounds: dict[str, BackgroundSpec]
+    weather: dict[str, Words]
+    relations: dict[Relation, Words]
+    count_words: dict[int, Words]
+    moods: MoodSpec
+    captions: CaptionSpec
+    held_out: HeldOutSpec
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "WorldSpec":
+        for name, kind in self.objects.items():
+            _known(kind.colours, self.colours, f"objects.{name}.colours")
+        for name, place in self.backgrounds.items():
+            _known(place.weather, self.weather, f"backgrounds.{name}.weather")
+        for name, colour in self.held_out.colours:
+            _known([name], self.objects, "held_out.colours")
+            _known([colour], self.objects[name].colours, f"held_out.colours of {name}")
+        for pair in self.held_out.pairs:
+            _known(pair, self.objects, "held_out.pairs")
+        return self
+
+    @model_validator(mode="after")
+    def _nouns_are_unambiguous(self) -> "WorldSpec":
+        for (one, its), (other, theirs) in combinations(self.synonyms().items(), 2):
+            if shared := set(its) & set(theirs):
+                raise ValueError(
+                    f"{one} and {other} share the nouns {sorted(shared)}; each noun names one concept"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _training_keeps_colours(self) -> "WorldSpec":
+        for name in self.objects:
+            if len(self.training_colours(name)) < 2:
+                raise ValueError(f"{name} keeps fewer than two colours for training; hold out fewer")
+        return self
+
+    def training_colours(self, kind: str) -> list[str]:
+        """The colours of a kind that training shows."""
+        return [
+            colour for colour in self.objects[kind].colours if (kind, colour) not in self.held_out.colours
+        ]
+
+    def synonyms(self) -> dict[str, list[str]]:
+        """Every noun, singular and plural, that captions use for each object and background."""
+        objects = {
+            name: list(dict.fromkeys([name, *kind.nouns, *kind.nouns.values()]))
+            for name, kind in self.objects.items()
+        }
+        return objects | {
+            name: list(dict.fromkeys([name, *place.nouns])) for name, place in self.backgrounds.items()
+        }
+
+
+def _known(names: Iterable[str], among: Collection[str], where: str) -> None:
+    if unknown := [name for name in names if name not in among]:
+        raise ValueError(f"{where}: unknown name {unknown[0]!r}; known are {', '.join(among)}")
+
+
+def load_world(path: Path) -> WorldSpec:
+    """Read and check the world file.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or a name or number in it is wrong.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return WorldSpec.model_validate(values)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} does not exist; dataset.root must be the folder that holds the world file"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {str(error).replace(chr(10), ' ')}") from None
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors()
+        )
+        raise UserError(f"{path}: " + "; ".join(problems)) from None
