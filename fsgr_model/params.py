@@ -42,15 +42,27 @@ class CaptionFiles(Section):
 class DatasetParams(Section):
     """Where images and captions come from."""
 
-    format: Literal["demo", "coco", "karpathy"] = Field(description="which reader turns the files into the normal form")
+    format: Literal["demo", "coco", "karpathy"] = Field(
+        description="which reader turns the files into the normal form"
+    )
     root: str = Field(description="folder of the dataset; DVC watches `root`/`watch`")
-    watch: str = Field(description="file or folder below root whose change reruns everything; '.' is all of it")
+    watch: str = Field(
+        description="file or folder below root whose change reruns everything; '.' is all of it"
+    )
     images: str = Field(".", description="folder of the images, below root")
-    captions: CaptionFiles | None = Field(None, description="format coco: one caption file a split, below root")
+    captions: CaptionFiles | None = Field(
+        None, description="format coco: one caption file a split, below root"
+    )
     karpathy_file: str | None = Field(None, description="format karpathy: dataset_*.json, below root")
-    instances: list[str] = Field([], description="COCO instance files below root, for CHAIR and label accuracy")
-    on_bad_image: Literal["fail", "skip"] = Field("fail", description="an image that cannot be decoded: stop, or leave it out everywhere")
-    on_duplicate_image: Literal["fail", "report"] = Field("report", description="two files with the same bytes: stop, or only say so")
+    instances: list[str] = Field(
+        [], description="COCO instance files below root, for CHAIR and label accuracy"
+    )
+    on_bad_image: Literal["fail", "skip"] = Field(
+        "fail", description="an image that cannot be decoded: stop, or leave it out everywhere"
+    )
+    on_duplicate_image: Literal["fail", "report"] = Field(
+        "report", description="two files with the same bytes: stop, or only say so"
+    )
     demo: DemoWorldParams | None = Field(None, description="format demo: how much to draw")
 
     @model_validator(mode="after")
@@ -74,10 +86,19 @@ class ClipTrainingParams(Section):
 class ClipParams(Section):
     """Which CLIP, and where it is cut."""
 
-    model: str = Field(description="open_clip architecture name (ViT-B-16), or the path of an open_clip JSON config")
-    pretrained: str = Field(description="open_clip tag (openai), path of a checkpoint file, or demo: train it here")
-    cut: Annotated[int, Field(ge=0)] = Field(description="first block of the tail: blocks below it are cached")
-    resize_mode: Literal["squash", "shortest"] = Field("squash", description="squash keeps the whole image, as FSGR does; shortest crops its centre, as CLIP does")
+    model: str = Field(
+        description="open_clip architecture name (ViT-B-16), or the path of an open_clip JSON config"
+    )
+    pretrained: str = Field(
+        description="open_clip tag (openai), path of a checkpoint file, or demo: train it here"
+    )
+    cut: Annotated[int, Field(ge=0)] = Field(
+        description="first block of the tail: blocks below it are cached"
+    )
+    resize_mode: Literal["squash", "shortest"] = Field(
+        "squash",
+        description="squash keeps the whole image, as FSGR does; shortest crops its centre, as CLIP does",
+    )
     training: ClipTrainingParams | None = Field(None, description="settings of pretrained: demo")
 
     @model_validator(mode="after")
@@ -91,14 +112,20 @@ class CodebookParams(Section):
     """The concepts of the semantic quantiser and of the label maps."""
 
     concepts: str = Field(description="text file, one concept a line, or dataset: its category names")
-    templates: Literal["imagenet", "simple", "scene"] = Field(description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, or the demo's own few")
+    templates: Literal["imagenet", "simple", "scene"] = Field(
+        description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, or the demo's own few"
+    )
 
 
 class LabelsParams(Section):
     """MaskCLIP label maps (arXiv 2112.01071)."""
 
-    attention: Literal["value", "csa"] = Field("value", description="last block: MaskCLIP's value path, or SCLIP's correlative self-attention")
-    prompt_denoising: Fraction = Field(0.0, description="drop concepts whose best patch confidence is below this; 0 is off, the paper's 0.5")
+    attention: Literal["value", "csa"] = Field(
+        "value", description="last block: MaskCLIP's value path, or SCLIP's correlative self-attention"
+    )
+    prompt_denoising: Fraction = Field(
+        0.0, description="drop concepts whose best patch confidence is below this; 0 is off, the paper's 0.5"
+    )
     key_smoothing: bool = Field(False, description="average the scores of patches with similar keys")
 
 
@@ -106,7 +133,6 @@ class VocabParams(Section):
     """The word list."""
 
     min_count: Count = Field(description="training captions must hold a word this often")
-    max_length: Annotated[int, Field(ge=4)] = Field(description="longer captions are cut to this many words, end token not counted")
 
 
 class ModelParams(Section):
@@ -119,13 +145,19 @@ class ModelParams(Section):
     decoder_layers: Count = Field(description="decoder layers")
     dropout: Fraction = Field(description="dropout everywhere in encoder and decoder")
     top_k: Count = Field(description="concepts that the quantiser keeps for an image")
-    inverse_frequency: bool = Field(False, description="divide a concept by its patch count + 1, as the reference copy does")
-    align: Literal["plain", "csa", "value"] = Field("csa", description="last tail block of the aligned features")
+    inverse_frequency: bool = Field(
+        False, description="divide a concept by its patch count + 1, as the reference copy does"
+    )
+    align: Literal["plain", "csa", "value"] = Field(
+        "csa", description="last tail block of the aligned features"
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelParams":
         if self.d_model % self.num_heads or self.d_model % 4:
-            raise ValueError(f"d_model {self.d_model} must be a multiple of 4 and of num_heads {self.num_heads}")
+            raise ValueError(
+                f"d_model {self.d_model} must be a multiple of 4 and of num_heads {self.num_heads}"
+            )
         return self
 
 
@@ -136,56 +168,73 @@ class DecayStep(Section):
     factor: Annotated[float, Field(gt=0, le=1)]
 
 
-class XeParams(Section):
-    """Cross-entropy training."""
+class PhaseParams(Section):
+    """What XE and SCST share: one loop runs both."""
 
     epochs: Count = Field(description="at most this many passes over the training images")
     batch_size: Count = Field(description="images a step, each with all of its captions")
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(description="epochs until the peak rate is reached, in equal steps")
-    decay: list[DecayStep] = Field(description="steps down of the rate")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="decoupled weight decay (0: plain Adam)")
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="epochs below the peak rate, rising in equal steps"
+    )
+    decay: list[DecayStep] = Field([], description="steps down of the rate")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="decoupled weight decay; 0 is plain Adam"
+    )
     grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
     patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
-    shuffle_features: bool = Field(False, description="baseline that should lose: every image gets another image's features")
 
 
-class ScstParams(Section):
+class XeParams(PhaseParams):
+    """Cross-entropy training; its peak rate is the top-level `lr`."""
+
+    max_length: Annotated[int, Field(ge=2, le=500)] = Field(
+        description="longer captions are cut to this many positions, the end token among them"
+    )
+    shuffle_features: bool = Field(
+        False, description="baseline that should lose: every image gets another image's features"
+    )
+
+
+class ScstParams(PhaseParams):
     """Self-critical sequence training (arXiv 1612.00563)."""
 
-    lr: Rate = Field(description="learning rate")
-    epochs: Count = Field(description="at most this many passes over the training images")
-    batch_size: Count = Field(description="images a step")
-    samples: Annotated[int, Field(ge=2)] = Field(description="captions sampled an image; the others are each one's baseline")
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(0, description="as in xe")
-    decay: list[DecayStep] = Field([], description="as in xe")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="as in xe")
-    grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
-    patience: Count = Field(description="as in xe")
-    max_length: Count = Field(description="longest sampled caption, in words")
-    end_token: bool = Field(True, description="count the end token in the reward; without it captions end in 'with a'")
+    lr: Rate = Field(description="peak learning rate")
+    samples: Annotated[int, Field(ge=2)] = Field(
+        description="captions sampled an image; the others are each one's baseline"
+    )
+    max_length: Annotated[int, Field(ge=1, le=500)] = Field(description="longest sampled caption: positions, the end token among them")
+    end_token: bool = Field(
+        True, description="count the end token in the reward; without it captions end in 'with a'"
+    )
 
 
 class DecodeParams(Section):
     """Beam search of the captions that are scored."""
 
     beam_size: Count = Field(description="hypotheses kept")
-    max_length: Count = Field(description="longest caption, in words")
+    max_length: Annotated[int, Field(ge=1, le=500)] = Field(description="longest caption: positions, the end token among them")
     batch_size: Count = Field(50, description="images a step")
 
 
 class EvaluateParams(Section):
     """Scores and pictures."""
 
-    meteor: Literal["auto", "off"] = Field("auto", description="auto: METEOR where a Java runtime is found, else recorded as left out")
+    meteor: Literal["auto", "off"] = Field(
+        "auto", description="auto: METEOR where a Java runtime is found, else recorded as left out"
+    )
     sheet_images: Count = Field(12, description="test images on the sample sheet")
 
 
 class RuntimeParams(Section):
     """How the work is done; no stage depends on it, since no result may."""
 
-    workers: Annotated[int, Field(ge=0)] = Field(2, description="processes that decode images; 0 decodes in the main one")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        2, description="processes that decode images; 0 decodes in the main one"
+    )
     image_batch: Count = Field(64, description="images a step of feature extraction")
-    save_minutes: Annotated[float, Field(gt=0)] = Field(5.0, description="minutes between two resume points within an epoch")
+    save_minutes: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="minutes between two resume points within an epoch"
+    )
 
 
 class Params(Section):

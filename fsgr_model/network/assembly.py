@@ -1,0 +1,127 @@
+"""Puts the network together from the artifacts that define its sizes, and keeps its weights.
+
+No size is typed twice: vocabulary, concepts, grid and widths come from the files, and are compared here,
+before the first step. The weights carry a note of everything they were made with, and are refused
+where anything of it differs.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fsgr_model.artifacts import whole_file
+from fsgr_model.clip.codebook import Codebook
+from fsgr_model.clip.feature_store import FeatureStore
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.split import Tail
+from fsgr_model.datasets.normal_form import Split
+from fsgr_model.errors import UserError
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.params import ModelParams
+from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A network, its word list, and what it was made with; `trunk` there is what its caches must be."""
+
+    captioner: Captioner
+    vocabulary: Vocabulary
+    made_with: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.captioner.parameters()).device
+
+
+def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: torch.device) -> Assembly:
+    """Build the network with fresh weights from `data`/{clip,codebook,vocab}, for the cache of `split`.
+
+    The cache says at which block CLIP was cut.
+
+    Raises:
+        UserError: an artifact is missing, or two of them disagree; with both numbers.
+    """
+    clip = load_clip(data / "clip", device)
+    codebook = Codebook.load(data / "codebook")
+    vocabulary = Vocabulary.load(data / "vocab" / "words.json")
+    word_VE = load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)
+    trunk = FeatureStore(data / "features" / f"{split}.h5", clip.identity).identity
+    tail = Tail(clip.model, trunk["cut"], params.align)
+    joint_width = tail.proj.shape[1]
+    for name, width in [("codebook", codebook.embeddings_KE.shape[1]), ("word embeddings", word_VE.shape[1])]:
+        if width != joint_width:
+            raise UserError(
+                f"the {name} in {data} have width {width}, the CLIP in {data / 'clip'} has {joint_width}; "
+                "run dvc repro"
+            )
+    if tail.grid_size[0] != tail.grid_size[1]:
+        raise UserError(f"the encoder needs a square grid of patches; this CLIP has {tail.grid_size}")
+    torch.manual_seed(seed)
+    captioner = Captioner(tail, tail.grid_size[0], codebook.embeddings_KE, word_VE, params).to(device)
+    made_with = {
+        "format_version": FORMAT_VERSION,
+        "model": params.model_dump(),
+        "trunk": trunk,
+        "codebook": codebook.identity,
+        "words": vocabulary.fingerprint,
+        "num_words": len(vocabulary),
+    }
+    return Assembly(captioner, vocabulary, made_with)
+
+
+def describe(captioner: Captioner) -> str:
+    """One line: trainable parameters of each part, and frozen ones."""
+    counts = {
+        name: sum(weight.numel() for weight in part.parameters() if weight.requires_grad)
+        for name, part in captioner.named_children()
+    }
+    frozen = sum(weight.numel() for weight in captioner.parameters() if not weight.requires_grad)
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+    return f"trainable parameters: {sum(counts.values()):,} ({parts}); frozen: {frozen:,}"
+
+
+def save_weights(folder: Path, assembly: Assembly) -> None:
+    """Write `model.safetensors`: trained weights only, with what they were made with."""
+    weights = {
+        name: weight.detach().contiguous().cpu()
+        for name, weight in assembly.captioner.named_parameters()
+        if weight.requires_grad
+    }
+    with whole_file(folder / "model.safetensors") as partial:
+        save_file(weights, partial, metadata={"made_with": json.dumps(assembly.made_with)})
+
+
+def load_weights(folder: Path, assembly: Assembly) -> None:
+    """Read weights into the network.
+
+    Raises:
+        UserError: no such file, a damaged one, or one made with another CLIP, vocabulary, codebook or shape.
+    """
+    path = folder / "model.safetensors"
+    try:
+        with safe_open(path, framework="pt") as opened:
+            made_with = json.loads((opened.metadata() or {}).get("made_with", "{}"))
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run dvc repro") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); run dvc repro") from None
+    for key, expected in assembly.made_with.items():
+        if made_with.get(key) != expected:
+            raise UserError(
+                f"{path} was made with another {key}: the file says {made_with.get(key)!r}, "
+                f"this run needs {expected!r}; run dvc repro"
+            )
+    trained = {name for name, weight in assembly.captioner.named_parameters() if weight.requires_grad}
+    if trained != weights.keys():
+        odd = sorted(trained ^ weights.keys())
+        raise UserError(f"{path} and the network differ in {odd[:5]}; run dvc repro")
+    assembly.captioner.load_state_dict(weights, strict=False)

@@ -1,0 +1,58 @@
+"""Multi-head attention whose keys and values are made apart from its queries, so that they can be kept.
+
+Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width of a head.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, section 3.2)."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query = nn.Linear(d_model, d_model)
+        self.key = nn.Linear(d_model, d_model)
+        self.value = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def split_heads(self, x_NMD: Tensor) -> Tensor:
+        """[N, M, D] -> [N, H, M, C]"""
+        return x_NMD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def keys_values(self, key_NMD: Tensor, value_NMD: Tensor) -> tuple[Tensor, Tensor]:
+        """Project what is attended to: two tensors [N, H, M, C]."""
+        return self.split_heads(self.key(key_NMD)), self.split_heads(self.value(value_NMD))
+
+    def forward(
+        self,
+        query_NQD: Tensor,
+        keys_NHMC: Tensor,
+        values_NHMC: Tensor,
+        bias: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Attend; `bias` is added to the scaled logits and broadcasts to [N, H, Q, M].
+
+        Returns:
+            [N, Q, D], the output projection applied.
+        """
+        mixed_NHQC = F.scaled_dot_product_attention(
+            self.split_heads(self.query(query_NQD)),
+            keys_NHMC,
+            values_NHMC,
+            attn_mask=bias,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+        )
+        return self.out(mixed_NHQC.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with a ReLU between (arXiv 1706.03762, section 3.3)."""
+
+    def __init__(self, d_model: int, d_ff: int, dropout: float) -> None:
+        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d_ff, d_model))

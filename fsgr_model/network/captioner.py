@@ -1,0 +1,74 @@
+"""The whole network: tail of CLIP, quantiser, cross-modal encoder, decoder.
+
+Shapes: B images, S captions of an image, L positions, T = 1 + G trunk tokens, G patches, W vision width,
+E joint width, D d_model, K concepts, V words.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsgr_model.clip.split import Tail
+from fsgr_model.network.decoder import CaptionDecoder, DecoderState
+from fsgr_model.network.encoder import CrossModalEncoder
+from fsgr_model.network.quantiser import SemanticQuantiser
+from fsgr_model.params import ModelParams
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An encoded batch: where the decoder starts, and the concept of every patch [B, G] int64."""
+
+    start: DecoderState
+    concept_BG: Tensor
+
+
+class Captioner(nn.Module):
+    """FSGR on the cached trunk of CLIP. The tail is frozen and belongs to CLIP's weights, not to these."""
+
+    def __init__(
+        self, tail: Tail, side: int, codebook_KE: Tensor, word_VE: Tensor, params: ModelParams
+    ) -> None:
+        super().__init__()
+        shape = (params.d_model, params.num_heads, params.d_ff)
+        self.tail = tail.requires_grad_(False).eval()
+        self.quantiser = SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
+        self.encoder = CrossModalEncoder(
+            *tail.proj.shape, side, *shape, params.encoder_layers, params.dropout
+        )
+        self.decoder = CaptionDecoder(word_VE, *shape, params.decoder_layers, params.dropout)
+        for part in (self.encoder, self.decoder):
+            _initialise_linear_layers(part)
+
+    def train(self, mode: bool = True) -> "Captioner":
+        """Training mode for everything but the frozen tail."""
+        super().train(mode)
+        self.tail.eval()
+        return self
+
+    def encode(self, tokens_BTW: Tensor) -> Encoded:
+        """Trunk tokens to the state in which the decoder starts; once an image, for all of its captions."""
+        seen = self.tail(tokens_BTW)
+        global_BE = F.normalize(seen.global_BE, dim=-1)
+        quantised = self.quantiser(global_BE, F.normalize(seen.align_BGE, dim=-1))
+        image_BGD = self.encoder(seen.grid_BGW, global_BE, quantised.text_BGE)
+        return Encoded(self.decoder.start(image_BGD, self.encoder.position_GD), quantised.concept_BG)
+
+    def forward(self, tokens_BTW: Tensor, word_BSL: Tensor) -> Tensor:
+        """Logits [B, S, L, V] of the word that follows each given word (teacher forcing)."""
+        return self.decoder(word_BSL, self.encode(tokens_BTW).start)[0]
+
+    def step(self, word_BS: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """One word further for every caption: logits [B, S, V] and the new state. Fits `decoding.Step`."""
+        logits_BS1V, state = self.decoder(word_BS[..., None], state)
+        return logits_BS1V[..., 0, :], state
+
+
+def _initialise_linear_layers(part: nn.Module) -> None:
+    """Xavier for linear layers only: word vectors and position tables must survive."""
+    for module in part.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

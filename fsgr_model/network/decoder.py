@@ -1,0 +1,128 @@
+"""Caption decoder. Its memory of earlier words goes in and out as an argument, never in a buffer.
+
+All captions of an image share that image's keys and values: nothing is copied five times.
+
+Shapes: B images, S captions (samples, beams) of an image, L caption positions, G patches, D d_model,
+E width of a word vector, V words, H heads, C width of a head, P earlier positions.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from fsgr_model.network.attention import FeedForward, MultiHeadAttention
+from fsgr_model.network.positions import sine_positions
+
+MAX_POSITIONS = 512
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """Keys and values of one layer: of the image [B, H, G, C] and of the words so far [B*S, H, P, C]."""
+
+    image_keys: Tensor
+    image_values: Tensor
+    word_keys: Tensor | None = None
+    word_values: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What the decoder knows: one `LayerState` a layer, and how many positions were read."""
+
+    layers: tuple[LayerState, ...]
+    position: int = 0
+
+    def select(self, row_N: Tensor) -> "DecoderState":
+        """The same images with their captions reordered: `row_N` [B*S] int64 indexes the B*S old rows."""
+        layers = tuple(
+            replace(layer, word_keys=layer.word_keys[row_N], word_values=layer.word_values[row_N])
+            for layer in self.layers
+            if layer.word_keys is not None and layer.word_values is not None
+        )
+        assert len(layers) == len(self.layers), "select needs at least one position"
+        return DecoderState(layers, self.position)
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, attention to the image, feed-forward; post-norm."""
+
+    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.self_norm = nn.LayerNorm(d_model)
+        self.image_attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.image_norm = nn.LayerNorm(d_model)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout)
+        self.feed_forward_norm = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, word_BSLD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Read L new positions after those in `state`."""
+        B, S, L, _ = word_BSLD.shape
+        word_NLD = word_BSLD.flatten(0, 1)
+        keys, values = self.self_attention.keys_values(word_NLD, word_NLD)
+        if state.word_keys is not None and state.word_values is not None:
+            assert L == 1, "with a past, one position at a time"
+            keys = torch.cat([state.word_keys, keys], dim=2)
+            values = torch.cat([state.word_values, values], dim=2)
+        mixed_NLD = self.self_attention(word_NLD, keys, values, causal=L > 1)
+        word_NLD = self.self_norm(word_NLD + self.dropout(mixed_NLD))
+
+        # Attention to the image does not look at positions: all words of an image's captions in one row.
+        word_BQD = word_NLD.view(B, S * L, -1)
+        mixed_BQD = self.image_attention(word_BQD, state.image_keys, state.image_values)
+        word_BQD = self.image_norm(word_BQD + self.dropout(mixed_BQD))
+        word_BQD = self.feed_forward_norm(word_BQD + self.dropout(self.feed_forward(word_BQD)))
+        return word_BQD.view(B, S, L, -1), replace(state, word_keys=keys, word_values=values)
+
+
+class CaptionDecoder(nn.Module):
+    """Words to logits. Word vectors start as CLIP's text embeddings and are trained on."""
+
+    position_LD: Tensor
+
+    def __init__(
+        self, word_VE: Tensor, d_model: int, num_heads: int, d_ff: int, num_layers: int, dropout: float
+    ) -> None:
+        super().__init__()
+        num_words, width = word_VE.shape
+        self.word_embedding = nn.Embedding(num_words, width)
+        self.word_projection = nn.Identity() if width == d_model else nn.Linear(width, d_model, bias=False)
+        self.layers = nn.ModuleList(
+            DecoderLayer(d_model, num_heads, d_ff, dropout) for _ in range(num_layers)
+        )
+        self.output = nn.Linear(d_model, num_words, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("position_LD", sine_positions(MAX_POSITIONS, d_model), persistent=False)
+        with torch.no_grad():
+            # Unit rows times the root of their width: variance 1, on the scale of the positions
+            # (arXiv 1706.03762, section 3.4).
+            self.word_embedding.weight.copy_(word_VE * width**0.5)
+
+    def start(self, image_BGD: Tensor, position_GD: Tensor) -> DecoderState:
+        """Project the image once for all captions and all steps; positions enter keys, not values."""
+        keyed_BGD = image_BGD + position_GD
+        return DecoderState(
+            tuple(
+                LayerState(*layer.image_attention.keys_values(keyed_BGD, image_BGD)) for layer in self.layers
+            )
+        )
+
+    def forward(self, word_BSL: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Read the words (int64) and predict, after each one, the next.
+
+        A word sees itself and what came before it, so whatever follows (padding) has no influence.
+
+        Returns:
+            logits [B, S, L, V] and the state after the last word.
+        """
+        L = word_BSL.shape[-1]
+        position_LD = self.position_LD[state.position : state.position + L]
+        x_BSLD = self.dropout(self.word_projection(self.word_embedding(word_BSL)) + position_LD)
+        layers = []
+        for layer, layer_state in zip(self.layers, state.layers, strict=True):
+            x_BSLD, layer_state = layer(x_BSLD, layer_state)
+            layers.append(layer_state)
+        return self.output(x_BSLD), DecoderState(tuple(layers), state.position + L)

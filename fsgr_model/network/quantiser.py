@@ -1,0 +1,57 @@
+"""Semantic quantisation: every patch is given the concept that describes it (FSGR, IEEE TCSVT 2025).
+
+Shapes: B images, G patches, E joint width of CLIP, K concepts of the codebook, P = top_k preselected concepts.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# CLIP's learned logit scale ends at its clamp, ln 100 (arXiv 2103.00020, section 2.5).
+LOGIT_SCALE = 100.0
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """`text_BGE`: the concept embedding of each patch; `concept_BG`: its row of the codebook, int64."""
+
+    text_BGE: Tensor
+    concept_BG: Tensor
+
+
+class SemanticQuantiser(nn.Module):
+    """Global preselection of `top_k` concepts, then a hard assignment of every patch to one of them.
+
+    Training draws the assignment by straight-through Gumbel softmax (arXiv 1611.01144, temperature 1);
+    evaluation takes the best. With `inverse_frequency` a concept's embedding is divided by its patch
+    count + 1, as the reference copy does (after GroupViT, arXiv 2202.11094, eq. 5).
+    """
+
+    codebook_KE: Tensor
+
+    def __init__(self, codebook_KE: Tensor, top_k: int, inverse_frequency: bool) -> None:
+        super().__init__()
+        self.register_buffer("codebook_KE", codebook_KE)
+        self.top_k = min(top_k, len(codebook_KE))
+        self.inverse_frequency = inverse_frequency
+
+    def forward(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
+        """Quantise; both inputs have unit rows. The returned index never holds the Gumbel noise."""
+        kept_BP = (global_BE @ self.codebook_KE.T).topk(self.top_k, dim=-1).indices
+        kept_BPE = self.codebook_KE[kept_BP]
+        logits_BPG = LOGIT_SCALE * kept_BPE @ align_BGE.transpose(1, 2)
+        best_BG = logits_BPG.argmax(dim=1)
+        assigned_BPG = self._assign(logits_BPG.float(), best_BG).to(kept_BPE.dtype)
+        if self.inverse_frequency:
+            assigned_BPG = assigned_BPG / (assigned_BPG.detach().sum(dim=-1, keepdim=True) + 1.0)
+        return Quantised(assigned_BPG.transpose(1, 2) @ kept_BPE, kept_BP.gather(1, best_BG))
+
+    def _assign(self, logits_BPG: Tensor, best_BG: Tensor) -> Tensor:
+        """One-hot over the P axis, with the gradient of the softmax."""
+        if self.training:
+            return F.gumbel_softmax(logits_BPG, tau=1.0, hard=True, dim=1)
+        soft_BPG = logits_BPG.softmax(dim=1)
+        hard_BPG = torch.zeros_like(soft_BPG).scatter_(1, best_BG[:, None], 1.0)
+        return hard_BPG + soft_BPG - soft_BPG.detach()

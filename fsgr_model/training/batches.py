@@ -1,0 +1,92 @@
+"""Batches by image: an image once, with all of its captions.
+
+Shapes: B images, S captions of the image with the most, L longest caption with <bos> and <eos>,
+T trunk tokens, W vision width.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.text.vocabulary import PAD
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`image_ids`: B ids; `tokens_BTW`: trunk tokens float16; `caption_BSL`: word ids int64, <pad> elsewhere.
+
+    An image with fewer than S captions has rows of nothing but <pad>, which no loss counts.
+    """
+
+    image_ids: list[int]
+    tokens_BTW: Tensor
+    caption_BSL: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device, its tokens in float32."""
+        return Batch(
+            self.image_ids,
+            self.tokens_BTW.to(device, non_blocking=True).float(),
+            self.caption_BSL.to(device, non_blocking=True),
+        )
+
+
+class CaptionedImages:
+    """Images of one split: their trunk tokens in a store, their captions as word ids in memory."""
+
+    def __init__(self, store: RowStore, captions: dict[int, list[list[int]]], shuffle_seed: int | None = None):
+        """`shuffle_seed` gives every image the features of another one: a baseline that should lose."""
+        self.store = store
+        self.captions = captions
+        self.image_ids = sorted(captions)
+        self.feature_of = dict(zip(self.image_ids, self._feature_ids(shuffle_seed), strict=True))
+
+    def _feature_ids(self, shuffle_seed: int | None) -> list[int]:
+        if shuffle_seed is None:
+            return self.image_ids
+        order = np.random.default_rng(shuffle_seed).permutation(len(self.image_ids))
+        shuffled = np.empty_like(order)
+        # A cycle through all images: no image keeps its own features.
+        shuffled[order] = np.roll(order, 1)
+        return [self.image_ids[index] for index in shuffled]
+
+    def batch(self, image_ids: Sequence[int]) -> Batch:
+        """The batch of just these images, in this order."""
+        tokens_BTW = torch.from_numpy(self.store.rows([self.feature_of[image_id] for image_id in image_ids]))
+        return Batch(list(image_ids), tokens_BTW, pad_captions([self.captions[i] for i in image_ids]))
+
+    def batches(self, groups: Sequence[Sequence[int]]) -> Iterator[Batch]:
+        """A batch for each group of image ids; the next one is read while this one is used."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            waiting = [reader.submit(self.batch, group) for group in groups[:1]]
+            for following in [*groups[1:], None]:
+                ready = waiting.pop().result()
+                if following is not None:
+                    waiting.append(reader.submit(self.batch, following))
+                yield ready
+
+    def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+        """The image ids of every batch of an epoch: a function of seed and epoch, and of nothing else."""
+        order = np.random.default_rng([seed, epoch]).permutation(self.image_ids)
+        return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
+
+    def groups(self, batch_size: int) -> list[list[int]]:
+        """The image ids of every batch in ascending order, for validation and captioning."""
+        ids = self.image_ids
+        return [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+
+
+def pad_captions(captions: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """Captions of B images as one tensor [B, S, L] int64, filled up with <pad>."""
+    most = max(len(of_image) for of_image in captions)
+    longest = max(len(caption) for of_image in captions for caption in of_image)
+    padded_BSL = torch.full((len(captions), most, longest), PAD, dtype=torch.int64)
+    for b, of_image in enumerate(captions):
+        for s, caption in enumerate(of_image):
+            padded_BSL[b, s, : len(caption)] = torch.tensor(caption)
+    return padded_BSL

@@ -1,0 +1,200 @@
+"""The training loop of XE and SCST: epochs of steps, validation, the best network kept, resume points.
+
+Randomness is a function of (seed, epoch, step), so a resumed run draws the same numbers as one that was
+never stopped and no generator state has to be saved.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fsgr_model.artifacts import whole_file
+from fsgr_model.device import autocast
+from fsgr_model.errors import UserError
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.params import PhaseParams
+from fsgr_model.progress import progress
+from fsgr_model.training.batches import Batch, CaptionedImages
+from fsgr_model.training.resume import ResumePoint, StopRequest, stop_request
+from fsgr_model.training.schedule import describe_rates, rate_table
+from fsgr_model.training.validation import Validation
+
+
+class Phase(Protocol):
+    """What differs between XE and SCST."""
+
+    name: str
+    uses_dropout: bool
+
+    def loss(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch, and further numbers to report."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved in every resume point.
+
+    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are of those steps.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -math.inf
+    epochs_since_best: int = 0
+
+
+class Training:
+    """One phase of training on one network."""
+
+    def __init__(
+        self,
+        model: Captioner,
+        phase: Phase,
+        images: CaptionedImages,
+        validation: Validation,
+        params: PhaseParams,
+        peak_rate: float,
+        seed: int,
+        resume: ResumePoint,
+        save_minutes: float,
+    ) -> None:
+        self.model, self.phase, self.images, self.validation = model, phase, images, validation
+        self.params, self.seed, self.resume = params, seed, resume
+        self.save_seconds = 60 * save_minutes
+        self.rates = rate_table(peak_rate, params)
+        self.device = next(model.parameters()).device
+        self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.optimiser = torch.optim.AdamW(
+            self.trained.values(), lr=peak_rate, betas=(0.9, 0.98), weight_decay=params.weight_decay
+        )
+        self.progress = Progress()
+
+    @property
+    def best_file(self) -> Path:
+        return self.resume.folder / "best.safetensors"
+
+    def run(self) -> list[dict[str, float]]:
+        """Train to the last epoch or until patience ends; leave the best weights in the network.
+
+        Returns:
+            the history, a row an epoch; row 0 is the network as it came.
+
+        Raises:
+            UserError: the loss or its gradient is not finite.
+            SystemExit: SIGTERM or Ctrl-C came; a resume point was saved.
+        """
+        print(f"{self.phase.name} on {self.device}\n{describe_rates(self.rates)}", flush=True)
+        with stop_request() as stop:
+            self._restore()
+            if not self.progress.history:
+                self._finish_epoch(0)
+            while self.progress.epoch <= self.params.epochs and not self._out_of_patience():
+                self._train_epoch(stop)
+                self._finish_epoch(self.progress.epoch)
+        self.model.load_state_dict(load_file(self.best_file), strict=False)
+        return self.progress.history
+
+    def _out_of_patience(self) -> bool:
+        return self.progress.epochs_since_best >= self.params.patience
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        now = self.progress
+        groups = self.images.epoch_groups(self.params.batch_size, self.seed, now.epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rates[now.epoch - 1]
+        saved_at = time.monotonic()
+        name = f"{self.phase.name} epoch {now.epoch}/{self.params.epochs}"
+        for batch in progress(self._batches(groups), len(groups), name, "steps", done=now.step):
+            self.model.train(self.phase.uses_dropout)
+            self._train_step(batch)
+            if stop.signal_name:
+                self._save()
+                sys.exit(
+                    f"stopped by {stop.signal_name}; saved {name}, step {now.step} in {self.resume.folder}; "
+                    "run the same command to go on"
+                )
+            if time.monotonic() - saved_at > self.save_seconds:
+                self._save()
+                saved_at = time.monotonic()
+
+    def _batches(self, groups: list[list[int]]) -> Iterator[Batch]:
+        yield from self.images.batches(groups[self.progress.step :])
+
+    def _train_step(self, batch: Batch) -> None:
+        now = self.progress
+        torch.manual_seed(_step_seed(self.seed, now.epoch, now.step))
+        with autocast(self.device):
+            loss, report = self.phase.loss(self.model, batch.to(self.device))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.params.grad_clip_norm)
+        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            raise UserError(
+                f"loss {loss.item()} with gradient norm {norm.item()} at {self.phase.name} epoch {now.epoch}, "
+                f"step {now.step + 1}, learning rate {self.rates[now.epoch - 1]:.3g}, images {batch.image_ids}: "
+                f"not finite, so training stops; the best network so far is {self.best_file}; "
+                "try a smaller learning rate"
+            )
+        self.optimiser.step()
+        now.step += 1
+        for key, value in {"loss": loss.item(), **report}.items():
+            now.sums[key] = now.sums.get(key, 0.0) + value
+
+    def _finish_epoch(self, epoch: int) -> None:
+        """Validate, keep the best weights, write the epoch down, save."""
+        now = self.progress
+        score = self.validation.score(self.model, self.device)
+        means = {key: total / now.step for key, total in now.sums.items()}
+        rate = self.rates[epoch - 1] if epoch else 0.0
+        now.history.append({"epoch": epoch, "lr": rate, **means, "val_CIDEr": score})
+        now.epochs_since_best += 1
+        if score > now.best:
+            now.best, now.epochs_since_best = score, 0
+            with whole_file(self.best_file) as partial:
+                save_file(self._weights(), partial)
+        report = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
+        print(f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True)
+        now.epoch, now.step, now.sums = epoch + 1, 0, {}
+        self._save()
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: weight.detach().contiguous() for name, weight in self.trained.items()}
+
+    def _save(self) -> None:
+        tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
+        self.resume.save(tensors, asdict(self.progress))
+
+    def _restore(self) -> None:
+        saved = self.resume.load()
+        if saved is None:
+            return
+        tensors, progress_so_far = saved
+        self.progress = Progress(**progress_so_far)
+        weights = {name: tensors[f"model.{name}"] for name in self.trained}
+        self.model.load_state_dict(weights, strict=False)
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            if part == "optimiser":
+                index, key = rest.split(".")
+                state.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        print(f"going on after epoch {self.progress.epoch - 1}, step {self.progress.step}", flush=True)
+
+
+def _step_seed(seed: int, epoch: int, step: int) -> int:
+    """One seed for each step of a run."""
+    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0])

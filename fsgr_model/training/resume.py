@@ -1,0 +1,105 @@
+"""Where a long stage left off: a folder that outlives the run and is found again by its fingerprint.
+
+It lies outside DVC's outputs, in `.resume/<stage>-<fingerprint>/` under the original repository, so that
+experiments in temporary copies find it too. The fingerprint is made of all parameters and inputs of the
+stage: a changed learning rate is another folder, and never goes on with the old run.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fsgr_model.artifacts import whole_file
+from fsgr_model.errors import UserError
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A locked folder with at most one saved state."""
+
+    folder: Path
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def save(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        """Replace the saved state at once. `progress` is JSON-like and travels in the same file."""
+        with whole_file(self.state_file) as partial:
+            save_file(tensors, partial, metadata={"progress": json.dumps(progress)})
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The saved state, or None where the stage starts afresh."""
+        if not self.state_file.exists():
+            return None
+        with safe_open(self.state_file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return tensors, json.loads(opened.metadata()["progress"])
+
+    def forget(self) -> None:
+        """Delete the folder: the stage is complete."""
+        shutil.rmtree(self.folder)
+
+
+@contextmanager
+def resume_point(stage: str, fingerprint: str) -> Iterator[ResumePoint]:
+    """Open and lock the folder of a run. The lock dies with the process, so it is never stale.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    root = Path(os.environ.get("DVC_ROOT", "."))
+    folder = root / ".resume" / f"{stage}-{fingerprint}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        _lock(lock, folder)
+        yield ResumePoint(folder)
+
+
+def _lock(lock: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise UserError(
+            f"this very run is already under way in process {lock.read().strip() or '?'} ({folder}); "
+            "wait for it or stop it"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+class StopRequest:
+    """Set when SIGTERM or Ctrl-C arrives, so that the loop can save before it ends."""
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.signal_name = signal.Signals(number).name
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Catch SIGTERM and SIGINT within the block."""
+    request = StopRequest()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, request) for number in numbers]
+    try:
+        yield request
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,31 @@
+"""Learning rates as a plain table: what is printed is what is used."""
+
+from fsgr_model.params import PhaseParams
+
+
+def rate_table(peak: float, params: PhaseParams) -> list[float]:
+    """The learning rate of every epoch.
+
+    Epoch t (from 1) of w warm-up epochs runs at t / (w + 1) of the peak; after them the last decay step
+    that was reached gives the factor.
+    """
+    return [peak * _factor(epoch, params) for epoch in range(1, params.epochs + 1)]
+
+
+def _factor(epoch: int, params: PhaseParams) -> float:
+    if epoch <= params.warmup_epochs:
+        return epoch / (params.warmup_epochs + 1)
+    reached = [step for step in params.decay if epoch >= step.epoch]
+    return max(reached, key=lambda step: step.epoch).factor if reached else 1.0
+
+
+def describe_rates(rates: list[float]) -> str:
+    """One line for each run of epochs with the same rate, as printed before training starts."""
+    lines = ["epoch   learning rate"]
+    start = 0
+    for end in range(1, len(rates) + 1):
+        if end == len(rates) or rates[end] != rates[start]:
+            span = f"{start + 1}" if end == start + 1 else f"{start + 1}-{end}"
+            lines.append(f"{span:<7} {rates[start]:.3g}")
+            start = end
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""Self-critical sequence training (Rennie et al., arXiv 1612.00563) with several samples an image.
+
+The baseline of a sample is the mean reward of the image's other samples (Luo, arXiv 2003.09971).
+Dropout is off in both passes, so the captions are drawn from the very distribution that is scored.
+
+Shapes: B images, S samples of an image, L positions, V words.
+"""
+
+import torch
+from torch import Tensor
+
+from fsgr_model.decoding import sample, word_log_probs
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.text.vocabulary import BOS, PAD
+from fsgr_model.training.batches import Batch
+
+
+class SelfCritical:
+    """Policy gradient on CIDEr-D."""
+
+    name = "SCST"
+    uses_dropout = False
+
+    def __init__(self, reward: CiderD, num_samples: int, max_length: int) -> None:
+        self.reward = reward
+        self.num_samples = num_samples
+        self.max_length = max_length
+
+    def loss(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Mean over all sampled words (end tokens counted) of -(reward - baseline) * log-probability.
+
+        Returns:
+            the loss (scalar, float32), and the mean reward and length of the samples.
+        """
+        B = len(batch.image_ids)
+        with torch.no_grad():
+            start = model.encode(batch.tokens_BTW).start
+            caption_BSL = sample(model.step, start, B, self.num_samples, self.max_length)
+        reward_BS = self.rewards(batch.image_ids, caption_BSL)
+        counted_BSL = caption_BSL != PAD
+        log_prob_BSL = self.log_probs(model, batch.tokens_BTW, caption_BSL)
+        weighted_BSL = leave_one_out_advantage(reward_BS)[..., None] * log_prob_BSL
+        loss = -weighted_BSL[counted_BSL].sum() / counted_BSL.sum()
+        words = counted_BSL.sum().item() / counted_BSL.shape[:2].numel()
+        return loss, {"reward": reward_BS.mean().item(), "length": words}
+
+    def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
+        """CIDEr-D of every sample against its image's references, [B, S] float32 on the samples' device."""
+        S = caption_BSL.shape[1]
+        rows_NL = caption_BSL.flatten(0, 1).cpu().numpy()
+        image_of_row = [image_id for image_id in image_ids for _ in range(S)]
+        score_N = torch.from_numpy(self.reward.score(rows_NL, image_of_row))
+        return score_N.view(-1, S).float().to(caption_BSL.device)
+
+    @staticmethod
+    def log_probs(model: Captioner, tokens_BTW: Tensor, caption_BSL: Tensor) -> Tensor:
+        """Log-probability of every sampled word, in one pass with gradient; [B, S, L] float32, 0 at padding."""
+        begin_BS1 = torch.full_like(caption_BSL[..., :1], BOS)
+        logits_BSLV = model(tokens_BTW, torch.cat([begin_BS1, caption_BSL[..., :-1]], dim=-1))
+        padded_BSL = caption_BSL == PAD
+        # Any spoken word stands in for padding, whose own log-probability is minus infinity.
+        chosen_BSL = caption_BSL.masked_fill(padded_BSL, logits_BSLV.shape[-1] - 1)
+        log_prob_BSL = word_log_probs(logits_BSLV).gather(-1, chosen_BSL[..., None])[..., 0]
+        return log_prob_BSL.masked_fill(padded_BSL, 0.0)
+
+
+def leave_one_out_advantage(reward_BS: Tensor) -> Tensor:
+    """Reward minus the mean reward of the image's other samples, [B, S]."""
+    others_BS = (reward_BS.sum(dim=1, keepdim=True) - reward_BS) / (reward_BS.shape[1] - 1)
+    return reward_BS - others_BS

@@ -1,0 +1,31 @@
+"""How good a network is on the validation split: CIDEr-D of its greedy captions."""
+
+import torch
+
+from fsgr_model.decoding import greedy
+from fsgr_model.device import autocast
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.training.batches import CaptionedImages
+
+
+class Validation:
+    """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%)."""
+
+    def __init__(self, images: CaptionedImages, cider_d: CiderD, batch_size: int, max_length: int) -> None:
+        self.images = images
+        self.cider_d = cider_d
+        self.groups = images.groups(batch_size)
+        self.max_length = max_length
+
+    @torch.no_grad()
+    def score(self, model: Captioner, device: torch.device) -> float:
+        """Mean CIDEr-D. The network is left in evaluation mode."""
+        model.eval()
+        total = 0.0
+        for batch in self.images.batches(self.groups):
+            with autocast(device):
+                encoded = model.encode(batch.to(device).tokens_BTW)
+                caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
+            total += float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum())
+        return total / len(self.images.image_ids)

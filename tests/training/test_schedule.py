@@ -1,0 +1,27 @@
+"""The table of learning rates, written out."""
+
+import pytest
+
+from fsgr_model.params import XeParams
+from fsgr_model.training.schedule import describe_rates, rate_table
+
+
+def params(**changes) -> XeParams:
+    values = {"epochs": 14, "batch_size": 2, "grad_clip_norm": 1.0, "patience": 5}
+    return XeParams(**(values | changes))
+
+
+def test_the_schedule_of_the_recipe():
+    decay = [{"epoch": 7, "factor": 0.2}, {"epoch": 13, "factor": 0.04}]
+    rates = rate_table(2e-4, params(warmup_epochs=3, decay=decay))
+    expected = [0.25, 0.5, 0.75, 1, 1, 1, *[0.2] * 6, 0.04, 0.04]
+    assert rates == pytest.approx([2e-4 * factor for factor in expected])
+
+
+def test_no_epoch_has_rate_zero():
+    assert all(rate > 0 for rate in rate_table(1e-3, params(warmup_epochs=14)))
+
+
+def test_the_printed_table_names_every_epoch():
+    text = describe_rates([1e-4, 2e-4, 2e-4, 2e-5])
+    assert text.splitlines() == ["epoch   learning rate", "1       0.0001", "2-3     0.0002", "4       2e-05"]
