@@ -6,7 +6,7 @@ A painter gets the pen, the horizon (unit coordinate y) and the scene's own rand
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from fsgr_model.datasets.demo.drawing import Pen, Rgb, arc_points, mix
 
@@ -23,9 +23,9 @@ def paint_backdrop(
     pen = Pen(image, INK, ink_width=0.006)
     WEATHER[weather](pen, horizon, rng)
     PAINTERS[name](pen, horizon, rng, sky, ground)
-    _blotches(image, rng)
+    image = _blotches(image, rng)
     if weather == "snowing":
-        _flakes(pen, rng)
+        _flakes(Pen(image, INK), rng)
     return image
 
 
@@ -39,18 +39,17 @@ def _jitter(colour: Rgb, rng: np.random.Generator, amount: int = 12) -> Rgb:
 def _two_grounds(sky: Rgb, ground: Rgb, horizon: float, side: int) -> Image.Image:
     """Sky that grows lighter towards the horizon, ground that grows darker towards the viewer."""
     edge = round(horizon * side)
-    column = [mix(mix(sky, WHITE, 0.35), sky, 1 - y / max(edge, 1)) for y in range(edge)]
-    column += [mix(ground, (30, 30, 40), 0.22 * (y - edge) / (side - edge)) for y in range(edge, side)]
-    pixels = np.repeat(np.asarray(column, dtype=np.uint8)[:, None, :], side, axis=1)
-    return Image.fromarray(pixels)
+    above = np.linspace(sky, mix(sky, WHITE, 0.35), edge)
+    below = np.linspace(ground, mix(ground, (30, 30, 40), 0.22), side - edge)
+    pixels = np.concatenate([above, below]).astype(np.uint8)[:, None, :]
+    return Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
 
 
-def _blotches(image: Image.Image, rng: np.random.Generator) -> None:
+def _blotches(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Uneven paint: soft lighter and darker patches, a few levels of 255."""
-    coarse = rng.integers(106, 150, (12, 12)).astype(np.uint8)
-    soft = Image.fromarray(coarse).resize(image.size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, dtype=np.int16) + (np.asarray(soft, dtype=np.int16) - 128)[:, :, None] // 2
-    image.paste(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)))
+    coarse = Image.fromarray(rng.integers(117, 140, (12, 12)).astype(np.uint8))
+    soft = coarse.resize(image.size, Image.Resampling.BILINEAR)
+    return ImageChops.add(image, Image.merge("RGB", (soft, soft, soft)), offset=-128)
 
 
 def _clear(pen: Pen, horizon: float, rng: np.random.Generator) -> None:

@@ -57,7 +57,7 @@ def _sprite(kind: str, thing: Thing, side: int) -> Image.Image:
     SPRITES[kind](Pen(image, tones.ink), tones)
     if thing.mirrored:
         image = ImageOps.mirror(image)
-    image = image.rotate(thing.tilt, Image.Resampling.BICUBIC, expand=True, fillcolor=(*tones.ink, 0))
+    image = image.rotate(thing.tilt, Image.Resampling.BILINEAR, expand=True, fillcolor=(*tones.ink, 0))
     image = image.crop(image.getchannel("A").getbbox())
     return _lit(image)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from fsgr_model.datasets.demo.world_file import WorldSpec
 
 Domain = Literal["seen", "unseen"]
 Key = TypeVar("Key")
-LAYOUT_TRIES = 60
+PLACE_TRIES = 40
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,16 @@ def _place(
     groups: tuple[Group, ...], world: WorldSpec, horizon: float, rng: np.random.Generator
 ) -> tuple[Thing, ...] | None:
     """Things from back to front, none hidden too much; None if they find no room."""
-    members = [index for index, group in enumerate(groups) for _ in range(group.count)]
-    for _ in range(LAYOUT_TRIES):
-        things = [_sample_thing(index, groups[index], world, horizon, rng) for index in members]
-        if all(_overlap(a, b) <= world.scene.most_overlap for a, b in combinations(things, 2)):
-            in_air = {index for index, group in enumerate(groups) if world.objects[group.kind].zone == "air"}
-            return tuple(sorted(things, key=lambda thing: (thing.group not in in_air, thing.foot)))
-    return None
+    things: list[Thing] = []
+    for index in [index for index, group in enumerate(groups) for _ in range(group.count)]:
+        for _ in range(PLACE_TRIES):
+            thing = _sample_thing(index, groups[index], world, horizon, rng)
+            if all(_overlap(thing, other) <= world.scene.most_overlap for other in things):
+                things.append(thing)
+                break
+        else:
+            return None
+    return tuple(sorted(things, key=lambda thing: (thing.stands, thing.foot)))
 
 
 def _sample_thing(
