@@ -98,9 +98,10 @@ def check_captions_have_images(dataset: RawDataset) -> None:
 
 
 def _ids_look_swapped(dataset: RawDataset, stray: list[RawCaption]) -> bool:
-    """Annotations carry image ids as their own, or all stray image ids are ids of annotations."""
+    """A file's annotations carry image ids as their own, or all stray image ids are ids of annotations."""
     image_ids = {image.image_id for image in dataset.images}
-    annotation_ids = {caption.annotation_id for caption in dataset.captions}
+    files = {caption.source for caption in stray}
+    annotation_ids = {caption.annotation_id for caption in dataset.captions if caption.source in files}
     stray_ids = {caption.image_id for caption in stray}
     return annotation_ids <= image_ids or (stray_ids <= annotation_ids and stray_ids.isdisjoint(image_ids))
 

@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+
+from tests.datasets.small_dataset import SmallDataset
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> SmallDataset:
+    return SmallDataset(tmp_path / "small")
