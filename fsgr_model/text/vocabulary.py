@@ -1,0 +1,143 @@
+"""The word list: `<unk>` 0, `<pad>` 1, `<bos>` 2, `<eos>` 3, then words by falling frequency, then alphabet.
+
+Shapes: V words, E CLIP joint width.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fsgr_model.artifacts import fingerprint, load_json, save_json, whole_file
+from fsgr_model.errors import UserError
+
+UNK, PAD, BOS, EOS = range(4)
+SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
+
+
+class Vocabulary:
+    """Words and their ids; the four special ones come first.
+
+    Raises:
+        UserError: the list does not begin with the special words, or holds a word twice.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        if tuple(words[:4]) != SPECIALS:
+            raise UserError(f"a word list must begin with {', '.join(SPECIALS)}; found {list(words[:4])}")
+        repeated = [word for word, count in Counter(words).items() if count > 1]
+        if repeated:
+            raise UserError(f"a word list must hold every word once; found again: {repeated[:10]}")
+        self.words = list(words)
+        self._id_of = {word: number for number, word in enumerate(self.words)}
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that name the words and their order."""
+        return fingerprint(self.words)
+
+    def encode(self, tokens: Sequence[str], max_length: int) -> list[int]:
+        """`<bos>`, the ids of at most `max_length` words (`<unk>` for those not in the list), `<eos>`."""
+        return [BOS, *(self._id_of.get(token, UNK) for token in tokens[:max_length]), EOS]
+
+    def encode_open(self, tokens: Sequence[str], unlisted: dict[str, int]) -> list[int]:
+        """Ids of all words as the metrics see them, split at any space; no special ones are added.
+
+        A word that is not in the list gets an id of its own from `len(self)` on, kept in `unlisted`: equal
+        words match, and no listed one does.
+        """
+        ids = []
+        for word in " ".join(tokens).split():
+            number = self._id_of.get(word)
+            ids.append(unlisted.setdefault(word, len(self) + len(unlisted)) if number is None else number)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Words up to the first `<eos>`, joined by spaces; `<bos>` and `<pad>` are left out."""
+        words = []
+        for number in ids:
+            if number == EOS:
+                break
+            if number not in (BOS, PAD):
+                words.append(self.words[number])
+        return " ".join(words)
+
+    def save(self, path: Path) -> None:
+        """Write the words as a JSON list, in the order of their ids."""
+        save_json(path, self.words)
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read a JSON list of words, or an object with such a list as `itos`. Every word keeps its id.
+
+        Raises:
+            UserError: the file is missing or malformed, or its words break the rules of a word list.
+        """
+        found = load_json(path)
+        words = found.get("itos") if isinstance(found, dict) else found
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise UserError(f"{path} must be a JSON list of words (or have one as `itos`)")
+        try:
+            return cls(words)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def build_vocabulary(token_lists: Iterable[Sequence[str]], min_count: int) -> Vocabulary:
+    """The words that occur at least `min_count` times.
+
+    Raises:
+        UserError: no word does.
+    """
+    counts = Counter(token for tokens in token_lists for token in tokens)
+    kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIALS]
+    if not kept:
+        raise UserError(
+            f"no word occurs {min_count} times in the training captions (of {len(counts)} different words); "
+            "lower vocab.min_count"
+        )
+    return Vocabulary([*SPECIALS, *sorted(kept, key=lambda word: (-counts[word], word))])
+
+
+def save_word_embeddings(path: Path, vocabulary: Vocabulary, embeddings_VE: Tensor) -> None:
+    """Write the vectors, float32 [V, E], with the fingerprint of the words that they belong to."""
+    if len(embeddings_VE) != len(vocabulary):
+        raise ValueError(f"{len(embeddings_VE)} vectors for {len(vocabulary)} words")
+    tensors = {"embeddings": embeddings_VE.float().contiguous().cpu()}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={"words": vocabulary.fingerprint})
+
+
+def load_word_embeddings(path: Path, vocabulary: Vocabulary) -> Tensor:
+    """Vectors of exactly these words: float32 [V, E] on the CPU.
+
+    Raises:
+        UserError: the file is missing or damaged, holds another number of vectors than there are words, or
+            vectors of other words (or of the same in another order).
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            words = (opened.metadata() or {}).get("words")
+            embeddings_VE: Tensor = opened.get_tensor("embeddings")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run dvc repro vocab") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); run dvc repro -f vocab") from None
+    if len(embeddings_VE) != len(vocabulary):
+        raise UserError(
+            f"{path} holds {len(embeddings_VE)} word vectors, but the word list has {len(vocabulary)} words; "
+            "run dvc repro vocab"
+        )
+    if words != vocabulary.fingerprint:
+        raise UserError(
+            f"{path} holds vectors of other words: fingerprint {words}, but the word list has "
+            f"{vocabulary.fingerprint}; run dvc repro vocab"
+        )
+    return embeddings_VE.to(torch.float32)
