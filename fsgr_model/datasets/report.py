@@ -68,7 +68,7 @@ def duplicate_images(groups: list[list[ImageRecord]]) -> list[dict[str, Any]]:
 def dataset_report(
     dataset: Dataset, bad: list[tuple[RawImage, str]], groups: list[list[ImageRecord]]
 ) -> dict[str, Any]:
-    """The content of `report.json`; what the reader itself reports is kept."""
+    """The content of `report.json`; what the demo reports of itself stays apart."""
     with_objects = {annotation["image_id"] for annotation in dataset.instances["annotations"]}
     return {
         "splits": count_splits(dataset.images, dataset.captions),
@@ -81,7 +81,7 @@ def dataset_report(
             "objects": len(dataset.instances["annotations"]),
             "images_with_objects": len(with_objects),
         },
-        **dataset.report,
+        **({"demo": dataset.report} if dataset.report else {}),
     }
 
 
