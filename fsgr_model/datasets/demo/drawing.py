@@ -32,7 +32,7 @@ def mix(one: Rgb, other: Rgb, share: float) -> Rgb:
 def tones_of(base: Rgb) -> Tones:
     """Shadow, light and outline that go with a colour (0 to 255 a channel)."""
     return Tones(
-        base, mix(base, (20, 16, 40), 0.28), mix(base, (255, 255, 250), 0.45), mix(base, (18, 14, 28), 0.72)
+        base, mix(base, (0, 0, 0), 0.26), mix(base, (255, 255, 250), 0.45), mix(base, (18, 14, 28), 0.72)
     )
 
 

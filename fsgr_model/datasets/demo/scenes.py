@@ -130,19 +130,19 @@ def _sample_thing(
     index: int, group: Group, world: WorldSpec, horizon: float, rng: np.random.Generator
 ) -> Thing:
     side = float(rng.uniform(*world.sizes[group.size].share))
-    zone = world.objects[group.kind].zone
-    lowest = {"ground": horizon + 0.08, "air": side + 0.01, "any": side + 0.01}[zone]
-    highest = {"ground": 0.99, "air": max(horizon, side + 0.02), "any": 0.99}[zone]
+    stands = world.objects[group.kind].zone == "ground"
+    lowest = max(horizon + 0.08, side + 0.01) if stands else side + 0.01
+    highest = 0.99 if stands else max(horizon, side + 0.02)
     base = world.colours[group.colour].rgb
     shift = rng.uniform(-1, 1) * world.scene.shade_jitter + rng.uniform(-5, 5, 3)
     return Thing(
         group=index,
         x=float(rng.uniform(side / 2 - 0.02, 1.02 - side / 2)),
-        foot=float(rng.uniform(max(lowest, side + 0.01) if zone == "ground" else lowest, highest)),
+        foot=float(rng.uniform(lowest, highest)),
         side=side,
         tilt=float(rng.uniform(-1, 1)) * world.scene.tilt_degrees,
         mirrored=bool(rng.random() < 0.5),
-        stands=zone == "ground",
+        stands=stands,
         rgb=tuple(int(np.clip(value + change, 0, 255)) for value, change in zip(base, shift, strict=True)),
     )
 

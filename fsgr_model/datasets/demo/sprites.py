@@ -73,15 +73,16 @@ def boat(pen: Pen, tone: Tones) -> None:
 def bicycle(pen: Pen, tone: Tones) -> None:
     for x in (0.22, 0.78):
         pen.ellipse(x, 0.7, 0.2, 0.2, (*WHITE, 110), outline=False)
-        pen.line(arc_points(x, 0.7, 0.19, 0.19, 0, 360), COAL, 0.05)
+        pen.line(arc_points(x, 0.7, 0.2, 0.2, 0, 360), COAL, 0.036)
+        pen.line(arc_points(x, 0.7, 0.165, 0.165, 0, 360), tone.base, 0.036)
         for angle in (0, 60, 120):
-            ends = arc_points(x, 0.7, 0.17, 0.17, angle, angle + 180)
+            ends = arc_points(x, 0.7, 0.15, 0.15, angle, angle + 180)
             pen.line([ends[0], ends[-1]], GREY, 0.012)
     frame = [(0.22, 0.7), (0.36, 0.42), (0.68, 0.4), (0.46, 0.7), (0.22, 0.7)]
     for path in (frame, [(0.46, 0.7), (0.34, 0.34)], [(0.78, 0.7), (0.66, 0.3)]):
-        pen.line(path, pen.ink, 0.085)
+        pen.line(path, pen.ink, 0.1)
     for path in (frame, [(0.46, 0.7), (0.34, 0.34)], [(0.78, 0.7), (0.66, 0.3)]):
-        pen.line(path, tone.base, 0.055)
+        pen.line(path, tone.base, 0.07)
     pen.rod([(0.66, 0.3), (0.7, 0.25), (0.8, 0.27), (0.82, 0.33)], COAL, 0.03)
     pen.ellipse(0.33, 0.32, 0.1, 0.035, COAL)
     pen.ellipse(0.46, 0.7, 0.05, 0.05, GREY)
@@ -244,8 +245,8 @@ def flower(pen: Pen, tone: Tones) -> None:
     pen.ellipse(0.63, 0.8, 0.14, 0.055, LEAF, turn=-32)
     pen.ellipse(0.37, 0.86, 0.14, 0.055, LEAF, turn=32)
     for step in range(8):
-        (x, y) = arc_points(0.5, 0.32, 0.2, 0.2, step * 45, step * 45 + 9)[0]
-        pen.ellipse(x, y, 0.125, 0.085, tone.base, turn=step * 45)
+        (x, y) = arc_points(0.5, 0.31, 0.19, 0.19, step * 45, step * 45 + 9)[0]
+        pen.ellipse(x, y, 0.115, 0.085, tone.base, turn=step * 45)
     pen.ellipse(0.5, 0.32, 0.105, 0.105, WOOD if min(tone.base[:2]) > 150 and tone.base[2] < 120 else SUN)
     for x, y in ((0.47, 0.3), (0.53, 0.3), (0.5, 0.35)):
         pen.ellipse(x, y, 0.014, 0.014, pen.ink, outline=False)

@@ -20,7 +20,7 @@ from fsgr_model.datasets.demo.backdrops import PAINTERS, WEATHER
 from fsgr_model.datasets.demo.grammar import write_captions
 from fsgr_model.datasets.demo.pictures import Mask, Picture, draw_scene
 from fsgr_model.datasets.demo.relations import box_of, find_relations
-from fsgr_model.datasets.demo.scenes import Domain, Scene, held_out_combinations, sample_scene
+from fsgr_model.datasets.demo.scenes import Scene, sample_scene
 from fsgr_model.datasets.demo.sprites import SPRITES
 from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split
@@ -51,7 +51,6 @@ class Drawn:
     texts: list[str]
     tokens: list[list[str]]
     instances: list[dict[str, Any]]
-    held_out: list[tuple[str, str]]
 
 
 def draw_demo_world(
@@ -84,9 +83,8 @@ def draw_pictures(
 
 def draw_one(world: WorldSpec, seed: int, folder: Path, place: str, assignment: Assignment) -> Drawn:
     """Sample, draw, caption and annotate one picture, and write its PNG file."""
-    domain: Domain = "unseen" if assignment.domain == "unseen" else "seen"
     scene_rng, paint_rng, words_rng = np.random.default_rng([seed, assignment.image_id]).spawn(3)
-    scene = sample_scene(world, scene_rng, domain)
+    scene = sample_scene(world, scene_rng, "unseen" if assignment.domain == "unseen" else "seen")
     picture = draw_scene(scene, world.image, paint_rng)
     areas = Counter[int]()
     for thing, mask in zip(scene.things, picture.visible, strict=True):
@@ -98,7 +96,6 @@ def draw_one(world: WorldSpec, seed: int, folder: Path, place: str, assignment: 
         texts=texts,
         tokens=[ptb_tokenize(text) for text in texts],
         instances=_instances(world, scene, picture),
-        held_out=held_out_combinations(scene.groups, world),
     )
 
 

@@ -1,7 +1,7 @@
 """data/demo/world.yaml as typed, checked values: everything that the demo world can show and say."""
 
 from collections.abc import Collection, Iterable
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ from fsgr_model.params import Section
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 Words = dict[str, Chance]
-Zone = Literal["ground", "air", "any"]
+Zone = Literal["ground", "air"]
 Relation = Literal["left of", "right of", "above", "under", "next to", "in front of", "behind"]
 
 
@@ -140,10 +140,11 @@ class WorldSpec(Section):
     @model_validator(mode="after")
     def _nouns_are_unambiguous(self) -> "WorldSpec":
         for (one, its), (other, theirs) in combinations(self.synonyms().items(), 2):
-            if shared := set(its) & set(theirs):
-                raise ValueError(
-                    f"{one} and {other} share the nouns {sorted(shared)}; each noun names one concept"
-                )
+            for noun, also in product(its, theirs):
+                if f" {noun} " in f" {also} " or f" {also} " in f" {noun} ":
+                    raise ValueError(
+                        f"{one} ({noun}) and {other} ({also}) share a noun; each names one concept"
+                    )
         return self
 
     @model_validator(mode="after")
