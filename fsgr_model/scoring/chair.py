@@ -1,0 +1,133 @@
+"""CHAIR: objects that a caption names although the image has none (Rohrbach et al., arXiv 1809.02156)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsgr_model.scoring.coco_synonyms import COCO_OTHER_PHRASES, COCO_SYNONYMS
+from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+
+BACKGROUND = "background"
+IRREGULAR_PLURALS = {
+    "person": "people",
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "mouse": "mice",
+    "goose": "geese",
+    "ox": "oxen",
+    "foot": "feet",
+    "tooth": "teeth",
+    "human": "humans",
+    "knife": "knives",
+    "calf": "calves",
+    "leaf": "leaves",
+    "sheep": "sheep",
+    "fish": "fish",
+    "aircraft": "aircraft",
+    "luggage": "luggage",
+    "cattle": "cattle",
+    "skis": "skis",
+    "scissors": "scissors",
+}
+ENDINGS_WITH_MAN = ("man", "woman")
+
+
+@dataclass(frozen=True)
+class ChairScore:
+    """CHAIRi: share of object mentions that are hallucinated. CHAIRs: share of captions with at least one."""
+
+    per_instance: float
+    per_sentence: float
+
+
+def plural(noun: str) -> str:
+    """The plural of an English noun, or of the last word of a phrase."""
+    head, _, last = noun.rpartition(" ")
+    space = " " if head else ""
+    if last in IRREGULAR_PLURALS:
+        return head + space + IRREGULAR_PLURALS[last]
+    if last.endswith(ENDINGS_WITH_MAN):
+        return head + space + last[:-2] + "en"
+    if last.endswith(("s", "x", "z", "ch", "sh")):
+        return noun + "es"
+    if last.endswith("y") and last[-2:-1] not in tuple("aeiou"):
+        return noun[:-1] + "ies"
+    return noun + "s"
+
+
+class ObjectNames:
+    """Finds object categories in captions.
+
+    A category is found by its name, its `synonyms` where the instance file has some, or else by our list of
+    other words for the COCO categories; in singular and plural. The longest name that fits counts: "hot dog"
+    is no dog. Categories below the supercategory "background" are no objects.
+    """
+
+    def __init__(self, categories: Iterable[dict[str, Any]]) -> None:
+        self.objects = {
+            category["id"]: category["name"]
+            for category in categories
+            if category.get("supercategory") != BACKGROUND
+        }
+        # A phrase that means no object stands for None.
+        self._phrases: dict[tuple[str, ...], int | None] = {}
+        for phrase in COCO_OTHER_PHRASES:
+            self._add(phrase, None)
+        for category in categories:
+            if category["id"] in self.objects:
+                names = category.get("synonyms") or COCO_SYNONYMS.get(category["name"], [])
+                for name in [category["name"], *names]:
+                    self._add(name, category["id"])
+        self._longest = max(map(len, self._phrases))
+
+    def _add(self, name: str, category_id: int | None) -> None:
+        for form in (name, plural(name)):
+            self._phrases[tuple(ptb_tokenize(form))] = category_id
+
+    def mentions(self, tokens: Sequence[str]) -> list[int]:
+        """Category ids of the objects that a caption names, one for each mention."""
+        found: list[int] = []
+        position = 0
+        while position < len(tokens):
+            length, category_id = self._longest_name(tokens, position)
+            if category_id is not None:
+                found.append(category_id)
+            position += length
+        return found
+
+    def _longest_name(self, tokens: Sequence[str], position: int) -> tuple[int, int | None]:
+        for length in range(min(self._longest, len(tokens) - position), 0, -1):
+            phrase = tuple(tokens[position : position + length])
+            if phrase in self._phrases:
+                return length, self._phrases[phrase]
+        return 1, None
+
+
+def chair(
+    references: dict[int, list[str]], results: dict[int, str], instances: dict[str, list[dict[str, Any]]]
+) -> ChairScore:
+    """CHAIRi and CHAIRs of one caption an image.
+
+    An image's objects are the categories of its instances and all that its references mention.
+
+    Args:
+        references: image id -> raw captions.
+        results: image id -> raw caption.
+        instances: COCO `categories` and `annotations`.
+    """
+    names = ObjectNames(instances["categories"])
+    present: dict[int, set[int]] = {image_id: set() for image_id in results}
+    for annotation in instances["annotations"]:
+        if annotation["image_id"] in present:
+            present[annotation["image_id"]].add(annotation["category_id"])
+    mentioned = invented = wrong_captions = 0
+    for image_id, caption in results.items():
+        for reference in references[image_id]:
+            present[image_id].update(names.mentions(ptb_tokenize(reference)))
+        mentions = names.mentions(ptb_tokenize(caption))
+        hallucinated = [category_id for category_id in mentions if category_id not in present[image_id]]
+        mentioned += len(mentions)
+        invented += len(hallucinated)
+        wrong_captions += bool(hallucinated)
+    return ChairScore(invented / max(mentioned, 1), wrong_captions / max(len(results), 1))

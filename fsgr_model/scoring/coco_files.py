@@ -1,0 +1,93 @@
+"""COCO-format caption files, read for scoring."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from fsgr_model.artifacts import sha256_file
+from fsgr_model.datasets.checked_json import Id, read_checked
+from fsgr_model.datasets.instances import Category
+from fsgr_model.datasets.listing import listed
+from fsgr_model.errors import UserError
+from fsgr_model.scoring.provenance import CIDER_DEFINITION, Fact, package_versions
+from fsgr_model.scoring.report import Report, caption_report
+
+
+class _Image(TypedDict):
+    id: Id
+
+
+class _Caption(TypedDict):
+    image_id: Id
+    caption: str
+
+
+class _CaptionFile(TypedDict):
+    images: list[_Image]
+    annotations: list[_Caption]
+
+
+class _Object(TypedDict):
+    image_id: Id
+    category_id: Id
+
+
+class _InstanceFile(TypedDict):
+    categories: list[Category]
+    annotations: list[_Object]
+
+
+def read_results(path: Path) -> dict[int, str]:
+    """A COCO result file: image id -> caption.
+
+    Raises:
+        UserError: the file is malformed, or an image has more than one caption.
+    """
+    rows = read_checked(path, list[_Caption])
+    repeated = [image_id for image_id, count in Counter(row["image_id"] for row in rows).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"{path}: every image needs exactly one caption; images with more: "
+            f"{listed([str(image_id) for image_id in sorted(repeated)])}"
+        )
+    return {row["image_id"]: row["caption"] for row in rows}
+
+
+def read_references(path: Path) -> dict[int, list[str]]:
+    """A COCO caption file: image id -> captions, of every image that it lists.
+
+    Raises:
+        UserError: the file is malformed, or a caption belongs to no image of the list.
+    """
+    content = read_checked(path, _CaptionFile)
+    references: dict[int, list[str]] = {image["id"]: [] for image in content["images"]}
+    strangers = {row["image_id"] for row in content["annotations"]} - references.keys()
+    if strangers:
+        raise UserError(
+            f"{path}: captions of images that it does not list: "
+            f"{listed([str(image_id) for image_id in sorted(strangers)])}"
+        )
+    for row in content["annotations"]:
+        references[row["image_id"]].append(row["caption"])
+    return references
+
+
+def score_files(
+    references: Path, results: Path, instances: Path | None, meteor: Literal["auto", "off"]
+) -> Report:
+    """Scores of a result file as a JSON object: the caption part of what the stage `evaluate` writes.
+
+    Raises:
+        UserError: a file is malformed, or the images of references and results differ.
+    """
+    objects: Any = read_checked(instances, _InstanceFile) if instances else None
+    report = caption_report(read_references(references), read_results(results), objects, meteor)
+    report["provenance"] = [
+        Fact(what="CIDEr", value=CIDER_DEFINITION),
+        *[Fact(what=f"sha256 of {path}", value=sha256_file(path)) for path in (references, results)],
+        *([Fact(what=f"sha256 of {instances}", value=sha256_file(instances))] if instances else []),
+        *package_versions(),
+    ]
+    return report

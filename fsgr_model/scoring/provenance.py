@@ -1,0 +1,63 @@
+"""Where numbers come from: revision, parameters, data, weights and versions."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from typing_extensions import TypedDict
+
+from fsgr_model.artifacts import fingerprint, load_json, sha256_file
+
+PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
+CIDER_DEFINITION = (
+    "CIDEr-D by pycocoevalcap's Cider: document frequencies of the evaluated references, n-grams of 1 to 4, "
+    "sigma 6, no end token, 1.0 = 100 in tables; PTB tokens; captions as decoded, no post-processing"
+)
+
+
+class Fact(TypedDict):
+    what: str
+    value: str
+
+
+def package_versions() -> list[Fact]:
+    """Versions of Python and of the packages that can change a number."""
+    python = Fact(what="python", value=platform.python_version())
+    return [python, *[Fact(what=name, value=version(name)) for name in PACKAGES]]
+
+
+def git_revision() -> str:
+    """The commit that is checked out, with `+changes` where tracked files differ from it."""
+    try:
+        revision = _git("rev-parse", "HEAD")
+        return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return "unknown: not a git checkout"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def pipeline_provenance(data: Path, params_file: Path, phase: str) -> list[Fact]:
+    """Everything that the scores of `phase` (xe or scst) were made from."""
+    files = {
+        "dataset images": data / "dataset" / "images.json",
+        "dataset captions": data / "dataset" / "captions.json",
+        "vocabulary": data / "vocab" / "words.json",
+        "model": data / "models" / phase / "model.safetensors",
+        "captions": data / "captions" / f"{phase}.json",
+    }
+    params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    clip = load_json(data / "clip" / "clip.json")
+    return [
+        Fact(what="CIDEr", value=CIDER_DEFINITION),
+        Fact(what="git revision", value=git_revision()),
+        Fact(what=f"fingerprint of {params_file}", value=fingerprint(params)),
+        *[Fact(what=f"sha256 of {name}", value=sha256_file(path)) for name, path in files.items()],
+        Fact(what="clip", value=f"{clip['model']}, weights sha256 {clip['weights_sha256']}"),
+        *package_versions(),
+    ]

@@ -1,0 +1,22 @@
+"""Stage `evaluate`: scores of the test split's captions, where they come from, and the sample sheet."""
+
+from pathlib import Path
+
+from fsgr_model.errors import run_command
+from fsgr_model.params import load_params
+from fsgr_model.scoring.evaluation import evaluate
+
+
+def main() -> None:
+    params = load_params()
+    evaluate(
+        data=Path("data"),
+        params_file=Path("params.yaml"),
+        metrics=Path("metrics"),
+        sheet=Path("plots/sheet.png"),
+        params=params.evaluate,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,25 @@
+"""Score COCO-format captions: python -m pipeline.score --references captions.json --results results.json"""
+
+import argparse
+import json
+from pathlib import Path
+
+from fsgr_model.errors import run_command
+from fsgr_model.scoring.coco_files import score_files
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.score", description=__doc__)
+    parser.add_argument(
+        "--references", type=Path, required=True, help="COCO captions JSON: images, annotations"
+    )
+    parser.add_argument("--results", type=Path, required=True, help='JSON list of {"image_id", "caption"}')
+    parser.add_argument("--instances", type=Path, help="COCO instances JSON, for CHAIR")
+    parser.add_argument("--meteor", choices=["auto", "off"], default="auto", help="auto: where Java is found")
+    arguments = parser.parse_args()
+    report = score_files(arguments.references, arguments.results, arguments.instances, arguments.meteor)
+    print(json.dumps(report, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    run_command(main)
