@@ -182,14 +182,14 @@ class PhaseParams(Section):
     )
     grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
     patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
+    max_length: Annotated[int, Field(ge=2, le=500)] = Field(
+        description="longest caption, given or sampled: positions, the end token among them; the rest is cut"
+    )
 
 
 class XeParams(PhaseParams):
     """Cross-entropy training; its peak rate is the top-level `lr`."""
 
-    max_length: Annotated[int, Field(ge=2, le=500)] = Field(
-        description="longer captions are cut to this many positions, the end token among them"
-    )
     shuffle_features: bool = Field(
         False, description="baseline that should lose: every image gets another image's features"
     )
@@ -202,7 +202,6 @@ class ScstParams(PhaseParams):
     samples: Annotated[int, Field(ge=2)] = Field(
         description="captions sampled an image; the others are each one's baseline"
     )
-    max_length: Annotated[int, Field(ge=1, le=500)] = Field(description="longest sampled caption: positions, the end token among them")
     end_token: bool = Field(
         True, description="count the end token in the reward; without it captions end in 'with a'"
     )
@@ -212,7 +211,9 @@ class DecodeParams(Section):
     """Beam search of the captions that are scored."""
 
     beam_size: Count = Field(description="hypotheses kept")
-    max_length: Annotated[int, Field(ge=1, le=500)] = Field(description="longest caption: positions, the end token among them")
+    max_length: Annotated[int, Field(ge=1, le=500)] = Field(
+        description="longest caption: positions, the end token among them"
+    )
     batch_size: Count = Field(50, description="images a step")
 
 

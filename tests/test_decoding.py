@@ -36,9 +36,7 @@ def step_of(decoder):
 
 def every_caption() -> list[list[int]]:
     words = [word for word in range(V) if word not in (UNK, PAD, BOS, EOS)]
-    ended = [
-        [*body, EOS] for length in range(MAX_LENGTH) for body in itertools.product(words, repeat=length)
-    ]
+    ended = [[*body, EOS] for length in range(MAX_LENGTH) for body in itertools.product(words, repeat=length)]
     cut = [list(body) for body in itertools.product(words, repeat=MAX_LENGTH)]
     return ended + cut
 
@@ -101,7 +99,9 @@ def test_samples_come_as_often_as_their_probability(decoder, start):
     drawn = sample(step_of(decoder), start, B, num_samples, MAX_LENGTH)
     for b in range(B):
         rows, counts = drawn[b].unique(dim=0, return_counts=True)
-        frequency = {tuple(words_of(row)): n / num_samples for row, n in zip(rows, counts.tolist())}
+        frequency = {
+            tuple(words_of(row)): n / num_samples for row, n in zip(rows, counts.tolist(), strict=True)
+        }
         for index in log_prob[b].argsort(descending=True)[:10]:
             probability = log_prob[b, index].exp().item()
             spread = (probability * (1 - probability) / num_samples) ** 0.5

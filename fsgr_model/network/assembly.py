@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fsgr_model.artifacts import whole_file
-from fsgr_model.clip.codebook import Codebook
-from fsgr_model.clip.feature_store import FeatureStore
+from fsgr_model.clip.codebook import load_codebook
+from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.split import Tail
 from fsgr_model.datasets.normal_form import Split
@@ -50,10 +50,10 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: t
         UserError: an artifact is missing, or two of them disagree; with both numbers.
     """
     clip = load_clip(data / "clip", device)
-    codebook = Codebook.load(data / "codebook")
+    codebook = load_codebook(data / "codebook")
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     word_VE = load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)
-    trunk = FeatureStore(data / "features" / f"{split}.h5", clip.identity).identity
+    trunk = RowStore(data / "features" / f"{split}.h5", clip.identity).identity
     tail = Tail(clip.model, trunk["cut"], params.align)
     joint_width = tail.proj.shape[1]
     for name, width in [("codebook", codebook.embeddings_KE.shape[1]), ("word embeddings", word_VE.shape[1])]:

@@ -34,8 +34,9 @@ class Captioner(nn.Module):
         shape = (params.d_model, params.num_heads, params.d_ff)
         self.tail = tail.requires_grad_(False).eval()
         self.quantiser = SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
+        vision_width, joint_width = tail.proj.shape
         self.encoder = CrossModalEncoder(
-            *tail.proj.shape, side, *shape, params.encoder_layers, params.dropout
+            vision_width, joint_width, side, *shape, params.encoder_layers, params.dropout
         )
         self.decoder = CaptionDecoder(word_VE, *shape, params.decoder_layers, params.dropout)
         for part in (self.encoder, self.decoder):

@@ -58,6 +58,10 @@ class DecoderLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(dropout)
 
+    def look_at(self, keyed_BGD: Tensor, image_BGD: Tensor) -> LayerState:
+        """Keys and values of the image, before any word."""
+        return LayerState(*self.image_attention.keys_values(keyed_BGD, image_BGD))
+
     def forward(self, word_BSLD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Read L new positions after those in `state`."""
         B, S, L, _ = word_BSLD.shape
@@ -104,11 +108,8 @@ class CaptionDecoder(nn.Module):
     def start(self, image_BGD: Tensor, position_GD: Tensor) -> DecoderState:
         """Project the image once for all captions and all steps; positions enter keys, not values."""
         keyed_BGD = image_BGD + position_GD
-        return DecoderState(
-            tuple(
-                LayerState(*layer.image_attention.keys_values(keyed_BGD, image_BGD)) for layer in self.layers
-            )
-        )
+        states = (layer.look_at(keyed_BGD, image_BGD) for layer in self.layers)  # type: ignore[operator]
+        return DecoderState(tuple(states))
 
     def forward(self, word_BSL: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Read the words (int64) and predict, after each one, the next.

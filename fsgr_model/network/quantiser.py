@@ -1,6 +1,6 @@
 """Semantic quantisation: every patch is given the concept that describes it (FSGR, IEEE TCSVT 2025).
 
-Shapes: B images, G patches, E joint width of CLIP, K concepts of the codebook, P = top_k preselected concepts.
+Shapes: B images, G patches, E joint width of CLIP, K concepts of the codebook, P = top_k preselected ones.
 """
 
 from dataclasses import dataclass

@@ -39,7 +39,9 @@ class Batch:
 class CaptionedImages:
     """Images of one split: their trunk tokens in a store, their captions as word ids in memory."""
 
-    def __init__(self, store: RowStore, captions: dict[int, list[list[int]]], shuffle_seed: int | None = None):
+    def __init__(
+        self, store: RowStore, captions: dict[int, list[list[int]]], shuffle_seed: int | None = None
+    ):
         """`shuffle_seed` gives every image the features of another one: a baseline that should lose."""
         self.store = store
         self.captions = captions

@@ -141,10 +141,10 @@ class Training:
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.params.grad_clip_norm)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
             raise UserError(
-                f"loss {loss.item()} with gradient norm {norm.item()} at {self.phase.name} epoch {now.epoch}, "
-                f"step {now.step + 1}, learning rate {self.rates[now.epoch - 1]:.3g}, images {batch.image_ids}: "
-                f"not finite, so training stops; the best network so far is {self.best_file}; "
-                "try a smaller learning rate"
+                f"{self.phase.name} epoch {now.epoch}, step {now.step + 1}: loss {loss.item()}, "
+                f"gradient norm {norm.item()}, learning rate {self.rates[now.epoch - 1]:.3g}, "
+                f"images {batch.image_ids}: not finite, so training stops; the best network so far is "
+                f"{self.best_file}; try a smaller learning rate"
             )
         self.optimiser.step()
         now.step += 1
@@ -164,7 +164,9 @@ class Training:
             with whole_file(self.best_file) as partial:
                 save_file(self._weights(), partial)
         report = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
-        print(f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True)
+        print(
+            f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True
+        )
         now.epoch, now.step, now.sums = epoch + 1, 0, {}
         self._save()
 

@@ -1,12 +1,17 @@
 """How good a network is on the validation split: CIDEr-D of its greedy captions."""
 
+from pathlib import Path
+
 import torch
 
 from fsgr_model.decoding import greedy
 from fsgr_model.device import autocast
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.params import PhaseParams
+from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
+from fsgr_model.training.split_data import caption_tokens
 
 
 class Validation:
@@ -29,3 +34,19 @@ class Validation:
                 caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
             total += float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum())
         return total / len(self.images.image_ids)
+
+
+def make_validation(
+    images: CaptionedImages, data: Path, vocabulary: Vocabulary, params: PhaseParams
+) -> Validation:
+    """Validation as the metric is published: document frequencies of the validation references themselves,
+    no end token, and words that the vocabulary lacks kept apart.
+    """
+    unlisted: dict[str, int] = {}
+    references = {
+        image_id: [vocabulary.encode_open(tokens, unlisted) for tokens in of_image]
+        for image_id, of_image in caption_tokens(data, "val").items()
+    }
+    frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
+    cider_d = CiderD(references, frequencies, end_token=False)
+    return Validation(images, cider_d, params.batch_size, params.max_length)

@@ -1,4 +1,4 @@
-"""The decoder: CLIP's word vectors survive, the future and padding have no influence, steps equal one pass."""
+"""The decoder: CLIP's word vectors survive, later words have no influence, steps equal one pass."""
 
 import pytest
 import torch

@@ -57,5 +57,5 @@ def test_gradient_reaches_the_patches(inputs):
 
 
 def test_a_codebook_smaller_than_top_k_is_used_whole(inputs):
-    codebook, whole, align = inputs
+    codebook, _, _ = inputs
     assert SemanticQuantiser(codebook[:3], P, inverse_frequency=False).top_k == 3

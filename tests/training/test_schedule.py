@@ -7,7 +7,7 @@ from fsgr_model.training.schedule import describe_rates, rate_table
 
 
 def params(**changes) -> XeParams:
-    values = {"epochs": 14, "batch_size": 2, "grad_clip_norm": 1.0, "patience": 5}
+    values = {"epochs": 14, "batch_size": 2, "grad_clip_norm": 1.0, "patience": 5, "max_length": 9}
     return XeParams(**(values | changes))
 
 

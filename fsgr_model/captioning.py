@@ -1,0 +1,45 @@
+"""Captions of a whole split by beam search."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from fsgr_model.artifacts import save_json
+from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.decoding import beam_search
+from fsgr_model.device import autocast, pick_device
+from fsgr_model.network.assembly import Assembly, assemble, load_weights
+from fsgr_model.params import DecodeParams, ModelParams
+from fsgr_model.progress import progress
+
+
+def caption_split(data: Path, weights: Path, out: Path, model: ModelParams, decode: DecodeParams) -> None:
+    """Write a COCO result file, `[{"image_id": 1, "caption": "…"}]`, of the test split in ascending order."""
+    # The seed is of no consequence: every weight is read from the file.
+    assembly = assemble(data, "test", model, seed=0, device=pick_device())
+    load_weights(weights, assembly)
+    store = RowStore(data / "features" / "test.h5", assembly.made_with["trunk"])
+    ids = store.image_ids
+    groups = [ids[start : start + decode.batch_size] for start in range(0, len(ids), decode.batch_size)]
+    results = [
+        {"image_id": image_id, "caption": caption}
+        for group in progress(groups, len(groups), f"captions of {weights.name}", "batches")
+        for image_id, caption in zip(group, caption_images(assembly, store, group, decode), strict=True)
+    ]
+    save_json(out, results)
+
+
+@torch.no_grad()
+def caption_images(
+    assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams
+) -> Iterator[str]:
+    """The best caption of each image."""
+    captioner, device = assembly.captioner.eval(), assembly.device
+    tokens_BTW = torch.from_numpy(store.rows(image_ids)).to(device).float()
+    with autocast(device):
+        start = captioner.encode(tokens_BTW).start
+        caption_BSL, _ = beam_search(
+            captioner.step, start, len(image_ids), decode.beam_size, decode.max_length
+        )
+    return (assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist())

@@ -1,0 +1,83 @@
+"""One training stage from files to files: inputs, validation, resume point, outputs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsgr_model.artifacts import fingerprint, sha256_file, whole_file, whole_folder
+from fsgr_model.datasets.normal_form import Split
+from fsgr_model.network.assembly import Assembly, describe, save_weights
+from fsgr_model.params import PhaseParams
+from fsgr_model.training.loop import Phase, Training
+from fsgr_model.training.resume import resume_point
+from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.validation import make_validation
+
+TRAINED_ON: tuple[Split, Split] = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a stage reads, writes and is taken up again; `data` is the folder of all artifacts."""
+
+    stage: str
+    data: Path
+    out: Path
+    curve: Path
+    seed: int
+    save_minutes: float
+
+
+def train(
+    run: Run,
+    assembly: Assembly,
+    phase: Phase,
+    params: PhaseParams,
+    peak_rate: float,
+    further_inputs: dict[str, Any],
+    shuffle_seed: int | None = None,
+) -> None:
+    """Train, then write the best weights to `run.out` and the history to `run.curve`.
+
+    An interrupted run with the same parameters and inputs goes on where it stopped.
+    """
+    print(describe(assembly.captioner), flush=True)
+    made_of = {
+        "params": params.model_dump(),
+        "peak_rate": peak_rate,
+        "seed": run.seed,
+        "made_with": assembly.made_with,
+        "images": sha256_file(run.data / "dataset" / "images.json"),
+        "captions": sha256_file(run.data / "dataset" / "captions.json"),
+        **further_inputs,
+    }
+    images, validation_images = (
+        captioned_images(run.data, split, assembly, params.max_length, shuffle_seed) for split in TRAINED_ON
+    )
+    validation = make_validation(validation_images, run.data, assembly.vocabulary, params)
+    with resume_point(run.stage, fingerprint(made_of)) as resume:
+        loop = Training(
+            assembly.captioner,
+            phase,
+            images,
+            validation,
+            params,
+            peak_rate,
+            run.seed,
+            resume,
+            run.save_minutes,
+        )
+        history = loop.run()
+        with whole_folder(run.out) as folder:
+            save_weights(folder, assembly)
+        _write_curve(run.curve, history)
+        resume.forget()
+
+
+def _write_curve(path: Path, history: list[dict[str, float]]) -> None:
+    """Tab-separated, a row an epoch; a number that an epoch does not have is left empty."""
+    names = list(dict.fromkeys(name for row in history for name in row))
+    lines = ["\t".join(names)]
+    lines += ["\t".join(f"{row[name]:.6g}" if name in row else "" for name in names) for row in history]
+    with whole_file(path) as partial:
+        partial.write_text("\n".join(lines) + "\n")

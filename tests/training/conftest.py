@@ -1,0 +1,130 @@
+"""A world small enough to train on in a second: features show a thing, captions name it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fsgr_model.artifacts import load_json
+from fsgr_model.clip.codebook import Codebook
+from fsgr_model.clip.feature_store import RowFormat, RowWriter
+from fsgr_model.clip.loading import build_model, clip_identity, default_preprocessing, save_clip
+from fsgr_model.clip.split import trunk_identity
+from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
+from fsgr_model.params import ModelParams, ScstParams, XeParams
+from fsgr_model.scoring.cider_d import DocumentFrequencies
+from fsgr_model.text.vocabulary import build_vocabulary, save_word_embeddings
+from fsgr_model.training.run import Run
+
+THINGS = ["cat", "dog", "house", "tree", "boat", "car"]
+PLACES = ["on a beach", "in the snow", "at night", "in a room"]
+TEMPLATES = ["a {} {}", "there is a {} {}", "we see a {} {}"]
+COUNTS = {"train": 24, "val": 8, "test": 8}
+CUT, WIDTH, JOINT = 1, 16, 12
+
+CLIP_CONFIG = {
+    "embed_dim": JOINT,
+    "vision_cfg": {"image_size": 12, "patch_size": 4, "layers": 2, "width": WIDTH, "head_width": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """The artifacts of all stages before training."""
+    data = tmp_path_factory.mktemp("tiny") / "data"
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    scenes = {}
+    images, captions = [], []
+    for split, count in COUNTS.items():
+        for _ in range(count):
+            image_id = len(images) + 1
+            scenes[image_id] = (int(rng.integers(len(THINGS))), int(rng.integers(len(PLACES))))
+            images.append(ImageRecord(image_id, split, f"{image_id}.png", 12, 12, 1, "0"))
+            for template in TEMPLATES:
+                text = template.format(THINGS[scenes[image_id][0]], PLACES[scenes[image_id][1]])
+                captions.append(CaptionRecord(image_id, 1000 + len(captions), text, text.split()))
+    (data / "dataset").mkdir(parents=True)
+    write_dataset(data / "dataset", Dataset(images, captions, {"categories": [], "annotations": []}, {}))
+    identity = write_clip(data)
+    write_features(data, images, scenes, identity, rng)
+    write_text(data, captions, images, identity)
+    return data
+
+
+def write_clip(data: Path) -> dict:
+    preprocessing = default_preprocessing(CLIP_CONFIG, {})
+    save_clip(data / "clip", build_model(CLIP_CONFIG, "tiny"), "tiny", CLIP_CONFIG, preprocessing, {})
+    return clip_identity(load_json(data / "clip" / "clip.json"))
+
+
+def write_features(data, images, scenes, identity, rng) -> None:
+    thing_TW = rng.normal(size=(len(THINGS), 10, WIDTH))
+    place_TW = rng.normal(size=(len(PLACES), 10, WIDTH))
+    (data / "features").mkdir()
+    for split in COUNTS:
+        ids = [image.image_id for image in images if image.split == split]
+        tokens = [
+            thing_TW[scenes[i][0]] + place_TW[scenes[i][1]] + 0.1 * rng.normal(size=(10, WIDTH)) for i in ids
+        ]
+        path = data / "features" / f"{split}.h5"
+        with RowWriter(
+            path, RowFormat("tokens", (10, WIDTH), "float16"), ids, trunk_identity(identity, CUT)
+        ) as rows:
+            rows.write(ids, np.stack(tokens))
+
+
+def write_text(data, captions, images, identity) -> None:
+    unit = torch.nn.functional.normalize
+    Codebook(THINGS, unit(torch.randn(len(THINGS), JOINT), dim=-1), {"concepts": "tiny"}).save(
+        data / "codebook"
+    )
+    training = {image.image_id for image in images if image.split == "train"}
+    tokens = [caption.tokens for caption in captions if caption.image_id in training]
+    vocabulary = build_vocabulary(tokens, 1)
+    (data / "vocab").mkdir()
+    vocabulary.save(data / "vocab" / "words.json")
+    save_word_embeddings(
+        data / "vocab" / "embeddings.safetensors",
+        vocabulary,
+        unit(torch.randn(len(vocabulary), JOINT), dim=-1),
+    )
+    of_image = [
+        [vocabulary.encode(c.tokens, len(c.tokens)) for c in captions if c.image_id == image_id]
+        for image_id in sorted(training)
+    ]
+    frequencies = DocumentFrequencies.build(of_image, len(vocabulary))
+    frequencies.save(data / "vocab" / "document_frequencies.safetensors", vocabulary)
+
+
+@pytest.fixture
+def model_params() -> ModelParams:
+    return ModelParams(
+        d_model=24, num_heads=4, d_ff=32, encoder_layers=1, decoder_layers=2, dropout=0.1, top_k=3
+    )
+
+
+@pytest.fixture
+def xe_params() -> XeParams:
+    return XeParams(epochs=3, batch_size=5, grad_clip_norm=1.0, patience=9, max_length=10)
+
+
+@pytest.fixture
+def scst_params() -> ScstParams:
+    return ScstParams(
+        lr=5e-4, epochs=2, batch_size=6, samples=3, grad_clip_norm=1.0, patience=9, max_length=10
+    )
+
+
+@pytest.fixture
+def run_in(tmp_path, tiny_data, monkeypatch):
+    """Make a `Run` whose outputs and resume folder lie in a folder of their own."""
+
+    def make(name: str, stage: str = "train_xe") -> Run:
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Run(stage, tiny_data, tmp_path / name / "model", tmp_path / name / "curve.tsv", 7, 10.0)
+
+    return make

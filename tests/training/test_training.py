@@ -1,0 +1,231 @@
+"""The loop: it learns, a stopped run goes on to the same end, and nothing bad is trained on."""
+
+import math
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fsgr_model.errors import UserError
+from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.training.loop import Training
+from fsgr_model.training.resume import resume_point
+from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage, train_scst, training_reward
+from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.xe import CrossEntropy, train_xe
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def weights_of(run) -> dict[str, torch.Tensor]:
+    return load_file(run.out / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def history_of(run) -> list[dict[str, str]]:
+    header, *rows = (line.split("\t") for line in run.curve.read_text().splitlines())
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
+    """Send this process a signal when it has taken so many steps."""
+    plain_step = Training._train_step
+    taken = []
+
+    def step(self, batch):
+        plain_step(self, batch)
+        taken.append(batch)
+        if len(taken) == steps:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Training, "_train_step", step)
+
+
+def test_xe_learns_the_tiny_world(run_in, model_params, xe_params):
+    run = run_in("learn")
+    train_xe(run, 3e-3, model_params, xe_params.model_copy(update={"epochs": 25}))
+    scores = [float(row["val_CIDEr"]) for row in history_of(run)]
+    assert max(scores) > 2.0 > 10 * scores[0]
+
+
+def test_scst_raises_the_reward_of_a_half_trained_network(run_in, model_params, xe_params, scst_params):
+    xe = run_in("xe")
+    train_xe(xe, 3e-3, model_params, xe_params.model_copy(update={"epochs": 8}))
+    scst = run_in("scst", "train_scst")
+    train_scst(scst, xe.out, model_params, scst_params.model_copy(update={"epochs": 30, "patience": 30}))
+    xe_rows, rows = history_of(xe), history_of(scst)
+    best = max(float(row["val_CIDEr"]) for row in xe_rows)
+    assert float(rows[0]["val_CIDEr"]) == pytest.approx(best, rel=1e-4)
+    rewards = [float(row["reward"]) for row in rows[1:]]
+    assert sum(rewards[-5:]) > 1.3 * sum(rewards[:5])
+
+
+def test_shuffled_features_teach_nothing_of_the_image(run_in, model_params, xe_params):
+    longer = xe_params.model_copy(update={"epochs": 25})
+    seeing, blind = run_in("seeing"), run_in("blind")
+    train_xe(seeing, 3e-3, model_params, longer)
+    train_xe(blind, 3e-3, model_params, longer.model_copy(update={"shuffle_features": True}))
+    best = [max(float(row["val_CIDEr"]) for row in history_of(run)) for run in (seeing, blind)]
+    assert best[0] > 2 * best[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_goes_on_to_the_same_end(run_in, model_params, xe_params, monkeypatch, number):
+    whole = run_in("whole")
+    train_xe(whole, 1e-3, model_params, xe_params)
+    stopped = run_in("stopped")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7, number)
+        with pytest.raises(SystemExit, match=f"stopped by {number.name}; saved XE epoch 2/3, step 2"):
+            train_xe(stopped, 1e-3, model_params, xe_params)
+    assert not stopped.out.exists()
+    train_xe(stopped, 1e-3, model_params, xe_params)
+    assert same(weights_of(stopped), weights_of(whole))
+    assert stopped.curve.read_text() == whole.curve.read_text()
+    assert not list((stopped.out.parent / ".resume").iterdir())
+
+
+def test_scst_resumes_exactly_too(run_in, model_params, xe_params, scst_params, monkeypatch):
+    xe = run_in("xe")
+    train_xe(xe, 1e-3, model_params, xe_params)
+    whole = run_in("whole", "train_scst")
+    train_scst(whole, xe.out, model_params, scst_params)
+    stopped = run_in("stopped", "train_scst")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            train_scst(stopped, xe.out, model_params, scst_params)
+    train_scst(stopped, xe.out, model_params, scst_params)
+    assert same(weights_of(stopped), weights_of(whole))
+    assert stopped.curve.read_text() == whole.curve.read_text()
+
+
+def test_another_learning_rate_never_resumes_the_old_run(
+    run_in, model_params, xe_params, monkeypatch, capsys
+):
+    run = run_in("run")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            train_xe(run, 1e-3, model_params, xe_params)
+    capsys.readouterr()
+    train_xe(run, 2e-3, model_params, xe_params)
+    assert "going on" not in capsys.readouterr().out
+    fresh = run_in("fresh")
+    train_xe(fresh, 2e-3, model_params, xe_params)
+    assert same(weights_of(run), weights_of(fresh))
+
+
+def test_a_second_run_on_the_same_resume_folder_is_refused(run_in):
+    run_in("run")
+    with (
+        resume_point("train_xe", "abc"),
+        pytest.raises(UserError, match=f"already under way in process {os.getpid()}"),
+        resume_point("train_xe", "abc"),
+    ):
+        pass
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(run_in, model_params, xe_params, monkeypatch):
+    plain = CrossEntropy.loss
+    calls = []
+
+    def poisoned(self, model, batch):
+        calls.append(batch.image_ids)
+        loss, report = plain(self, model, batch)
+        return (loss * math.nan if len(calls) == 3 else loss), report
+
+    monkeypatch.setattr(CrossEntropy, "loss", poisoned)
+    run = run_in("run")
+    with pytest.raises(UserError, match=r"XE epoch 1, step 3: loss nan.*learning rate 0.001.*not finite"):
+        train_xe(run, 1e-3, model_params, xe_params)
+    assert not run.out.exists()
+    assert list((run.out.parent / ".resume").glob("*/best.safetensors"))
+
+
+def test_weights_made_with_another_network_are_refused(run_in, model_params, xe_params, tiny_data):
+    run = run_in("run")
+    train_xe(run, 1e-3, model_params, xe_params.model_copy(update={"epochs": 1}))
+    other = assemble(tiny_data, "train", model_params.model_copy(update={"d_ff": 64}), 0, CPU)
+    with pytest.raises(UserError, match="made with another model"):
+        load_weights(run.out, other)
+    good = assemble(tiny_data, "train", model_params, 0, CPU)
+    load_weights(run.out, good)
+    (run.out / "model.safetensors").write_bytes((run.out / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(UserError, match="is damaged"):
+        load_weights(run.out, good)
+
+
+def test_a_batch_in_another_order_gives_the_same_loss(tiny_data, model_params):
+    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
+    images = captioned_images(tiny_data, "train", assembly, 10)
+    model = assembly.captioner.eval()
+    ids = images.image_ids[:6]
+    losses = [CrossEntropy().loss(model, images.batch(order).to(CPU))[0].item() for order in (ids, ids[::-1])]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_the_loss_is_the_mean_over_words_of_each_caption_alone(tiny_data, model_params):
+    """Padding, and captions of other images in the batch, count nothing."""
+    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
+    images = captioned_images(tiny_data, "train", assembly, 10)
+    model = assembly.captioner.eval()
+    ids = images.image_ids[:4]
+    total = words = 0.0
+    for image_id in ids:
+        for caption in images.captions[image_id]:
+            alone = torch.tensor([[caption]])
+            log_prob = model(images.batch([image_id]).to(CPU).tokens_BTW, alone[..., :-1]).log_softmax(-1)
+            total -= log_prob.gather(-1, alone[..., 1:, None]).sum().item()
+            words += len(caption) - 1
+    loss, _ = CrossEntropy().loss(model, images.batch(ids).to(CPU))
+    assert loss.item() == pytest.approx(total / words, rel=1e-5)
+
+
+def test_leave_one_out_advantage_by_hand():
+    reward = torch.tensor([[1.0, 2.0, 6.0], [3.0, 3.0, 3.0]])
+    expected = torch.tensor([[1 - 4.0, 2 - 3.5, 6 - 1.5], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(leave_one_out_advantage(reward), expected)
+
+
+def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_data, model_params):
+    """The one pass with gradient gives the log-probabilities of the step-by-step draw."""
+    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
+    images = captioned_images(tiny_data, "train", assembly, 10)
+    model = assembly.captioner.eval()
+    phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 3, 10)
+    tokens = images.batch(images.image_ids[:4]).to(CPU).tokens_BTW
+    caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
+    log_prob_BSL = phase.log_probs(model, tokens, caption_BSL)
+    state = model.encode(tokens).start
+    word_BS = torch.full((4, 3), 2)
+    for position in range(5):
+        logits, state = model.step(word_BS, state)
+        logits[..., :3] = -torch.inf
+        word_BS = caption_BSL[..., position]
+        stepwise = logits.log_softmax(-1).gather(-1, word_BS[..., None])[..., 0]
+        spoken = word_BS != 1
+        torch.testing.assert_close(
+            log_prob_BSL[..., position][spoken], stepwise[spoken], atol=1e-5, rtol=1e-5
+        )
+        assert (log_prob_BSL[..., position][~spoken] == 0).all()
+
+
+def test_a_reference_rewards_more_than_another_images_reference(tiny_data, model_params):
+    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
+    images = captioned_images(tiny_data, "train", assembly, 10)
+    phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 2, 10)
+    batch = images.batch(images.image_ids)
+    own_BS = phase.rewards(batch.image_ids, batch.caption_BSL[..., 1:])
+    other_BS = phase.rewards(batch.image_ids, batch.caption_BSL.roll(1, dims=0)[..., 1:])
+    assert own_BS.mean() > 2 * other_BS.mean()
