@@ -107,11 +107,10 @@ def arc_points(
     x: float, y: float, rx: float, ry: float, start: float, end: float, turn: float = 0
 ) -> list[Point]:
     """Points on an elliptic arc from `start` to `end` degrees, clockwise from the right, turned by `turn`."""
-    count = max(4, round(abs(end - start) / 9))
+    angles = np.radians(np.linspace(start, end, max(5, round(abs(end - start) / 9) + 1)))
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    angles = [math.radians(start + (end - start) * step / count) for step in range(count + 1)]
-    flat = [(rx * math.cos(angle), ry * math.sin(angle)) for angle in angles]
-    return [(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in flat]
+    u, v = rx * np.cos(angles), ry * np.sin(angles)
+    return list(zip((x + u * cos - v * sin).tolist(), (y + u * sin + v * cos).tolist(), strict=True))
 
 
 def smooth(points: Sequence[Point], closed: bool, steps: int = 7) -> list[Point]:

@@ -137,7 +137,7 @@ def _map(draw: Callable[[Assignment], Drawn], items: list[Assignment], processes
 
 def _save(picture: Picture, assignment: Assignment, folder: Path, place: str) -> ImageRecord:
     buffer = io.BytesIO()
-    picture.image.save(buffer, "PNG", compress_level=6)
+    picture.image.save(buffer, "PNG", compress_level=4)
     content = buffer.getvalue()
     name = f"images/{assignment.image_id:06d}.png"
     (folder / name).write_bytes(content)
