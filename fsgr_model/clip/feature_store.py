@@ -16,7 +16,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fsgr_model.artifacts import fingerprint
 from fsgr_model.errors import UserError
 
 
@@ -32,12 +31,6 @@ class RowFormat:
     def bytes(self) -> int:
         """Bytes of one row."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
-
-
-def resume_folder(stage: str, identity: Any) -> Path:
-    """Where unfinished work waits: below the original project's root, also when DVC runs in a copy of it."""
-    root = Path(os.environ.get("DVC_ROOT") or Path.cwd())
-    return root / ".resume" / f"{stage}-{fingerprint(identity)}"
 
 
 def check_free_space(folder: Path, needed: int) -> None:
@@ -56,19 +49,14 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 
 def publish(working: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move the finished files of `working` into `folder`, then forget the rest of `working`."""
+    """Move finished files from `working` to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.move(working / name, folder / name)
-    shutil.rmtree(working)
 
 
-class FeatureWriter:
-    """Fills the rows of a new or unfinished file; a context manager.
-
-    Raises:
-        UserError: another process is writing the file, or it is a file of other images.
-    """
+class RowWriter:
+    """Fills the rows of a new or unfinished file; a context manager. One process writes at a time."""
 
     def __init__(
         self, path: Path, row_format: RowFormat, image_ids: Sequence[int], identity: dict[str, Any]
@@ -77,10 +65,7 @@ class FeatureWriter:
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
         if not path.exists():
             _create(path, row_format, image_ids, identity)
-        try:
-            self._file = h5py.File(path, "r+")
-        except BlockingIOError:
-            raise UserError(f"another process is writing {path}; wait until it ends") from None
+        self._file = h5py.File(path, "r+")
         self._rows: h5py.Dataset = self._file[row_format.name]
         self._written: h5py.Dataset = self._file["written"]
 
@@ -110,7 +95,7 @@ class FeatureWriter:
             self._written[self._row_of[image_id]] = 1
         self._file.flush()
 
-    def __enter__(self) -> "FeatureWriter":
+    def __enter__(self) -> "RowWriter":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -137,7 +122,7 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
     partial.replace(path)
 
 
-class FeatureStore:
+class RowStore:
     """Reads a finished file. It is opened in the process that reads, so a store may be pickled and forked.
 
     Args:

@@ -1,0 +1,71 @@
+"""Stage `features`: the trunk's tokens of every image, computed once."""
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsgr_model.artifacts import fingerprint
+from fsgr_model.clip.feature_store import RowFormat, RowWriter, check_free_space, publish
+from fsgr_model.clip.image_reading import check_files, read_batches
+from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.clip.split import Trunk, trunk_identity
+from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
+from fsgr_model.device import pick_device
+from fsgr_model.params import RuntimeParams
+from fsgr_model.progress import progress
+from fsgr_model.training.resume import resume_point
+
+
+def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: RuntimeParams, out: Path) -> None:
+    """Write `out`/{train,val,test}.h5: tokens [N, T, W] float16 entering block `cut`, by image id.
+
+    An interrupted run goes on where it stopped.
+
+    Raises:
+        UserError: image files that are missing, changed or broken; too little disk space.
+    """
+    clip = load_clip(clip_folder, pick_device())
+    trunk = Trunk(clip.model, cut)
+    records = {split: read_images(dataset, split) for split in SPLITS}
+    check_files([record for of_split in records.values() for record in of_split])
+    row_format = RowFormat("tokens", token_shape(trunk), "float16")
+    identity = trunk_identity(clip.identity, cut)
+    key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])
+    with resume_point("features", key) as point:
+        writers = {
+            split: RowWriter(point.folder / f"{split}.h5", row_format, [r.image_id for r in rows], identity)
+            for split, rows in records.items()
+        }
+        check_free_space(point.folder, row_format.bytes * sum(len(w.missing()) for w in writers.values()))
+        for split, writer in writers.items():
+            with writer:
+                _fill(writer, records[split], clip, trunk, runtime, f"features of {split}")
+        publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
+        point.forget()
+
+
+def token_shape(trunk: Trunk) -> tuple[int, int]:
+    """(T, W) of one image's tokens."""
+    positions: Any = trunk.visual.positional_embedding
+    return tuple(positions.shape)
+
+
+@torch.inference_mode()
+def _fill(
+    writer: RowWriter,
+    records: Sequence[ImageRecord],
+    clip: Clip,
+    trunk: Trunk,
+    runtime: RuntimeParams,
+    name: str,
+) -> None:
+    missing = set(writer.missing())
+    todo = [record for record in records if record.image_id in missing]
+    device = next(trunk.parameters()).device
+    batches = read_batches(todo, clip.preprocess, runtime.image_batch, runtime.workers)
+    total, left = (ceil(len(part) / runtime.image_batch) for part in (records, todo))
+    for ids, images in progress(batches, total, name, "batches", done=total - left):
+        writer.write(ids, trunk(images.to(device)).cpu().numpy())

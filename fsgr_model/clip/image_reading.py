@@ -1,0 +1,82 @@
+"""Images of the manifest as tensors: each file is checked against the manifest, decoded and preprocessed."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from fsgr_model.datasets.image_file import decode_rgb, read_image_bytes
+from fsgr_model.datasets.normal_form import ImageRecord
+from fsgr_model.errors import UserError
+
+Preprocess = Callable[[Image.Image], torch.Tensor]
+SHOWN = 20
+
+
+def check_files(records: Sequence[ImageRecord]) -> None:
+    """Compare every file's size with the manifest, before any work.
+
+    Raises:
+        UserError: files are missing or have another size; it says how many, and lists the first of them.
+    """
+    problems = [problem for record in records if (problem := _file_problem(record))]
+    if problems:
+        raise _manifest_error(problems)
+
+
+def read_batches(
+    records: Sequence[ImageRecord], preprocess: Preprocess, batch: int, workers: int
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Image ids and float32 images [n, 3, H, W], in the order of `records`; decoded by `workers` processes.
+
+    Raises:
+        UserError: a file is not the one of the manifest, or cannot be decoded.
+    """
+    loader = DataLoader(_Images(records, preprocess), batch, num_workers=workers, collate_fn=list)
+    for items in loader:
+        problems = [item for item in items if isinstance(item, str)]
+        if problems:
+            raise _manifest_error(problems)
+        yield [image_id for image_id, _ in items], torch.stack([image for _, image in items])
+
+
+class _Images(Dataset):
+    """Image id and tensor of a record; a problem is returned as its text, since workers garble exceptions."""
+
+    def __init__(self, records: Sequence[ImageRecord], preprocess: Preprocess) -> None:
+        self.records = records
+        self.preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor] | str:
+        record = self.records[index]
+        try:
+            data = read_image_bytes(Path(record.path))
+            if hashlib.sha256(data).hexdigest() != record.sha256:
+                return f"image {record.image_id} ({record.path}) has other bytes"
+            return record.image_id, self.preprocess(decode_rgb(data, record.path))
+        except UserError as error:
+            return f"image {record.image_id}: {error}"
+
+
+def _file_problem(record: ImageRecord) -> str | None:
+    path = Path(record.path)
+    if not path.is_file():
+        return f"image {record.image_id} ({path}) is missing"
+    found = path.stat().st_size
+    if found != record.bytes:
+        return f"image {record.image_id} ({path}) has {found} bytes instead of {record.bytes}"
+    return None
+
+
+def _manifest_error(problems: list[str]) -> UserError:
+    more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    return UserError(
+        f"{len(problems)} image files changed since the dataset stage: {'; '.join(problems[:SHOWN])}{more}; "
+        "restore them, or run dvc repro -f dataset"
+    )

@@ -1,0 +1,46 @@
+"""Embeddings of words and concepts in CLIP's joint space, averaged over prompts.
+
+Shapes: N texts, P templates, E joint width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from fsgr_model.clip.loading import Clip
+from fsgr_model.clip.open_clip_api import open_clip
+
+TEXTS_A_STEP = 256
+# MaskCLIP (arXiv 2112.01071) adds five forms that place the object in a scene.
+IN_THE_SCENE = (
+    "there is a {} in the scene.",
+    "there is the {} in the scene.",
+    "this is a {} in the scene.",
+    "this is the {} in the scene.",
+    "this is one {} in the scene.",
+)
+SCENE = ("a {}", "the {}", "{}", "there is a {}", "a picture of a {}", "a scene with a {}")
+
+
+def templates(name: str) -> list[str]:
+    """Prompts by name; `{}` stands for the concept. `imagenet` holds the 85 of MaskCLIP."""
+    if name == "imagenet":
+        imagenet = open_clip.zero_shot_metadata.OPENAI_IMAGENET_TEMPLATES
+        return [template("{}") for template in imagenet] + list(IN_THE_SCENE)
+    return {"simple": ["a photo of a {}."], "scene": list(SCENE), "word": ["{}"]}[name]
+
+
+@torch.inference_mode()
+def embed_texts(clip: Clip, texts: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
+    """Unit rows [N, E] float32 on the CPU: each prompt's embedding is normalised, then their mean is."""
+    filled = [prompt.replace("{}", text) for text in texts for prompt in prompts]
+    model: Any = clip.model
+    device = model.logit_scale.device
+    parts = [
+        model.encode_text(clip.tokenizer(filled[start : start + TEXTS_A_STEP]).to(device), normalize=True)
+        for start in range(0, len(filled), TEXTS_A_STEP)
+    ]
+    mean_NE = torch.cat(parts).unflatten(0, (len(texts), len(prompts))).mean(dim=1)
+    return F.normalize(mean_NE, dim=-1).float().cpu()
