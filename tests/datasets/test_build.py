@@ -104,6 +104,13 @@ def test_skipping_may_not_empty_a_split(small: SmallDataset) -> None:
         small.build(on_bad_image="skip")
 
 
+def test_rules_are_checked_before_pictures_are_opened(small: SmallDataset) -> None:
+    small.files["val"] = {"images": [], "annotations": []}
+    (small.root / "images" / "11.png").unlink()
+    with pytest.raises(UserError, match="none is left in val"):
+        small.build()
+
+
 def test_same_bytes_in_two_splits(small: SmallDataset, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(small.root / "images" / "12.png", small.root / "images" / "31.png")
     (group,) = load_json(small.build() / "report.json")["duplicate_images"]
