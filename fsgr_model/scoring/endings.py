@@ -4,29 +4,14 @@ from collections.abc import Iterable
 
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-ARTICLES = frozenset(["a", "an", "the"])
-PREPOSITIONS = frozenset(
-    [
-        *(
-            "about",
-            "above",
-            "across",
-            "against",
-            "along",
-            "among",
-            "around",
-            "at",
-            "atop",
-            "before",
-            "behind",
-        ),
-        *("below", "beneath", "beside", "between", "beyond", "by", "during", "for", "from", "in", "inside"),
-        *("into", "like", "near", "of", "on", "onto", "over", "past", "than", "through", "to", "toward"),
-        *("towards", "under", "underneath", "upon", "via", "with", "within", "without"),
-    ]
-)
-CONJUNCTIONS = frozenset(["and", "as", "because", "but", "if", "nor", "or", "since", "so", "that", "while"])
-BAD_ENDINGS = ARTICLES | PREPOSITIONS | CONJUNCTIONS
+ARTICLES = "a an the"
+PREPOSITIONS = """
+    about above across against along among around at atop before behind below beneath beside between beyond by
+    during for from in inside into like near of on onto over past than through to toward towards under upon
+    underneath via with within without
+"""
+CONJUNCTIONS = "and as because but if nor or since so that while"
+BAD_ENDINGS = frozenset(f"{ARTICLES} {PREPOSITIONS} {CONJUNCTIONS}".split())
 
 
 def bad_ending_share(captions: Iterable[str]) -> float:

