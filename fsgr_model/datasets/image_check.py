@@ -80,7 +80,7 @@ def refuse_bad_images(bad: list[tuple[RawImage, str]], folder: Path) -> None:
     """Raise a UserError that lists all bad images at once, if there are any."""
     if bad:
         raise UserError(
-            f"{len(bad)} image(s) below {folder} are missing or cannot be decoded: "
+            f"images below {folder} that are missing or cannot be decoded, {len(bad)} in all: "
             + listed([f"{image.file_name} (image {image.image_id}): {reason}" for image, reason in bad])
             + "; restore them, or set dataset.on_bad_image: skip to leave them out everywhere"
         )

@@ -102,7 +102,7 @@ def test_missing_and_undecodable_images_are_listed_at_once(project: Project) -> 
     (images / "21.png").write_text("<html>not found</html>")
     project.write()
     line = project.refusal()
-    assert "3 image(s) below data/small/images are missing or cannot be decoded" in line
+    assert "images below data/small/images that are missing or cannot be decoded, 3 in all: " in line
     assert all(name in line for name in ("12.png", "14.png", "21.png"))
 
 
