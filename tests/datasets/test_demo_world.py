@@ -1,11 +1,13 @@
 """The drawn dataset as a whole: determinism, ids, masks, files."""
 
 import hashlib
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -14,7 +16,7 @@ from fsgr_model.datasets.demo.world import Assignment, draw_demo_world, draw_pic
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.normal_form import Dataset, write_dataset
 from fsgr_model.errors import UserError
-from fsgr_model.params import DemoWorldParams
+from fsgr_model.params import DemoWorldParams, load_params
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 WORLD_FILE = Path("data/demo/world.yaml")
@@ -65,6 +67,43 @@ def test_a_picture_does_not_depend_on_the_others(dataset: Dataset, tmp_path: Pat
 def test_splits_and_domains(dataset: Dataset) -> None:
     found = [(image.split, image.domain) for image in dataset.images]
     assert found == [("train", "")] * 20 + [("val", "")] * 4 + [("test", "seen"), ("test", "unseen")] * 6
+
+
+def shows_held_out(dataset: Dataset) -> dict[int, bool]:
+    """Whether the annotations of each image show a held-out combination, without the project's rule code."""
+    rule = yaml.safe_load(WORLD_FILE.read_text(encoding="utf-8"))["held_out"]
+    names = {row["id"]: row["name"] for row in dataset.instances["categories"]}
+    coloured: dict[int, set[tuple[str, str]]] = defaultdict(set)
+    for row in dataset.instances["annotations"]:
+        coloured[row["image_id"]].add((names[row["category_id"]], row.get("colour", "")))
+    found = {}
+    for image_id, shown in coloured.items():
+        kinds = {kind for kind, _ in shown}
+        pairs = [pair for pair in rule["pairs"] if set(pair) <= kinds]
+        found[image_id] = bool(pairs) or any(tuple(pair) in shown for pair in rule["colours"])
+    return found
+
+
+def test_only_unseen_images_show_held_out_combinations(dataset: Dataset) -> None:
+    assert shows_held_out(dataset) == {image.image_id: image.domain == "unseen" for image in dataset.images}
+
+
+@pytest.mark.slow
+def test_the_whole_world(tmp_path: Path) -> None:
+    """Default size: no held-out combination outside unseen test images, a rich but learnable language."""
+    demo = load_params().dataset.demo
+    assert demo is not None
+    world = draw_demo_world(WORLD_FILE, demo, 42, tmp_path, "data/dataset")
+    assert shows_held_out(world) == {image.image_id: image.domain == "unseen" for image in world.images}
+    domains = Counter(image.domain for image in world.images if image.split == "test")
+    assert domains == {"seen": demo.test_images // 2, "unseen": demo.test_images // 2}
+    words = Counter(word for caption in world.captions for word in set(caption.tokens))
+    assert 150 <= len(words) <= 300
+    rare = [word for word, times in words.items() if 0.001 <= times / len(world.captions) <= 0.01]
+    assert len(rare) > 30
+    assert world.report["distinct_captions"] > 0.9 * len(world.captions)
+    shown = Counter(row["category_id"] for row in world.instances["annotations"])
+    assert min(shown.values()) > 200
 
 
 def test_ids_cannot_be_taken_for_one_another(dataset: Dataset) -> None:

@@ -154,11 +154,13 @@ def _save(picture: Picture, assignment: Assignment, folder: Path, place: str) ->
 
 
 def _instances(world: WorldSpec, scene: Scene, picture: Picture) -> list[dict[str, Any]]:
-    """Things from back to front, then the background; visible pixels only."""
-    names = [scene.groups[thing.group].kind for thing in scene.things] + [scene.background]
+    """Things from back to front with colour and size, then the background; visible pixels only."""
     ids = {row["name"]: row["id"] for row in categories(world)}
-    masks = [*picture.visible, picture.background]
-    return [_annotation(ids[name], mask) for name, mask in zip(names, masks, strict=True)]
+    rows = []
+    for thing, mask in zip(scene.things, picture.visible, strict=True):
+        group = scene.groups[thing.group]
+        rows.append(_annotation(ids[group.kind], mask) | {"colour": group.colour, "size": group.size})
+    return [*rows, _annotation(ids[scene.background], picture.background)]
 
 
 def _annotation(category_id: int, mask: Mask) -> dict[str, Any]:
