@@ -122,13 +122,17 @@ def _check(each: Told, noun: str, words: str, other: str, caption: str) -> None:
     holds = {
         "left of": x < u,
         "right of": x > u,
-        "above": y < v,
-        "under": y > v,
+        "above": y < v and not _stands(kinds[noun]),
+        "under": y > v and not _stands(kinds[other]),
         "next to": abs(x - u) > abs(y - v) / 2,
         "in front of": other_hidden > 0,
         "behind": hidden > 0,
     }
     assert holds[relation], caption
+
+
+def _stands(kind: str) -> bool:
+    return WORLD.objects[kind].zone == "ground"
 
 
 def _of(each: Told, kind: str) -> list[int]:

@@ -36,7 +36,9 @@ class Speaker:
         related = [(a, b, names) for a in named for b in named if a != b and (names := self.relations[a, b])]
         if related and self._happens("relation"):
             first, second, names = related[int(self.rng.integers(len(related)))]
-            return self._fill(self.world.captions.related, [first, second], str(self.rng.choice(names)))
+            return self._fill(
+                self.world.captions.related, [first, second], names[int(self.rng.integers(len(names)))]
+            )
         if len(named) == 1 and self.rng.random() < 0.5:
             return self._fill(self.world.captions.doing, named)
         return self._fill(self.world.captions.listed, named)
@@ -46,7 +48,7 @@ class Speaker:
             return [int(index) for index in self.rng.permutation(self.by_size)]
         return self.by_size[: int(self.rng.integers(1, 3))]
 
-    def _fill(self, patterns: Words, named: list[int], relation: str = "") -> str:
+    def _fill(self, patterns: Words, named: list[int], relation: Relation | None = None) -> str:
         pattern = pick(patterns, self.rng)
         groups = [self.scene.groups[index] for index in named]
         phrases = [self._noun_phrase(group) for group in groups]
@@ -56,7 +58,7 @@ class Speaker:
             "second": phrases[-1],
             "is": "is" if groups[0].count == 1 else "are",
             "doing": self._doing(groups[0]),
-            "relation": pick(self.world.relations[relation], self.rng) if relation else "",  # type: ignore[index]
+            "relation": pick(self.world.relations[relation], self.rng) if relation else "",
             "place": self._place(groups) if "{place}" in pattern else "",
             "scene": pick(self._background.scenes, self.rng),
         }

@@ -1,6 +1,7 @@
 """Where groups are relative to each other, measured on the drawn masks."""
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -33,16 +34,17 @@ def find_relations(scene: Scene, picture: Picture) -> dict[tuple[int, int], list
     found: dict[tuple[int, int], list[Relation]] = {}
     whole = [_union(scene, picture.whole, index) for index in range(len(scene.groups))]
     boxes = [box_of(mask) for mask in whole]
-    for one in range(len(boxes)):
-        for other in range(len(boxes)):
-            if one == other:
-                continue
-            relations = _beside(boxes[one], boxes[other], picture.background.shape[0])
-            if _hides(scene, picture, one, other):
-                relations.append("in front of")
-            if _hides(scene, picture, other, one):
-                relations.append("behind")
-            found[one, other] = relations
+    stands = {thing.group: thing.stands for thing in scene.things}
+    for one, other in permutations(range(len(boxes)), 2):
+        relations = _beside(boxes[one], boxes[other], picture.background.shape[0])
+        # Of two things on the ground, the one higher up in the picture is farther away, not above.
+        if stands[one] and stands[other]:
+            relations = [relation for relation in relations if relation not in ("above", "under")]
+        if _hides(scene, picture, one, other):
+            relations.append("in front of")
+        if _hides(scene, picture, other, one):
+            relations.append("behind")
+        found[one, other] = relations
     return found
 
 
