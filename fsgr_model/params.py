@@ -58,7 +58,7 @@ class DatasetParams(Section):
         [], description="COCO instance files below root, for CHAIR and label accuracy"
     )
     on_bad_image: Literal["fail", "skip"] = Field(
-        "fail", description="an image that cannot be decoded: stop, or leave it out everywhere"
+        "fail", description="an image that is missing or cannot be decoded: stop, or leave it out everywhere"
     )
     on_duplicate_image: Literal["fail", "report"] = Field(
         "report", description="two files with the same bytes: stop, or only say so"
