@@ -93,6 +93,7 @@ def sections() -> list[type[BaseModel]]:
 
 
 def test_every_parameter_is_read_somewhere():
+    """Named in the code, or in dvc.yaml. The three caption files are read by going through the splits."""
     code = "\n".join(
         path.read_text()
         for room in ("fsgr_model", "pipeline")
@@ -104,7 +105,9 @@ def test_every_parameter_is_read_somewhere():
         f"{section.__name__}.{name}"
         for section in sections()
         for name in section.model_fields
-        if not re.search(rf"\.{name}\b", code) and f"dataset.{name}" not in watched
+        if section is not CaptionFiles
+        and not re.search(rf"\.{name}\b", code)
+        and f"dataset.{name}" not in watched
     ]
     assert not dead
 
