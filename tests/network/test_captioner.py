@@ -1,0 +1,70 @@
+"""The whole network, on a small CLIP with random weights."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.split import Tail
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.positions import sine_positions, sine_positions_2d
+from fsgr_model.params import ModelParams
+
+SIDE, WIDTH, JOINT, V, K = 3, 16, 12, 13, 6
+
+CONFIG = {
+    "embed_dim": JOINT,
+    "vision_cfg": {"image_size": 12, "patch_size": 4, "layers": 2, "width": WIDTH, "head_width": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def word_VE() -> torch.Tensor:
+    torch.manual_seed(1)
+    return F.normalize(torch.randn(V, JOINT), dim=-1)
+
+
+@pytest.fixture
+def captioner(word_VE) -> Captioner:
+    torch.manual_seed(0)
+    params = ModelParams(
+        d_model=24, num_heads=4, d_ff=32, encoder_layers=2, decoder_layers=2, dropout=0.1, top_k=3
+    )
+    codebook_KE = F.normalize(torch.randn(K, JOINT), dim=-1)
+    tail = Tail(build_model(CONFIG, "small"), 1, params.align)
+    return Captioner(tail, SIDE, codebook_KE, word_VE, params)
+
+
+def test_word_vectors_and_positions_survive_initialisation(captioner, word_VE):
+    stored_VE = F.normalize(captioner.decoder.word_embedding.weight, dim=-1)
+    torch.testing.assert_close(stored_VE, word_VE)
+    torch.testing.assert_close(captioner.decoder.position_LD[:5], sine_positions(5, 24))
+    torch.testing.assert_close(captioner.encoder.position_GD, sine_positions_2d(SIDE, 24))
+
+
+def test_the_tail_is_frozen_and_never_in_training_mode(captioner):
+    captioner.train()
+    assert captioner.encoder.training and captioner.decoder.training
+    assert not any(module.training for module in captioner.tail.modules())
+    logits = captioner(torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4)))
+    logits.sum().backward()
+    assert all(weight.grad is None for weight in captioner.tail.parameters())
+    trained = [weight for weight in captioner.parameters() if weight.requires_grad]
+    assert trained and all(weight.grad is not None for weight in trained)
+
+
+def test_images_of_a_batch_do_not_mix(captioner):
+    captioner.eval()
+    tokens, words = torch.randn(4, 10, WIDTH), torch.randint(0, V, (4, 2, 5))
+    order = torch.tensor([3, 1, 0, 2])
+    together = captioner(tokens, words)
+    torch.testing.assert_close(captioner(tokens[order], words[order]), together[order], atol=1e-5, rtol=1e-5)
+
+
+def test_the_concept_of_a_patch_is_a_row_of_the_codebook(captioner):
+    concept_BG = captioner.eval().encode(torch.randn(5, 10, WIDTH)).concept_BG
+    assert concept_BG.shape == (5, SIDE * SIDE)
+    assert 0 <= concept_BG.min() and concept_BG.max() < K
+    # Only preselected concepts: at most top_k of them in an image.
+    assert all(len(image.unique()) <= 3 for image in concept_BG)
