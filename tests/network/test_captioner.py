@@ -65,6 +65,6 @@ def test_images_of_a_batch_do_not_mix(captioner):
 def test_the_concept_of_a_patch_is_a_row_of_the_codebook(captioner):
     concept_BG = captioner.eval().encode(torch.randn(5, 10, WIDTH)).concept_BG
     assert concept_BG.shape == (5, SIDE * SIDE)
-    assert 0 <= concept_BG.min() and concept_BG.max() < K
+    assert concept_BG.min() >= 0 and concept_BG.max() < K
     # Only preselected concepts: at most top_k of them in an image.
     assert all(len(image.unique()) <= 3 for image in concept_BG)
