@@ -54,12 +54,12 @@ def test_a_patch_belongs_to_what_covers_most_of_it() -> None:
 def test_half_a_patch_is_enough_and_less_is_not() -> None:
     assert accuracy([[DOG, SKY, SKY, SKY]], [box(1, 10, slice(0, 2), LEFT)]).patches == 1
     with pytest.raises(UserError, match="no patch"):
-        accuracy([[DOG, SKY, SKY, SKY]], [box(1, 10, slice(0, 1), LEFT)])
+        accuracy([[DOG, SKY, SKY, SKY]], [box(1, 10, slice(0, 2), slice(0, 7))])
 
 
 def test_two_instances_of_one_category_are_united() -> None:
-    overlapping = [box(1, 10, slice(0, 1), LEFT), box(1, 10, slice(0, 2), LEFT)]
-    assert accuracy([[DOG, SKY, SKY, SKY]], overlapping).patches == 1
+    quarters = [box(1, 10, slice(0, 1), LEFT), box(1, 10, slice(1, 2), LEFT)]
+    assert accuracy([[DOG, SKY, SKY, SKY]], quarters).patches == 1
 
 
 def test_objects_that_are_no_concept_do_not_count() -> None:
