@@ -32,7 +32,7 @@ CHECKPOINT_ERRORS = (
     pickle.UnpicklingError,
     EOFError,
     AttributeError,
-    KeyError,
+    LookupError,
 )
 # Numbers that OpenAI's archives hold next to the weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")

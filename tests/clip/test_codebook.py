@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fsgr_model.clip.codebook import dataset_concepts, load_codebook, make_codebook, read_concepts
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.text_embeddings import embed_texts, templates
+from fsgr_model.datasets.normal_form import Dataset, write_dataset
+from fsgr_model.errors import UserError
+from fsgr_model.params import CodebookParams
+
+
+def make(concepts, dataset, clip_folder, tmp_path):
+    params = CodebookParams(concepts=str(concepts), templates="scene")
+    make_codebook(params, dataset, clip_folder, tmp_path / "codebook")
+    return load_codebook(tmp_path / "codebook")
+
+
+def test_concepts_of_the_dataset_in_the_order_of_their_ids(dataset, clip_folder, tmp_path):
+    codebook = make("dataset", dataset, clip_folder, tmp_path)
+    assert codebook.names == ["dog", "cat", "grass"]
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    assert torch.equal(codebook.embeddings_KE, embed_texts(clip, codebook.names, templates("scene")))
+    assert codebook.identity["weights"] == clip.identity["weights"]
+
+
+def test_concepts_of_a_file(dataset, clip_folder, tmp_path):
+    (tmp_path / "names.txt").write_text("cat\n night sky \ncafé\n", encoding="utf-8")
+    codebook = make(tmp_path / "names.txt", dataset, clip_folder, tmp_path)
+    assert codebook.names == ["cat", "night sky", "café"]
+    torch.testing.assert_close(codebook.embeddings_KE.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"cat\n\ndog\n", "number 2 is empty"),
+        (b"cat\ndog\ncat\n", r"\['cat'\] occur more than once"),
+        (b"", "0 concepts"),
+        (b"caf\xe9\n", r"not UTF-8 text \(byte 3\)"),
+        (None, "does not exist"),
+    ],
+)
+def test_wrong_files(text, message, tmp_path):
+    path = tmp_path / "names.txt"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(UserError, match=rf"codebook.concepts: .*{message}"):
+        read_concepts(path)
+
+
+def test_dataset_without_categories(tmp_path):
+    write_dataset(tmp_path, Dataset([], [], {"categories": [], "annotations": []}, {}))
+    with pytest.raises(UserError, match=r"codebook.concepts is dataset, but .*everyday.txt"):
+        dataset_concepts(tmp_path)
+
+
+def test_names_and_embeddings_must_agree(dataset, clip_folder, tmp_path):
+    make("dataset", dataset, clip_folder, tmp_path)
+    save_file({"embeddings": torch.zeros(5, 16)}, tmp_path / "codebook" / "codebook.safetensors")
+    with pytest.raises(UserError, match=r"has 5 rows, but .* names 3 concepts"):
+        load_codebook(tmp_path / "codebook")
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("coco80", 80, 80), ("everyday", 250, 600)])
+def test_concept_files_of_the_project(name, least, most):
+    assert least <= len(read_concepts(Path(f"data/concepts/{name}.txt"))) <= most

@@ -1,0 +1,160 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsgr_model.clip import demo_training
+from fsgr_model.clip.demo_training import (
+    CompactEmbedding,
+    Pairs,
+    contrastive_loss,
+    learning_rate,
+    make_optimiser,
+    retrieval_accuracy,
+    train_clip,
+)
+from fsgr_model.clip.loading import build_model, build_preprocess, build_tokenizer, default_preprocessing
+from fsgr_model.datasets.normal_form import read_images
+from fsgr_model.errors import UserError
+from fsgr_model.params import ClipTrainingParams, RuntimeParams
+from tests.clip.conftest import tiny_config
+
+CONFIG = tiny_config(pool_type="avg", patch_dropout=0.25)
+PARAMS = ClipTrainingParams(epochs=3, batch_size=8, lr=3e-3, weight_decay=0.1, warmup_epochs=1)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
+
+
+@pytest.fixture
+def pairs(dataset):
+    return read_pairs(dataset, "train")
+
+
+def read_pairs(dataset, split):
+    preprocess = build_preprocess(default_preprocessing(CONFIG, {"resize_mode": "squash"}))
+    return Pairs(dataset, split, preprocess, build_tokenizer(CONFIG), RuntimeParams(workers=0))
+
+
+def new_model():
+    torch.manual_seed(2)
+    return build_model(CONFIG, "tiny")
+
+
+def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch):
+    whole = new_model()
+    train_clip(whole, pairs, PARAMS, 5, "whole")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(demo_training, "_train_epoch", _stop_at(2, demo_training._train_epoch))
+        train_clip(new_model(), pairs, PARAMS, 5, "resumed")
+    resumed = new_model()
+    torch.manual_seed(99)
+    train_clip(resumed, pairs, PARAMS, 5, "resumed")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def _stop_at(epoch, train_epoch):
+    def run(*arguments):
+        if arguments[-1] == epoch:
+            raise KeyboardInterrupt
+        return train_epoch(*arguments)
+
+    return run
+
+
+def test_another_key_never_resumes(pairs, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(demo_training, "_train_epoch", _stop_at(2, demo_training._train_epoch))
+        train_clip(new_model(), pairs, PARAMS, 5, "one")
+    epochs = []
+    monkeypatch.setattr(demo_training, "_train_epoch", lambda *arguments: epochs.append(arguments[-1]) or 0.0)
+    train_clip(new_model(), pairs, PARAMS, 5, "other")
+    assert epochs == [0, 1, 2]
+
+
+def test_it_learns(pairs):
+    model = new_model()
+    before = contrastive_loss(model.eval(), pairs.images, torch.stack([t[0] for t in pairs.tokens]))
+    train_clip(model, pairs, PARAMS.model_copy(update={"epochs": 120, "batch_size": 12}), 5, "key")
+    after = contrastive_loss(model, pairs.images, torch.stack([t[0] for t in pairs.tokens]))
+    assert after < before / 2
+    assert retrieval_accuracy(model, pairs) > 0.5
+
+
+def test_only_the_training_split_is_read(dataset):
+    for record in read_images(dataset):
+        if record.split != "train":
+            Path(record.path).unlink()
+    assert len(read_pairs(dataset, "train")) == 12
+
+
+def test_small_table_trains_as_the_large_one(pairs):
+    """The same step with the full table; the compact one leaves the unused rows as they were."""
+    tokens_BC = torch.stack([tokens[1] for tokens in pairs.tokens])
+    params = PARAMS.model_copy(update={"weight_decay": 0.0})
+    full, compact = new_model().eval(), new_model().eval()
+    start = full.token_embedding.weight.detach().clone()
+    embedding = CompactEmbedding(compact, torch.unique(tokens_BC))
+    for model, numbers in ((full, tokens_BC), (compact, embedding.number(tokens_BC))):
+        optimiser = make_optimiser(model, params)
+        contrastive_loss(model, pairs.images, numbers).backward()
+        optimiser.step()
+    embedding.restore()
+    for name, value in full.state_dict().items():
+        torch.testing.assert_close(compact.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+    unused = torch.ones(len(start), dtype=torch.bool)
+    unused[torch.unique(tokens_BC)] = False
+    assert torch.equal(compact.token_embedding.weight[unused], start[unused])
+    assert not torch.equal(compact.token_embedding.weight, start)
+
+
+def test_every_image_comes_once_an_epoch_with_one_of_its_captions(pairs):
+    batches = pairs.batches(4, seed=1, epoch=0)
+    rows = torch.cat([rows for rows, _ in batches])
+    assert sorted(rows.tolist()) == list(range(12))
+    for of_batch, tokens_BC in batches:
+        for row, tokens in zip(of_batch, tokens_BC, strict=True):
+            assert any(torch.equal(tokens, caption) for caption in pairs.tokens[row])
+    again = pairs.batches(4, seed=1, epoch=0)
+    assert all(
+        torch.equal(a, b)
+        for one, two in zip(batches, again, strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
+    other = torch.cat([rows for rows, _ in pairs.batches(4, seed=1, epoch=1)])
+    assert not torch.equal(other, rows)
+
+
+def test_a_batch_larger_than_the_split_is_all_of_it(pairs):
+    ((rows, _),) = pairs.batches(100, seed=1, epoch=0)
+    assert len(rows) == 12
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(step, 10, 4, 0.8) for step in range(11)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4] == pytest.approx(0.8)
+    assert rates[7] == pytest.approx(0.4)
+    assert rates[10] == pytest.approx(0)
+
+
+def test_a_loss_that_is_not_finite_stops(pairs):
+    model = new_model()
+    with torch.no_grad():
+        model.visual.proj.fill_(math.nan)
+    with pytest.raises(UserError, match="the loss is nan at step 0"):
+        train_clip(model, pairs, PARAMS, 5, "key")
+
+
+def test_key_changes_with_pictures_and_captions(pairs, dataset, monkeypatch):
+    captions = demo_training.read_captions(dataset)
+    first = captions[11][0]
+    captions[11][0] = replace(first, text="something else")
+    monkeypatch.setattr(demo_training, "read_captions", lambda folder: captions)
+    assert read_pairs(dataset, "train").key != pairs.key

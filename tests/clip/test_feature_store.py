@@ -1,0 +1,147 @@
+import json
+import multiprocessing
+import pickle
+from collections import namedtuple
+
+import h5py
+import numpy as np
+import pytest
+
+from fsgr_model.clip import feature_store
+from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter, check_free_space, publish
+from fsgr_model.errors import UserError
+
+FORMAT = RowFormat("tokens", (3, 4), "float16")
+IDENTITY = {"weights": "abc", "cut": 2, "preprocessing": {"size": [32, 32]}}
+IDS = [40, 7, 123456789012]
+ROWS = np.arange(36, dtype=np.float32).reshape(3, 3, 4)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "train.h5"
+    with RowWriter(path, FORMAT, IDS, IDENTITY) as writer:
+        writer.write(IDS, ROWS)
+    return path
+
+
+def test_rows_come_back_by_image_id(path):
+    store = RowStore(path, IDENTITY)
+    assert store.image_ids == IDS
+    assert len(store) == 3
+    assert (store.row_shape, store.dtype) == ((3, 4), np.float16)
+    found = store.rows([123456789012, 40, 40])
+    np.testing.assert_array_equal(found, ROWS[[2, 0, 0]].astype(np.float16))
+    found[:] = 0
+    np.testing.assert_array_equal(store.load_all(), ROWS.astype(np.float16))
+
+
+def test_no_rows_are_an_empty_array(path):
+    assert RowStore(path, {}).rows([]).shape == (0, 3, 4)
+
+
+def test_one_chunk_a_row_without_compression(path):
+    with h5py.File(path) as file:
+        assert file["tokens"].chunks == (1, 3, 4)
+        assert file["tokens"].compression is None
+
+
+def test_unknown_image_is_named(path):
+    with pytest.raises(UserError, match=r"no features of images \[8\]"):
+        RowStore(path, {}).rows([7, 8])
+
+
+@pytest.mark.parametrize(("key", "value"), [("cut", 6), ("weights", "xyz"), ("codebook", 1)])
+def test_another_identity_is_refused_with_both_values(path, key, value):
+    with pytest.raises(UserError) as caught:
+        RowStore(path, {**IDENTITY, key: value})
+    assert repr(IDENTITY.get(key)) in str(caught.value)
+    assert repr(value) in str(caught.value)
+
+
+def test_tuples_and_lists_are_the_same_identity(path):
+    RowStore(path, {"preprocessing": {"size": (32, 32)}})
+
+
+def test_unfinished_file_is_refused(tmp_path):
+    path = tmp_path / "train.h5"
+    with RowWriter(path, FORMAT, IDS, IDENTITY) as writer:
+        writer.write(IDS[:2], ROWS[:2])
+    with pytest.raises(UserError, match="not a finished feature file"):
+        RowStore(path, {})
+
+
+def test_writer_goes_on_with_the_missing_rows(tmp_path):
+    path = tmp_path / "train.h5"
+    with RowWriter(path, FORMAT, IDS, IDENTITY) as writer:
+        writer.write([7], ROWS[1:2])
+        assert writer.missing() == [40, 123456789012]
+    with RowWriter(path, FORMAT, IDS, IDENTITY) as writer:
+        assert writer.missing() == [40, 123456789012]
+        writer.write([123456789012, 40], ROWS[[2, 0]])
+        assert writer.missing() == []
+    np.testing.assert_array_equal(RowStore(path, IDENTITY).load_all(), ROWS.astype(np.float16))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 70_000.0])
+def test_values_that_float16_cannot_hold_name_the_image(tmp_path, value):
+    rows = ROWS.copy()
+    rows[1, 2, 3] = value
+    with (
+        RowWriter(tmp_path / "train.h5", FORMAT, IDS, IDENTITY) as writer,
+        pytest.raises(UserError, match="image 7 "),
+    ):
+        writer.write(IDS, rows)
+
+
+def _sum_of_rows(store, queue):
+    queue.put(float(store.rows([7]).sum()))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_an_open_store_can_go_to_another_process(path, method):
+    store = RowStore(path, IDENTITY)
+    store.rows([40])
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    child = context.Process(target=_sum_of_rows, args=(store, queue))
+    child.start()
+    assert queue.get(timeout=60) == ROWS[1].sum()
+    child.join()
+    assert pickle.loads(pickle.dumps(store)).rows([40]).sum() == ROWS[0].sum()
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5 at all", None])
+def test_a_file_that_is_no_store_is_refused(tmp_path, content):
+    path = tmp_path / "train.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"train\.h5 (cannot be read|does not exist)"):
+        RowStore(path, {})
+
+
+def test_a_truncated_file_is_refused(path):
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="cannot be read"):
+        RowStore(path, {})
+
+
+def test_too_little_space_is_said_with_both_numbers(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")(5_000_000_000)
+    monkeypatch.setattr(feature_store.shutil, "disk_usage", lambda folder: usage)
+    check_free_space(tmp_path / "new", 5_000_000_000)
+    with pytest.raises(UserError, match=r"37\.30 GB more, but its disk has 5\.00 GB"):
+        check_free_space(tmp_path, 37_300_000_000)
+
+
+def test_publish_moves_only_what_is_named(path, tmp_path):
+    (tmp_path / "lock").write_text("1")
+    publish(tmp_path, tmp_path / "out", ["train.h5"])
+    assert not path.exists()
+    assert RowStore(tmp_path / "out" / "train.h5", IDENTITY).image_ids == IDS
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["train.h5"]
+
+
+def test_identity_is_readable_json(path):
+    with h5py.File(path) as file:
+        assert json.loads(file.attrs["identity"]) == IDENTITY

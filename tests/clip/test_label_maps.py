@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from fsgr_model.clip.codebook import Codebook, load_codebook, make_codebook
+from fsgr_model.clip.extraction import extract_features
+from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.clip.label_maps import make_label_maps
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.maskclip import label_identity, label_patches
+from fsgr_model.clip.split import Tail, trunk_identity
+from fsgr_model.errors import UserError
+from fsgr_model.params import CodebookParams, LabelsParams, RuntimeParams
+
+RUNTIME = RuntimeParams(workers=0, image_batch=5)
+PARAMS = LabelsParams(attention="csa")
+
+
+@pytest.fixture
+def folders(dataset, clip_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
+    extract_features(dataset, clip_folder, 1, RUNTIME, tmp_path / "features")
+    codebook = CodebookParams(concepts="dataset", templates="simple")
+    make_codebook(codebook, dataset, clip_folder, tmp_path / "codebook")
+    return clip_folder, tmp_path
+
+
+def test_maps_are_the_labels_of_the_cached_tokens(folders):
+    clip_folder, root = folders
+    make_label_maps(clip_folder, 1, root / "codebook", root / "features", PARAMS, RUNTIME, root / "labels")
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    codebook = load_codebook(root / "codebook")
+    identity = label_identity(trunk_identity(clip.identity, 1), codebook.identity, PARAMS)
+    maps = RowStore(root / "labels" / "train.h5", identity)
+    features = RowStore(root / "features" / "train.h5", {})
+    assert maps.image_ids == features.image_ids
+    assert (maps.row_shape, maps.dtype) == ((16,), np.uint16)
+    tokens_BTW = torch.from_numpy(features.load_all())
+    expected = label_patches(Tail(clip.model, 1, "csa"), tokens_BTW, codebook.embeddings_KE, PARAMS)
+    np.testing.assert_array_equal(maps.load_all(), expected.numpy())
+
+
+def test_features_of_another_cut_are_refused(folders):
+    clip_folder, root = folders
+    with pytest.raises(UserError, match="another cut: the file says 1, this run needs 2"):
+        make_label_maps(clip_folder, 2, root / "codebook", root / "features", PARAMS, RUNTIME, root)
+
+
+def test_codebook_of_another_clip_is_refused(folders):
+    clip_folder, root = folders
+    Codebook(["cat"], torch.ones(1, 16), {"weights": "f" * 64}).save(root / "other")
+    with pytest.raises(UserError, match="codebook was made with CLIP weights ffffffffffff"):
+        make_label_maps(clip_folder, 1, root / "other", root / "features", PARAMS, RUNTIME, root / "labels")
