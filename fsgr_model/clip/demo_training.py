@@ -1,21 +1,25 @@
-"""A small CLIP trained from scratch by contrast of images and captions (CLIP, arXiv 2103.00020).
+"""A small CLIP trained from scratch, for data sets of some thousand images: the training split, nothing else.
 
-For data sets of some thousand images: the training split, its captions, nothing else.
-Shapes: N images, B pairs a step, C context length, V tokens in use.
+Two contrasts are added: of whole images and captions with open_clip's loss (CLIP, arXiv 2103.00020), and of
+patches and short phrases cut from captions, in which a phrase looks at the patches most like it (as GLoRIA,
+ICCV 2021, and FILIP, arXiv 2111.07783, do). Without the second, label maps of patches stay near chance.
+Shapes: N images, B pairs a step, C context length, G patches, P phrases (one an image), E joint width.
 """
 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from fsgr_model.artifacts import fingerprint
 from fsgr_model.clip.image_reading import Preprocess, check_files, read_batches
 from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.errors import UserError
@@ -26,6 +30,11 @@ from fsgr_model.training.resume import ResumePoint, resume_point
 Tokenizer = Callable[[list[str]], torch.Tensor]
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
 MOST_LOGIT_SCALE = math.log(100)
+LONGEST_PHRASE = 3
+# A phrase looks at the patches that are most like it: softmax over patches of this times the cosine.
+SHARPNESS = 10.0
+# Pictures are moved by up to this share of their side, so that a few thousand are enough.
+LARGEST_SHIFT = 1 / 12
 
 
 class Pairs:
@@ -52,17 +61,44 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int, seed: int, epoch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Indices and caption ids [B, C] of each step of an epoch: a function of seed and epoch only.
+    def batches(self, size: int, seed: int, epoch: int) -> list["Step"]:
+        """The steps of an epoch: a function of seed and epoch only.
 
-        Every image comes once, with one of its captions; an incomplete last batch is left out.
+        Every image comes once, with one of its captions and a phrase of one; an incomplete last batch is left
+        out.
         """
         draw = np.random.default_rng([seed, epoch])
         order = draw.permutation(len(self))
-        chosen = torch.stack([self.tokens[i][draw.integers(len(self.tokens[i]))] for i in order])
+        captions = [self.tokens[i][draw.integers(len(self.tokens[i]))] for i in order]
+        phrases = [cut_phrase(self.tokens[i][draw.integers(len(self.tokens[i]))], draw) for i in order]
         size = min(size, len(self))
-        ends = range(size, len(self) + 1, size)
-        return [(torch.from_numpy(order[end - size : end]), chosen[end - size : end]) for end in ends]
+        parts = [slice(end - size, end) for end in range(size, len(self) + 1, size)]
+        return [
+            Step(torch.from_numpy(order[part]), torch.stack(captions[part]), torch.stack(phrases[part]))
+            for part in parts
+        ]
+
+
+class Step(NamedTuple):
+    """`rows_B` of the images; token ids of a caption and of a phrase of each, [B, C]."""
+
+    rows_B: torch.Tensor
+    captions_BC: torch.Tensor
+    phrases_BC: torch.Tensor
+
+
+def cut_phrase(tokens_C: torch.Tensor, draw: np.random.Generator) -> torch.Tensor:
+    """A random run of 1 to 3 tokens of a caption, between its start and end tokens."""
+    words = tokens_C[1 : int(tokens_C.argmax())]
+    if len(words) == 0:
+        return tokens_C
+    length = int(draw.integers(1, min(LONGEST_PHRASE, len(words)) + 1))
+    start = int(draw.integers(0, len(words) - length + 1))
+    phrase_C = torch.zeros_like(tokens_C)
+    phrase_C[0] = tokens_C[0]
+    phrase_C[1 : length + 1] = words[start : start + length]
+    phrase_C[length + 1] = tokens_C.max()
+    return phrase_C
 
 
 class CompactEmbedding:
@@ -145,15 +181,15 @@ def _train_epoch(
 ) -> float:
     """One pass; the mean loss. All it draws depends on seed and epoch only: a resumed run is the same."""
     torch.manual_seed(seed * 1_000_003 + epoch)
-    batches = pairs.batches(params.batch_size, seed, epoch)
-    warmup = round(params.warmup_epochs * len(batches))
+    steps = pairs.batches(params.batch_size, seed, epoch)
+    warmup = round(params.warmup_epochs * len(steps))
     total = 0.0
-    for index, (rows, tokens_BC) in enumerate(batches):
-        step = epoch * len(batches) + index
-        rate = learning_rate(step, params.epochs * len(batches), warmup, params.lr)
+    for index, batch in enumerate(steps):
+        step = epoch * len(steps) + index
+        rate = learning_rate(step, params.epochs * len(steps), warmup, params.lr)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = contrastive_loss(model, pairs.images[rows], embedding.number(tokens_BC))
+        loss = batch_loss(model, embedding, move(pairs.images[batch.rows_B].float()), batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"training CLIP: the loss is {loss.item()} at step {step}, learning rate {rate:.2g}; "
@@ -165,16 +201,38 @@ def _train_epoch(
         with torch.no_grad():
             model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
         total += loss.item()
-    return total / len(batches)
+    return total / len(steps)
 
 
-def contrastive_loss(model: Any, images: torch.Tensor, tokens_BC: torch.Tensor) -> torch.Tensor:
-    """open_clip's loss of B images and their captions."""
+def move(images: torch.Tensor) -> torch.Tensor:
+    """Each picture moved by its own random shift; its border fills the gap."""
+    most = round(LARGEST_SHIFT * images.shape[-1])
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (most,) * 4, mode="replicate")
+    corners = torch.randint(2 * most + 1, (len(images), 2)).tolist()
+    return torch.stack(
+        [p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, corners, strict=True)]
+    )
+
+
+def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: Step) -> torch.Tensor:
+    """Contrast of images with captions, plus contrast of patches with phrases."""
     device = model.logit_scale.device
     with autocast(device):
-        image_BE = model.encode_image(images.to(device).float(), normalize=True)
-        text_BE = model.encode_text(tokens_BC.to(device), normalize=True)
-    return open_clip.ClipLoss()(image_BE.float(), text_BE.float(), model.logit_scale.exp())
+        image = Tail(model, 0, "plain")(Trunk(model, 0)(images.to(device)))
+        texts = [embedding.number(t).to(device) for t in (batch.captions_BC, batch.phrases_BC)]
+        caption_BE, phrase_BE = (model.encode_text(t, normalize=True).float() for t in texts)
+    scale = model.logit_scale.exp()
+    whole = open_clip.ClipLoss()(F.normalize(image.global_BE.float(), dim=-1), caption_BE, scale)
+    return whole + phrase_loss(F.normalize(image.align_BGE.float(), dim=-1), phrase_BE, scale)
+
+
+def phrase_loss(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Symmetric contrast, where an image's score for a phrase is that of the patches the phrase looks at."""
+    cosine_BGP = patch_BGE @ phrase_BE.T
+    score_BP = ((SHARPNESS * cosine_BGP).softmax(dim=1) * cosine_BGP).sum(dim=1)
+    own = torch.arange(len(score_BP), device=score_BP.device)
+    return (F.cross_entropy(scale * score_BP, own) + F.cross_entropy(scale * score_BP.T, own)) / 2
 
 
 def _save(point: ResumePoint, model: nn.Module, optimiser: torch.optim.AdamW, epochs: int) -> None:

@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,9 +10,12 @@ from fsgr_model.clip import demo_training
 from fsgr_model.clip.demo_training import (
     CompactEmbedding,
     Pairs,
-    contrastive_loss,
+    batch_loss,
+    cut_phrase,
     learning_rate,
     make_optimiser,
+    move,
+    phrase_loss,
     retrieval_accuracy,
     train_clip,
 )
@@ -79,11 +83,15 @@ def test_another_key_never_resumes(pairs, monkeypatch):
 
 
 def test_it_learns(pairs):
-    model = new_model()
-    before = contrastive_loss(model.eval(), pairs.images, torch.stack([t[0] for t in pairs.tokens]))
-    train_clip(model, pairs, PARAMS.model_copy(update={"epochs": 120, "batch_size": 12}), 5, "key")
-    after = contrastive_loss(model, pairs.images, torch.stack([t[0] for t in pairs.tokens]))
-    assert after < before / 2
+    (batch,) = pairs.batches(12, seed=0, epoch=0)
+    losses = []
+    for params in (PARAMS, PARAMS.model_copy(update={"epochs": 150, "batch_size": 12})):
+        model = new_model()
+        train_clip(model, pairs, params, 5, str(params.epochs))
+        embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
+        losses.append(batch_loss(model, embedding, pairs.images[batch.rows_B].float(), batch).item())
+        embedding.restore()
+    assert losses[1] < 0.75 * losses[0]
     assert retrieval_accuracy(model, pairs) > 0.5
 
 
@@ -96,44 +104,87 @@ def test_only_the_training_split_is_read(dataset):
 
 def test_small_table_trains_as_the_large_one(pairs):
     """The same step with the full table; the compact one leaves the unused rows as they were."""
-    tokens_BC = torch.stack([tokens[1] for tokens in pairs.tokens])
+    (batch,) = pairs.batches(12, seed=0, epoch=0)
+    used = torch.unique(torch.cat([batch.captions_BC, batch.phrases_BC]))
     params = PARAMS.model_copy(update={"weight_decay": 0.0})
     full, compact = new_model().eval(), new_model().eval()
     start = full.token_embedding.weight.detach().clone()
-    embedding = CompactEmbedding(compact, torch.unique(tokens_BC))
-    for model, numbers in ((full, tokens_BC), (compact, embedding.number(tokens_BC))):
+    embedding = CompactEmbedding(compact, used)
+    everything = CompactEmbedding(full, torch.arange(49408))
+    for model, table in ((full, everything), (compact, embedding)):
         optimiser = make_optimiser(model, params)
-        contrastive_loss(model, pairs.images, numbers).backward()
+        batch_loss(model, table, pairs.images[batch.rows_B].float(), batch).backward()
         optimiser.step()
+    everything.restore()
     embedding.restore()
     for name, value in full.state_dict().items():
         torch.testing.assert_close(compact.state_dict()[name], value, atol=1e-5, rtol=1e-4)
     unused = torch.ones(len(start), dtype=torch.bool)
-    unused[torch.unique(tokens_BC)] = False
+    unused[used] = False
     assert torch.equal(compact.token_embedding.weight[unused], start[unused])
     assert not torch.equal(compact.token_embedding.weight, start)
 
 
 def test_every_image_comes_once_an_epoch_with_one_of_its_captions(pairs):
-    batches = pairs.batches(4, seed=1, epoch=0)
-    rows = torch.cat([rows for rows, _ in batches])
-    assert sorted(rows.tolist()) == list(range(12))
-    for of_batch, tokens_BC in batches:
-        for row, tokens in zip(of_batch, tokens_BC, strict=True):
+    steps = pairs.batches(4, seed=1, epoch=0)
+    assert sorted(torch.cat([step.rows_B for step in steps]).tolist()) == list(range(12))
+    for step in steps:
+        for row, tokens in zip(step.rows_B, step.captions_BC, strict=True):
             assert any(torch.equal(tokens, caption) for caption in pairs.tokens[row])
     again = pairs.batches(4, seed=1, epoch=0)
-    assert all(
-        torch.equal(a, b)
-        for one, two in zip(batches, again, strict=True)
-        for a, b in zip(one, two, strict=True)
+    for one, two in zip(steps, again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    other = torch.cat([step.rows_B for step in pairs.batches(4, seed=1, epoch=1)])
+    assert not torch.equal(other, torch.cat([step.rows_B for step in steps]))
+
+
+def test_a_phrase_is_a_run_of_words_of_the_caption():
+    tokenizer = build_tokenizer(CONFIG)
+    (caption,) = tokenizer(["a red cat on green grass"])
+    words = caption[1:7].tolist()
+    runs = [words[start:end] for end in range(1, 7) for start in range(max(0, end - 3), end)]
+    draw = np.random.default_rng(0)
+    seen = set()
+    for _ in range(300):
+        phrase = cut_phrase(caption, draw).tolist()
+        end = phrase.index(49407)
+        assert phrase[0] == 49406
+        assert phrase[1:end] in runs
+        assert set(phrase[end + 1 :]) <= {0}
+        seen.add(tuple(phrase))
+    assert len(seen) == len(runs)
+
+
+@pytest.mark.parametrize("text", ["", "word " * 40])
+def test_phrases_of_extreme_captions(text):
+    (caption,) = build_tokenizer(CONFIG)([text])
+    assert cut_phrase(caption, np.random.default_rng(0)).tolist().count(49407) == 1
+
+
+def test_moved_pictures_are_shifted_whole():
+    ramp = torch.arange(32.0).expand(1, 3, 32, 32)
+    torch.manual_seed(0)
+    moved = [move(ramp)[0, 0] for _ in range(100)]
+    shifts = {int(picture[0, 16]) - 16 for picture in moved}
+    assert shifts == set(range(-3, 4))
+    assert all(torch.equal(picture[5], picture[20]) for picture in moved)
+
+
+def test_phrase_loss_looks_at_the_best_patches():
+    """Image 0 has one patch like phrase 0 and image 1 one like phrase 1; their means say nothing."""
+    one, two = torch.eye(4)[:2]
+    patch_BGE = torch.stack(
+        [torch.stack([one, -one, one * 0, one * 0]), torch.stack([two, -two, two * 0, two * 0])]
     )
-    other = torch.cat([rows for rows, _ in pairs.batches(4, seed=1, epoch=1)])
-    assert not torch.equal(other, rows)
+    right = phrase_loss(patch_BGE, torch.stack([one, two]), torch.tensor(10.0))
+    wrong = phrase_loss(patch_BGE, torch.stack([two, one]), torch.tensor(10.0))
+    assert right < 0.01
+    assert wrong > 5
 
 
 def test_a_batch_larger_than_the_split_is_all_of_it(pairs):
-    ((rows, _),) = pairs.batches(100, seed=1, epoch=0)
-    assert len(rows) == 12
+    (step,) = pairs.batches(100, seed=1, epoch=0)
+    assert len(step.rows_B) == 12
 
 
 def test_learning_rate_rises_then_falls_to_zero():
