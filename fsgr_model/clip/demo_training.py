@@ -1,9 +1,9 @@
 """A small CLIP trained from scratch, for data sets of some thousand images: the training split, nothing else.
 
-Two contrasts are added: of whole images and captions with open_clip's loss (CLIP, arXiv 2103.00020), and of
-patches and short phrases cut from captions, in which a phrase looks at the patches most like it (as GLoRIA,
-ICCV 2021, and FILIP, arXiv 2111.07783, do). Without the second, label maps of patches stay near chance.
-Shapes: N images, B pairs a step, C context length, G patches, P phrases (one an image), E joint width.
+open_clip's contrastive loss (CLIP, arXiv 2103.00020) compares the images with their captions and, as well,
+with short phrases cut from the captions. A phrase often names one thing only; so nouns get a meaning of their
+own, and label maps, which ask for single nouns, find their objects.
+Shapes: N images, B pairs a step, C context length, E joint width.
 """
 
 import math
@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from fsgr_model.artifacts import fingerprint
 from fsgr_model.clip.image_reading import Preprocess, check_files, read_batches
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.errors import UserError
@@ -31,8 +30,6 @@ Tokenizer = Callable[[list[str]], torch.Tensor]
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
 MOST_LOGIT_SCALE = math.log(100)
 LONGEST_PHRASE = 3
-# A phrase looks at the patches that are most like it: softmax over patches of this times the cosine.
-SHARPNESS = 10.0
 # Pictures are moved by up to this share of their side, so that a few thousand are enough.
 LARGEST_SHIFT = 1 / 12
 
@@ -216,23 +213,14 @@ def move(images: torch.Tensor) -> torch.Tensor:
 
 
 def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: Step) -> torch.Tensor:
-    """Contrast of images with captions, plus contrast of patches with phrases."""
+    """open_clip's loss of the images with their captions, plus that with their phrases."""
     device = model.logit_scale.device
+    texts = [embedding.number(tokens_BC).to(device) for tokens_BC in (batch.captions_BC, batch.phrases_BC)]
     with autocast(device):
-        image = Tail(model, 0, "plain")(Trunk(model, 0)(images.to(device)))
-        texts = [embedding.number(t).to(device) for t in (batch.captions_BC, batch.phrases_BC)]
-        caption_BE, phrase_BE = (model.encode_text(t, normalize=True).float() for t in texts)
-    scale = model.logit_scale.exp()
-    whole = open_clip.ClipLoss()(F.normalize(image.global_BE.float(), dim=-1), caption_BE, scale)
-    return whole + phrase_loss(F.normalize(image.align_BGE.float(), dim=-1), phrase_BE, scale)
-
-
-def phrase_loss(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Symmetric contrast, where an image's score for a phrase is that of the patches the phrase looks at."""
-    cosine_BGP = patch_BGE @ phrase_BE.T
-    score_BP = ((SHARPNESS * cosine_BGP).softmax(dim=1) * cosine_BGP).sum(dim=1)
-    own = torch.arange(len(score_BP), device=score_BP.device)
-    return (F.cross_entropy(scale * score_BP, own) + F.cross_entropy(scale * score_BP.T, own)) / 2
+        image_BE = model.encode_image(images.to(device), normalize=True).float()
+        caption_BE, phrase_BE = (model.encode_text(text, normalize=True).float() for text in texts)
+    contrast, scale = open_clip.ClipLoss(), model.logit_scale.exp()
+    return contrast(image_BE, caption_BE, scale) + contrast(image_BE, phrase_BE, scale)
 
 
 def _save(point: ResumePoint, model: nn.Module, optimiser: torch.optim.AdamW, epochs: int) -> None:
