@@ -13,7 +13,6 @@ from fsgr_model.clip.demo_training import (
     batch_loss,
     cut_phrase,
     learning_rate,
-    make_optimisers,
     move,
     retrieval_accuracy,
     train_clip,
