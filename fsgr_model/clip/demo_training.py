@@ -143,35 +143,47 @@ def train_clip(model: Any, pairs: Pairs, params: ClipTrainingParams, seed: int, 
     device = pick_device()
     embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
     model.train().to(device)
-    optimiser = make_optimiser(model, params)
+    optimisers = make_optimisers(model, params)
     with resume_point("clip", key) as point:
-        first = _restore(point, model, optimiser)
+        first = _restore(point, model, optimisers)
         epochs = range(first, params.epochs)
         for epoch in progress(epochs, params.epochs, "training CLIP", "epochs", done=first):
-            loss = _train_epoch(model, pairs, embedding, optimiser, params, seed, epoch)
+            loss = _train_epoch(model, pairs, embedding, optimisers, params, seed, epoch)
             print(f"training CLIP: epoch {epoch + 1}: loss {loss:.3f}", flush=True)
-            _save(point, model, optimiser, epoch + 1)
+            _save(point, model, optimisers, epoch + 1)
         point.forget()
     embedding.restore()
     model.cpu().eval()
 
 
-def make_optimiser(model: nn.Module, params: ClipTrainingParams) -> torch.optim.AdamW:
-    """AdamW as CLIP's: matrices decay, gains, biases and the temperature do not."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+def make_optimisers(model: nn.Module, params: ClipTrainingParams) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices of the transformer blocks, AdamW for everything else.
+
+    In the few hundred steps that a small training split gives, Muon learns shapes about three times as fast.
+    Its updates are scaled to the size of AdamW's (arXiv 2502.16982, section 2.2), so one rate serves both.
+    Gains, biases and the temperature do not decay, as in CLIP.
+    """
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    hidden = [weight for name, weight in named if weight.ndim == 2 and "resblocks" in name]
+    of_blocks = {id(weight) for weight in hidden}
+    rest = [weight for _, weight in named if id(weight) not in of_blocks]
     groups = [
-        {"params": matrices, "weight_decay": params.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": params.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=params.lr, betas=(0.9, 0.98), fused=True)
+    return [
+        torch.optim.Muon(
+            hidden, lr=params.lr, weight_decay=params.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(groups, lr=params.lr, betas=(0.9, 0.98), fused=True),
+    ]
 
 
 def _train_epoch(
     model: Any,
     pairs: Pairs,
     embedding: CompactEmbedding,
-    optimiser: torch.optim.AdamW,
+    optimisers: list[torch.optim.Optimizer],
     params: ClipTrainingParams,
     seed: int,
     epoch: int,
@@ -184,7 +196,7 @@ def _train_epoch(
     for index, batch in enumerate(steps):
         step = epoch * len(steps) + index
         rate = learning_rate(step, params.epochs * len(steps), warmup, params.lr)
-        for group in optimiser.param_groups:
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = rate
         loss = batch_loss(model, embedding, move(pairs.images[batch.rows_B].float()), batch)
         if not torch.isfinite(loss):
@@ -192,9 +204,10 @@ def _train_epoch(
                 f"training CLIP: the loss is {loss.item()} at step {step}, learning rate {rate:.2g}; "
                 "lower clip.training.lr"
             )
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
         total += loss.item()
@@ -223,26 +236,28 @@ def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, ba
     return contrast(image_BE, caption_BE, scale) + contrast(image_BE, phrase_BE, scale)
 
 
-def _save(point: ResumePoint, model: nn.Module, optimiser: torch.optim.AdamW, epochs: int) -> None:
+def _save(point: ResumePoint, model: nn.Module, optimisers: list[torch.optim.Optimizer], epochs: int) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    for number, optimiser in enumerate(optimisers):
+        for index, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{index}.{name}": value for name, value in state.items()}
     point.save({name: value.detach().contiguous() for name, value in tensors.items()}, {"epochs": epochs})
 
 
-def _restore(point: ResumePoint, model: nn.Module, optimiser: torch.optim.AdamW) -> int:
+def _restore(point: ResumePoint, model: nn.Module, optimisers: list[torch.optim.Optimizer]) -> int:
     """Load what was saved, if anything; the number of epochs that are done."""
     saved = point.load()
     if saved is None:
         return 0
     tensors, position = saved
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, field = name.split(".")
-            state.setdefault(int(index), {})[field] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    for number, optimiser in enumerate(optimisers):
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith(f"optimiser.{number}."):
+                _, _, index, field = name.split(".")
+                state.setdefault(int(index), {})[field] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
     return position["epochs"]
 
 

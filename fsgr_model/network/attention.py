@@ -6,14 +6,19 @@ Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width of 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.network.dropout import Dropout
+
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, section 3.2)."""
+    """Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, section 3.2).
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
+    The weights are not dropped out, only what the layers around add up (a choice: it lets PyTorch's fused
+    kernels run in training).
+    """
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.dropout = dropout
         self.query = nn.Linear(d_model, d_model)
         self.key = nn.Linear(d_model, d_model)
         self.value = nn.Linear(d_model, d_model)
@@ -45,7 +50,6 @@ class MultiHeadAttention(nn.Module):
             keys_NHMC,
             values_NHMC,
             attn_mask=bias,
-            dropout_p=self.dropout if self.training else 0.0,
             is_causal=causal,
         )
         return self.out(mixed_NHQC.transpose(1, 2).flatten(2))
@@ -55,4 +59,4 @@ class FeedForward(nn.Sequential):
     """Two linear layers with a ReLU between (arXiv 1706.03762, section 3.3)."""
 
     def __init__(self, d_model: int, d_ff: int, dropout: float) -> None:
-        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d_ff, d_model))
+        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), Dropout(dropout), nn.Linear(d_ff, d_model))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
+from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.positions import sine_positions
 
 MAX_POSITIONS = 512
@@ -50,13 +51,13 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.self_attention = MultiHeadAttention(d_model, num_heads)
         self.self_norm = nn.LayerNorm(d_model)
-        self.image_attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.image_attention = MultiHeadAttention(d_model, num_heads)
         self.image_norm = nn.LayerNorm(d_model)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.feed_forward_norm = nn.LayerNorm(d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def look_at(self, keyed_BGD: Tensor, image_BGD: Tensor) -> LayerState:
         """Keys and values of the image, before any word."""
@@ -98,7 +99,7 @@ class CaptionDecoder(nn.Module):
             DecoderLayer(d_model, num_heads, d_ff, dropout) for _ in range(num_layers)
         )
         self.output = nn.Linear(d_model, num_words, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.register_buffer("position_LD", sine_positions(MAX_POSITIONS, d_model), persistent=False)
         with torch.no_grad():
             # Unit rows times the root of their width: variance 1, on the scale of the positions

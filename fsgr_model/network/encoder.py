@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
+from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.positions import grid_geometry, sine_positions_2d
 
 
@@ -16,7 +17,7 @@ class Embed(nn.Sequential):
 
     def __init__(self, width: int, d_model: int, dropout: float) -> None:
         super().__init__(
-            nn.Linear(width, d_model), nn.CELU(alpha=1.3), nn.Dropout(dropout), nn.LayerNorm(d_model)
+            nn.Linear(width, d_model), nn.CELU(alpha=1.3), Dropout(dropout), nn.LayerNorm(d_model)
         )
 
 
@@ -42,12 +43,12 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float, side: int) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.attention = MultiHeadAttention(d_model, num_heads)
         self.geometry = GeometryBias(side, num_heads)
         self.attention_norm = nn.LayerNorm(d_model)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.feed_forward_norm = nn.LayerNorm(d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, visual_BGD: Tensor, text_BGD: Tensor, position_GD: Tensor) -> Tensor:
         """Positions enter queries and keys, never values."""
