@@ -173,6 +173,10 @@ class PhaseParams(Section):
 
     epochs: Count = Field(description="at most this many passes over the training images")
     batch_size: Count = Field(description="images a step, each with all of its captions")
+    optimiser: Literal["adam", "muon"] = Field(
+        "adam",
+        description="muon: matrices of the layers by Muon, half of the steps when training from scratch",
+    )
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="epochs below the peak rate, rising in equal steps"
     )

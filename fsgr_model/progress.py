@@ -28,6 +28,9 @@ def progress(items: Iterable[T], total: int, name: str, unit: str, done: int = 0
         if now - last >= SECONDS_BETWEEN_LINES and done < total:
             last = now
             rate = (done - first) / (now - start)
-            print(f"{name}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {(total - done) / rate:.0f} s left", flush=True)
+            print(
+                f"{name}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {(total - done) / rate:.0f} s left",
+                flush=True,
+            )
     seconds = time.monotonic() - start
     print(f"{name}: {done}/{total} {unit} in {seconds:.1f} s", flush=True)

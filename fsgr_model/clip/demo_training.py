@@ -24,6 +24,7 @@ from fsgr_model.device import autocast, pick_device
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.progress import progress
+from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.resume import ResumePoint, resume_point
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -143,47 +144,24 @@ def train_clip(model: Any, pairs: Pairs, params: ClipTrainingParams, seed: int, 
     device = pick_device()
     embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
     model.train().to(device)
-    optimisers = make_optimisers(model, params)
+    optimiser = Optimiser(model, "muon", params.lr, params.weight_decay)
     with resume_point("clip", key) as point:
-        first = _restore(point, model, optimisers)
+        first = _restore(point, model, optimiser)
         epochs = range(first, params.epochs)
         for epoch in progress(epochs, params.epochs, "training CLIP", "epochs", done=first):
-            loss = _train_epoch(model, pairs, embedding, optimisers, params, seed, epoch)
+            loss = _train_epoch(model, pairs, embedding, optimiser, params, seed, epoch)
             print(f"training CLIP: epoch {epoch + 1}: loss {loss:.3f}", flush=True)
-            _save(point, model, optimisers, epoch + 1)
+            _save(point, model, optimiser, epoch + 1)
         point.forget()
     embedding.restore()
     model.cpu().eval()
-
-
-def make_optimisers(model: nn.Module, params: ClipTrainingParams) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for the matrices of the transformer blocks, AdamW for everything else.
-
-    In the few hundred steps that a small training split gives, Muon learns shapes about three times as fast.
-    Its updates are scaled to the size of AdamW's (arXiv 2502.16982, section 2.2), so one rate serves both.
-    Gains, biases and the temperature do not decay, as in CLIP.
-    """
-    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-    hidden = [weight for name, weight in named if weight.ndim == 2 and "resblocks" in name]
-    of_blocks = {id(weight) for weight in hidden}
-    rest = [weight for _, weight in named if id(weight) not in of_blocks]
-    groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": params.weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return [
-        torch.optim.Muon(
-            hidden, lr=params.lr, weight_decay=params.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(groups, lr=params.lr, betas=(0.9, 0.98), fused=True),
-    ]
 
 
 def _train_epoch(
     model: Any,
     pairs: Pairs,
     embedding: CompactEmbedding,
-    optimisers: list[torch.optim.Optimizer],
+    optimiser: Optimiser,
     params: ClipTrainingParams,
     seed: int,
     epoch: int,
@@ -196,18 +174,15 @@ def _train_epoch(
     for index, batch in enumerate(steps):
         step = epoch * len(steps) + index
         rate = learning_rate(step, params.epochs * len(steps), warmup, params.lr)
-        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-            group["lr"] = rate
+        optimiser.set_rate(rate)
         loss = batch_loss(model, embedding, move(pairs.images[batch.rows_B].float()), batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"training CLIP: the loss is {loss.item()} at step {step}, learning rate {rate:.2g}; "
                 "lower clip.training.lr"
             )
-        model.zero_grad(set_to_none=True)
         loss.backward()
-        for optimiser in optimisers:
-            optimiser.step()
+        optimiser.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
         total += loss.item()
@@ -236,28 +211,19 @@ def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, ba
     return contrast(image_BE, caption_BE, scale) + contrast(image_BE, phrase_BE, scale)
 
 
-def _save(point: ResumePoint, model: nn.Module, optimisers: list[torch.optim.Optimizer], epochs: int) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, optimiser in enumerate(optimisers):
-        for index, state in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{index}.{name}": value for name, value in state.items()}
-    point.save({name: value.detach().contiguous() for name, value in tensors.items()}, {"epochs": epochs})
+def _save(point: ResumePoint, model: nn.Module, optimiser: Optimiser, epochs: int) -> None:
+    tensors = {f"model.{name}": value.detach().contiguous() for name, value in model.state_dict().items()}
+    point.save(tensors | optimiser.tensors(), {"epochs": epochs})
 
 
-def _restore(point: ResumePoint, model: nn.Module, optimisers: list[torch.optim.Optimizer]) -> int:
+def _restore(point: ResumePoint, model: nn.Module, optimiser: Optimiser) -> int:
     """Load what was saved, if anything; the number of epochs that are done."""
     saved = point.load()
     if saved is None:
         return 0
     tensors, position = saved
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    for number, optimiser in enumerate(optimisers):
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(f"optimiser.{number}."):
-                _, _, index, field = name.split(".")
-                state.setdefault(int(index), {})[field] = value
-        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    optimiser.load(tensors)
     return position["epochs"]
 
 

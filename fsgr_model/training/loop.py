@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.progress import progress
 from fsgr_model.training.batches import Batch, CaptionedImages
+from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.resume import ResumePoint, StopRequest, stop_request
 from fsgr_model.training.schedule import describe_rates, rate_table
 from fsgr_model.training.validation import Validation
@@ -75,9 +76,7 @@ class Training:
         self.rates = rate_table(peak_rate, params)
         self.device = next(model.parameters()).device
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        self.optimiser = torch.optim.AdamW(
-            self.trained.values(), lr=peak_rate, betas=(0.9, 0.98), weight_decay=params.weight_decay
-        )
+        self.optimiser = Optimiser(model, params.optimiser, peak_rate, params.weight_decay)
         self.progress = Progress()
 
     @property
@@ -111,8 +110,7 @@ class Training:
     def _train_epoch(self, stop: StopRequest) -> None:
         now = self.progress
         groups = self.images.epoch_groups(self.params.batch_size, self.seed, now.epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rates[now.epoch - 1]
+        self.optimiser.set_rate(self.rates[now.epoch - 1])
         saved_at = time.monotonic()
         name = f"{self.phase.name} epoch {now.epoch}/{self.params.epochs}"
         for batch in progress(self._batches(groups), len(groups), name, "steps", done=now.step):
@@ -136,7 +134,6 @@ class Training:
         torch.manual_seed(_step_seed(self.seed, now.epoch, now.step))
         with autocast(self.device):
             loss, report = self.phase.loss(self.model, batch.to(self.device))
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.params.grad_clip_norm)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
@@ -175,9 +172,7 @@ class Training:
 
     def _save(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
-        self.resume.save(tensors, asdict(self.progress))
+        self.resume.save(tensors | self.optimiser.tensors(), asdict(self.progress))
 
     def _restore(self) -> None:
         saved = self.resume.load()
@@ -187,13 +182,7 @@ class Training:
         self.progress = Progress(**progress_so_far)
         weights = {name: tensors[f"model.{name}"] for name in self.trained}
         self.model.load_state_dict(weights, strict=False)
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in tensors.items():
-            part, _, rest = name.partition(".")
-            if part == "optimiser":
-                index, key = rest.split(".")
-                state.setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.optimiser.load(tensors)
         print(f"going on after epoch {self.progress.epoch - 1}, step {self.progress.step}", flush=True)
 
 
