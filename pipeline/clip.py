@@ -12,7 +12,16 @@ CLIP = Path("data/clip")
 
 def main() -> None:
     params = load_params()
-    prepare_clip(params.clip, params.seed, DATASET, params.runtime, CLIP)
+    prepare_clip(
+        model=params.clip.model,
+        pretrained=params.clip.pretrained,
+        resize_mode=params.clip.resize_mode,
+        training=params.clip.training,
+        seed=params.seed,
+        dataset=DATASET,
+        runtime=params.runtime,
+        out=CLIP,
+    )
 
 
 if __name__ == "__main__":

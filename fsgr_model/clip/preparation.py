@@ -22,7 +22,7 @@ from fsgr_model.clip.loading import (
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import vision_tower
 from fsgr_model.errors import UserError
-from fsgr_model.params import ClipParams, RuntimeParams
+from fsgr_model.params import ClipTrainingParams, RuntimeParams
 
 Config = dict[str, Any]
 # What PyTorch and open_clip raise for files that are no checkpoint of this model.
@@ -38,40 +38,57 @@ CHECKPOINT_ERRORS = (
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
-def prepare_clip(params: ClipParams, seed: int, dataset: Path, runtime: RuntimeParams, out: Path) -> None:
+def prepare_clip(
+    model: str,
+    pretrained: str,
+    resize_mode: str,
+    training: ClipTrainingParams | None,
+    seed: int,
+    dataset: Path,
+    runtime: RuntimeParams,
+    out: Path,
+) -> None:
     """Write `data/clip/`.
 
     Args:
-        params: architecture and weights. `pretrained: demo` trains on the training split of `dataset`.
+        model, pretrained, resize_mode, training: the parameters of section `clip`, but for `cut`, which only
+            later stages use. `pretrained: demo` trains on the training split of `dataset`.
 
     Raises:
         UserError: unknown architecture or tag, no connection, or weights that do not fit.
     """
-    name, config = read_config(params.model)
-    if params.pretrained == "demo":
-        model, config, wanted, origin = train_demo(name, config, params, seed, dataset, runtime)
+    name, config = read_config(model)
+    resize = {"resize_mode": resize_mode}
+    if pretrained == "demo":
+        assert training is not None, "ClipParams sees to it"
+        clip, config, wanted, origin = train_demo(name, config, resize, training, seed, dataset, runtime)
     else:
-        model, config, wanted, origin = load_pretrained(name, config, params.pretrained)
-        vision_tower(model, params.cut)
-    preprocessing = default_preprocessing(config, {**wanted, "resize_mode": params.resize_mode})
+        clip, config, wanted, origin = load_pretrained(name, config, pretrained)
+    preprocessing = default_preprocessing(config, wanted | resize)
+    vision_tower(clip, cut=0)
     with whole_folder(out) as folder:
-        save_clip(folder, model, name, config, preprocessing, origin)
+        save_clip(folder, clip, name, config, preprocessing, origin)
     print(f"clip: {name}, {'QuickGELU' if config.get('quick_gelu') else 'GELU'}, weights: {origin}")
 
 
 def train_demo(
-    name: str, config: Config, params: ClipParams, seed: int, dataset: Path, runtime: RuntimeParams
+    name: str,
+    config: Config,
+    resize: Config,
+    training: ClipTrainingParams,
+    seed: int,
+    dataset: Path,
+    runtime: RuntimeParams,
 ) -> tuple[nn.Module, Config, Config, Config]:
     """Train a CLIP here; the same four things as `load_pretrained` returns."""
-    assert params.training is not None
     torch.manual_seed(seed)
     model = build_model(config, name)
-    vision_tower(model, params.cut)
-    preprocess = build_preprocess(default_preprocessing(config, {"resize_mode": params.resize_mode}))
+    vision_tower(model, cut=0)
+    preprocess = build_preprocess(default_preprocessing(config, resize))
     tokenizer = build_tokenizer(config)
     train = Pairs(dataset, "train", preprocess, tokenizer, runtime)
-    key = fingerprint([config, params.model_dump(), seed, train.key])
-    train_clip(model, train, params.training, seed, key)
+    key = fingerprint([config, resize, training.model_dump(), seed, train.key])
+    train_clip(model, train, training, seed, key)
     unseen = Pairs(dataset, "val", preprocess, tokenizer, runtime)
     accuracy = retrieval_accuracy(model, unseen)
     print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")

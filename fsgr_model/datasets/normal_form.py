@@ -21,9 +21,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: where it lies, its bytes and its split. `path` is relative to the project's root or absolute.
+    """One image: where it lies, its bytes and its split. `path` starts at the project root or is absolute.
 
-    `domain` names the part of a split that is scored apart as well (the demo's seen and unseen; empty elsewhere).
+    `domain` names the part of a split that is scored apart as well (seen and unseen in the demo).
     """
 
     image_id: int
@@ -38,7 +38,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class CaptionRecord:
-    """One caption: raw `text` as the annotator wrote it, and its PTB tokens in lower case without punctuation."""
+    """One caption: raw `text` as written, and its PTB tokens in lower case without punctuation."""
 
     image_id: int
     annotation_id: int

@@ -13,10 +13,10 @@ LAYERS = ("layers.", "resblocks.")
 class Optimiser:
     """Steps all trainable weights of a network.
 
-    Adam is decoupled from the weight decay (AdamW, arXiv 1711.05101), with betas (0.9, 0.98); gains and biases
+    Adam's weight decay is decoupled (AdamW, arXiv 1711.05101), its betas are (0.9, 0.98); gains and biases
     do not decay. Muon (Jordan et al. 2024) makes each update of a matrix orthogonal. On the small data that
-    networks are trained on from scratch here it needs about half of Adam's steps. Its updates have the size of
-    Adam's (arXiv 2502.16982, section 2.2) times two, so one rate serves both.
+    networks are trained on from scratch here it needs about half of Adam's steps. Its updates have twice the
+    size of Adam's (arXiv 2502.16982, section 2.2), so one rate serves both.
     """
 
     def __init__(self, model: nn.Module, kind: Kind, rate: float, weight_decay: float) -> None:
