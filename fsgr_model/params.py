@@ -81,6 +81,9 @@ class ClipTrainingParams(Section):
     lr: Rate = Field(description="peak learning rate of AdamW, cosine decay after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(description="weight decay of AdamW on matrices")
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(description="epochs of linear warm-up")
+    shift: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="pictures are moved by up to this share of their side, anew in every epoch"
+    )
 
 
 class ClipParams(Section):
@@ -145,6 +148,9 @@ class ModelParams(Section):
     decoder_layers: Count = Field(description="decoder layers")
     dropout: Fraction = Field(description="dropout everywhere in encoder and decoder")
     top_k: Count = Field(description="concepts that the quantiser keeps for an image")
+    patch_attention: bool = Field(
+        False, description="encoder layers let patches attend to each other before they ask the text grids"
+    )
     inverse_frequency: bool = Field(
         False, description="divide a concept by its patch count + 1, as the reference copy does"
     )

@@ -31,8 +31,6 @@ Tokenizer = Callable[[list[str]], torch.Tensor]
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
 MOST_LOGIT_SCALE = math.log(100)
 LONGEST_PHRASE = 3
-# Pictures are moved by up to this share of their side, so that a few thousand are enough.
-LARGEST_SHIFT = 1 / 12
 
 
 class Pairs:
@@ -175,7 +173,7 @@ def _train_epoch(
         step = epoch * len(steps) + index
         rate = learning_rate(step, params.epochs * len(steps), warmup, params.lr)
         optimiser.set_rate(rate)
-        loss = batch_loss(model, embedding, move(pairs.images[batch.rows_B].float()), batch)
+        loss = batch_loss(model, embedding, move(pairs.images[batch.rows_B].float(), params.shift), batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"training CLIP: the loss is {loss.item()} at step {step}, learning rate {rate:.2g}; "
@@ -189,9 +187,9 @@ def _train_epoch(
     return total / len(steps)
 
 
-def move(images: torch.Tensor) -> torch.Tensor:
-    """Each picture moved by its own random shift; its border fills the gap."""
-    most = round(LARGEST_SHIFT * images.shape[-1])
+def move(images: torch.Tensor, shift: float) -> torch.Tensor:
+    """Each picture moved by up to `shift` of its side, at random; its border fills the gap."""
+    most = round(shift * images.shape[-1])
     height, width = images.shape[-2:]
     padded = F.pad(images, (most,) * 4, mode="replicate")
     corners = torch.randint(2 * most + 1, (len(images), 2)).tolist()

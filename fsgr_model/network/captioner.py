@@ -36,7 +36,13 @@ class Captioner(nn.Module):
         self.quantiser = SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
         vision_width, joint_width = tail.proj.shape
         self.encoder = CrossModalEncoder(
-            vision_width, joint_width, side, *shape, params.encoder_layers, params.dropout
+            vision_width,
+            joint_width,
+            side,
+            *shape,
+            params.encoder_layers,
+            params.dropout,
+            params.patch_attention,
         )
         self.decoder = CaptionDecoder(word_VE, *shape, params.decoder_layers, params.dropout)
         for part in (self.encoder, self.decoder):

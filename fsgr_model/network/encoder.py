@@ -38,11 +38,34 @@ class GeometryBias(nn.Module):
         return self.weight(self.geometry_GGF).relu().clamp(min=1e-6).log().permute(2, 0, 1)
 
 
+class PatchAttention(nn.Module):
+    """Patches attend to each other; post-norm. Not part of FSGR, whose patches only ask the text grids.
+
+    A choice for a small CLIP: what its frozen tail does not recognise, the encoder can still learn to.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float, side: int) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model, num_heads)
+        self.geometry = GeometryBias(side, num_heads)
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, visual_BGD: Tensor, position_GD: Tensor) -> Tensor:
+        placed_BGD = visual_BGD + position_GD
+        keys, values = self.attention.keys_values(placed_BGD, visual_BGD)
+        mixed_BGD = self.attention(placed_BGD, keys, values, bias=self.geometry().to(keys.dtype))
+        return self.norm(visual_BGD + self.dropout(mixed_BGD))
+
+
 class EncoderLayer(nn.Module):
     """Patches attend to the text grids, then a feed-forward layer; post-norm."""
 
-    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float, side: int) -> None:
+    def __init__(
+        self, d_model: int, num_heads: int, d_ff: int, dropout: float, side: int, patch_attention: bool
+    ) -> None:
         super().__init__()
+        self.patch_attention = PatchAttention(d_model, num_heads, dropout, side) if patch_attention else None
         self.attention = MultiHeadAttention(d_model, num_heads)
         self.geometry = GeometryBias(side, num_heads)
         self.attention_norm = nn.LayerNorm(d_model)
@@ -52,6 +75,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, visual_BGD: Tensor, text_BGD: Tensor, position_GD: Tensor) -> Tensor:
         """Positions enter queries and keys, never values."""
+        if self.patch_attention is not None:
+            visual_BGD = self.patch_attention(visual_BGD, position_GD)
         keys, values = self.attention.keys_values(text_BGD + position_GD, text_BGD)
         bias_HGG = self.geometry().to(keys.dtype)
         mixed_BGD = self.attention(visual_BGD + position_GD, keys, values, bias=bias_HGG)
@@ -77,13 +102,14 @@ class CrossModalEncoder(nn.Module):
         d_ff: int,
         num_layers: int,
         dropout: float,
+        patch_attention: bool,
     ) -> None:
         super().__init__()
         self.visual_embed = Embed(vision_width + joint_width, d_model, dropout)
         self.text_embed = Embed(joint_width, d_model, dropout)
         self.shared_norm = nn.LayerNorm(d_model)
         self.layers = nn.ModuleList(
-            EncoderLayer(d_model, num_heads, d_ff, dropout, side) for _ in range(num_layers)
+            EncoderLayer(d_model, num_heads, d_ff, dropout, side, patch_attention) for _ in range(num_layers)
         )
         self.register_buffer("position_GD", sine_positions_2d(side, d_model), persistent=False)
 

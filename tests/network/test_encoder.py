@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from fsgr_model.network.encoder import CrossModalEncoder
@@ -37,9 +38,12 @@ def test_geometry_of_one_pair_by_hand():
     torch.testing.assert_close(geometry_GGF[a, b], torch.tensor(expected), atol=1e-3, rtol=0)
 
 
-def test_images_of_a_batch_do_not_mix():
+@pytest.mark.parametrize("patches", [True, False])
+def test_images_of_a_batch_do_not_mix(patches):
     torch.manual_seed(0)
-    encoder = CrossModalEncoder(12, 8, side=3, d_model=16, num_heads=4, d_ff=32, num_layers=2, dropout=0.1)
+    encoder = CrossModalEncoder(
+        12, 8, side=3, d_model=16, num_heads=4, d_ff=32, num_layers=2, dropout=0.1, patch_attention=patches
+    )
     encoder.eval()
     grid, whole, text = torch.randn(4, 9, 12), torch.randn(4, 8), torch.randn(4, 9, 8)
     order = torch.tensor([2, 0, 3, 1])
@@ -49,6 +53,8 @@ def test_images_of_a_batch_do_not_mix():
 
 def test_text_grids_matter():
     torch.manual_seed(0)
-    encoder = CrossModalEncoder(12, 8, side=3, d_model=16, num_heads=4, d_ff=32, num_layers=1, dropout=0.0)
+    encoder = CrossModalEncoder(
+        12, 8, side=3, d_model=16, num_heads=4, d_ff=32, num_layers=1, dropout=0.0, patch_attention=False
+    )
     grid, whole, text = torch.randn(1, 9, 12), torch.randn(1, 8), torch.randn(1, 9, 8)
     assert not torch.allclose(encoder(grid, whole, text), encoder(grid, whole, -text), atol=1e-2)

@@ -29,7 +29,7 @@ def draw_scene(scene: Scene, spec: ImageSpec, rng: np.random.Generator) -> Pictu
     canvas = paint_backdrop(
         scene.background, scene.weather, scene.horizon, spec.side * spec.supersampling, rng
     )
-    whole = [_draw_thing(canvas, scene, thing, spec.supersampling) for thing in scene.things]
+    whole = [_draw_thing(canvas, scene, thing, spec) for thing in scene.things]
     free = np.ones((spec.side, spec.side), dtype=bool)
     visible: list[Mask] = []
     for mask in reversed(whole):
@@ -38,16 +38,22 @@ def draw_scene(scene: Scene, spec: ImageSpec, rng: np.random.Generator) -> Pictu
     return Picture(canvas.reduce(spec.supersampling), whole, visible, free)
 
 
-def _draw_thing(canvas: Image.Image, scene: Scene, thing: Thing, supersampling: int) -> Mask:
+def _draw_thing(canvas: Image.Image, scene: Scene, thing: Thing, spec: ImageSpec) -> Mask:
     sprite = _sprite(scene.groups[thing.group].kind, thing, round(thing.side * canvas.width))
-    left = round(thing.x * canvas.width - sprite.width / 2)
-    top = round(thing.foot * canvas.width - sprite.height)
+    raster = spec.raster * spec.supersampling
+    left = _on_raster(thing.x * canvas.width - sprite.width / 2, raster, canvas.width - sprite.width)
+    top = _on_raster(thing.foot * canvas.width - sprite.height, raster, canvas.height - sprite.height)
     if thing.stands:
         _shadow(canvas, left, top, sprite)
     canvas.paste(sprite, (left, top), sprite)
     alpha = Image.new("L", canvas.size)
     alpha.paste(sprite.getchannel("A"), (left, top))
-    return np.asarray(alpha.reduce(supersampling)) >= 128
+    return np.asarray(alpha.reduce(spec.supersampling)) >= 128
+
+
+def _on_raster(place: float, raster: int, largest: int) -> int:
+    """The nearest multiple of `raster` from 0 to `largest`."""
+    return min(max(round(place / raster), 0), largest // raster) * raster
 
 
 def _sprite(kind: str, thing: Thing, side: int) -> Image.Image:

@@ -22,6 +22,7 @@ class ImageSpec(Section):
 
     side: Annotated[int, Field(ge=32)]
     supersampling: Annotated[int, Field(ge=1, le=8)]
+    raster: Annotated[int, Field(ge=1)]
 
 
 class SceneSpec(Section):
