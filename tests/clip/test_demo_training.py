@@ -167,7 +167,7 @@ def test_phrases_of_extreme_captions(text):
 def test_moved_pictures_are_shifted_whole():
     ramp = torch.arange(32.0).expand(1, 3, 32, 32)
     torch.manual_seed(0)
-    moved = [move(ramp)[0, 0] for _ in range(100)]
+    moved = [move(ramp, 1 / 12)[0, 0] for _ in range(100)]
     shifts = {int(picture[0, 16]) - 16 for picture in moved}
     assert shifts == set(range(-3, 4))
     assert all(torch.equal(picture[5], picture[20]) for picture in moved)

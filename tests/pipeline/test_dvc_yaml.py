@@ -84,3 +84,17 @@ def test_a_stage_script_is_short_and_is_what_dvc_runs(stage):
 
 def test_plumbing_is_real():
     assert all((ROOT / name).exists() for name in PLUMBING)
+
+
+@pytest.mark.parametrize(
+    "name", ["params.yaml", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("presets/*"))]
+)
+def test_every_tracked_parameter_is_written_out(name):
+    """DVC knows no defaults: it refuses a stage whose parameter is not in the file."""
+    values = yaml.safe_load((ROOT / name).read_text())
+    for stage in STAGES.values():
+        for parameter in stage.get("params", []):
+            inner = values
+            for part in parameter.split("."):
+                assert part in inner, f"{parameter} is missing"
+                inner = inner[part]
