@@ -37,7 +37,7 @@ def message(path: Path) -> str:
 
 def test_a_rate_that_yaml_reads_as_text_is_a_number(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text((ROOT / "params.yaml").read_text().replace("lr: 5.0e-4", "lr: 5e-06"))
+    path.write_text(re.sub(r"^lr: .*", "lr: 5e-06", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE))
     assert isinstance(yaml.safe_load(path.read_text())["lr"], str)
     assert load_params(path).lr == 5e-6
 
