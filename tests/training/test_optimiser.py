@@ -1,0 +1,86 @@
+"""One optimiser for all training: Adam is PyTorch's, Muon takes the layers' matrices, a saved state goes on."""
+
+import pytest
+import torch
+from torch import nn
+
+from fsgr_model.training.optimiser import Optimiser
+
+
+class Small(nn.Module):
+    """A matrix within `layers`, one outside, an embedding and gains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(7, 6)
+        self.layers = nn.ModuleList([nn.Linear(6, 6), nn.LayerNorm(6)])
+        self.output = nn.Linear(6, 7, bias=False)
+
+    def loss(self, word: torch.Tensor) -> torch.Tensor:
+        x = self.layers[1](self.layers[0](self.embedding(word)))
+        return nn.functional.cross_entropy(self.output(x), word)
+
+
+WORDS = torch.tensor([0, 3, 5, 6])
+
+
+def steps(model: Small, optimiser: Optimiser, count: int, rate: float = 1e-2) -> None:
+    for _ in range(count):
+        optimiser.set_rate(rate)
+        model.loss(WORDS).backward()
+        optimiser.step()
+
+
+def test_adam_is_pytorchs():
+    ours, theirs = Small(), Small()
+    steps(ours, Optimiser(ours, "adam", 1e-2, 0.0), 5)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=(0.9, 0.98), weight_decay=0.0)
+    for _ in range(5):
+        reference.zero_grad()
+        theirs.loss(WORDS).backward()
+        reference.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_muon_moves_a_layers_matrix_by_an_orthogonal_step_and_leaves_the_rest_to_adam():
+    adam, muon = Small(), Small()
+    before = muon.layers[0].weight.detach().clone()
+    steps(adam, Optimiser(adam, "adam", 1e-2, 0.0), 1)
+    steps(muon, Optimiser(muon, "muon", 1e-2, 0.0), 1)
+    for name in ("embedding.weight", "output.weight", "layers.1.weight", "layers.0.bias"):
+        torch.testing.assert_close(muon.get_parameter(name), adam.get_parameter(name))
+    moved = torch.linalg.svdvals(muon.layers[0].weight.detach() - before)
+    assert moved.max() / moved[:-2].min() < 2.0
+    assert not torch.allclose(muon.layers[0].weight, adam.layers[0].weight)
+
+
+def test_only_matrices_decay():
+    model = Small()
+    with torch.no_grad():
+        model.layers[1].weight.fill_(2.0)
+    optimiser = Optimiser(model, "muon", 1e-2, 0.5)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimiser.set_rate(1e-2)
+    optimiser.step()
+    for name, weight in model.named_parameters():
+        assert (weight.norm() < before[name].norm()) == (weight.ndim == 2), name
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_a_saved_state_goes_on_exactly(kind):
+    whole, first = Small(), Small()
+    steps(whole, Optimiser(whole, kind, 1e-2, 0.1), 6)
+    optimiser = Optimiser(first, kind, 1e-2, 0.1)
+    steps(first, optimiser, 3)
+    saved = {name: value.clone() for name, value in optimiser.tensors().items()}
+    second = Small()
+    second.load_state_dict(first.state_dict())
+    going_on = Optimiser(second, kind, 1e-2, 0.1)
+    going_on.load(saved)
+    steps(second, going_on, 3)
+    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
