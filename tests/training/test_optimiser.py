@@ -1,4 +1,4 @@
-"""One optimiser for all training: Adam is PyTorch's, Muon takes the layers' matrices, a saved state goes on."""
+"""One optimiser for all: Adam is PyTorch's, Muon takes the layers' matrices, a saved one goes on."""
 
 import pytest
 import torch
