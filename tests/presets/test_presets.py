@@ -14,7 +14,7 @@ ALTERNATIVES = {"dataset.demo", "dataset.captions", "dataset.karpathy_file", "cl
 
 
 def unnamed(section: BaseModel, prefix: str = "") -> set[str]:
-    """Dotted names of the parameters that the file leaves to their defaults."""
+    """Dotted names of the parameters that the file leaves to their defaults: `-S` cannot change those."""
     names: set[str] = set()
     for name in type(section).model_fields:
         if name not in section.model_fields_set:
@@ -28,7 +28,7 @@ def test_there_are_presets() -> None:
     assert {path.stem for path in PRESETS} >= {"coco", "flickr8k"}
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*PRESETS, ROOT / "params.yaml"], ids=lambda path: path.stem)
 def test_preset_loads_and_names_every_parameter(path: Path) -> None:
     assert unnamed(load_params(path)) - ALTERNATIVES == set()
 
