@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fsgr_model.artifacts import save_json
-from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.clip.feature_store import RowStore, groups_of
 from fsgr_model.decoding import beam_search
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.network.assembly import Assembly, assemble, load_weights
@@ -20,8 +20,7 @@ def caption_split(data: Path, weights: Path, out: Path, model: ModelParams, deco
     assembly = assemble(data, "test", model, seed=0, device=pick_device())
     load_weights(weights, assembly)
     store = RowStore(data / "features" / "test.h5", assembly.made_with["trunk"])
-    ids = store.image_ids
-    groups = [ids[start : start + decode.batch_size] for start in range(0, len(ids), decode.batch_size)]
+    groups = groups_of(store.image_ids, decode.batch_size)
     results = [
         {"image_id": image_id, "caption": caption}
         for group in progress(groups, len(groups), f"captions of {weights.name}", "batches")

@@ -102,6 +102,11 @@ class RowWriter:
         self._file.close()
 
 
+def groups_of(image_ids: Sequence[int], size: int) -> list[list[int]]:
+    """Consecutive runs of `size` image ids; the last one may be shorter."""
+    return [list(image_ids[start : start + size]) for start in range(0, len(image_ids), size)]
+
+
 def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identity: dict[str, Any]) -> None:
     """Lay out an empty file; it gets its name only when its metadata is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import torch
 
 from fsgr_model.artifacts import fingerprint
 from fsgr_model.clip.codebook import Codebook, load_codebook
-from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter, publish
+from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter, groups_of, publish
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.maskclip import label_identity, label_patches
 from fsgr_model.clip.split import Tail, trunk_identity
@@ -77,8 +77,7 @@ def _label(
     split: str,
 ) -> None:
     device = tail.proj.device
-    missing = writer.missing()
-    groups = [missing[start : start + batch] for start in range(0, len(missing), batch)]
+    groups = groups_of(writer.missing(), batch)
     for ids in progress(groups, len(groups), f"label maps of {split}", "batches"):
         tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)
         labels_BG = label_patches(tail, tokens_BTW, codebook_KE.to(device), params)

@@ -90,11 +90,8 @@ def describe(captioner: Captioner) -> str:
 
 def save_weights(folder: Path, assembly: Assembly) -> None:
     """Write `model.safetensors`: trained weights only, with what they were made with."""
-    weights = {
-        name: weight.detach().contiguous().cpu()
-        for name, weight in assembly.captioner.named_parameters()
-        if weight.requires_grad
-    }
+    trained = assembly.captioner.trained_weights()
+    weights = {name: weight.detach().contiguous().cpu() for name, weight in trained.items()}
     with whole_file(folder / "model.safetensors") as partial:
         save_file(weights, partial, metadata={"made_with": json.dumps(assembly.made_with)})
 
@@ -120,7 +117,7 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
                 f"{path} was made with another {key}: the file says {made_with.get(key)!r}, "
                 f"this run needs {expected!r}; run dvc repro"
             )
-    trained = {name for name, weight in assembly.captioner.named_parameters() if weight.requires_grad}
+    trained = assembly.captioner.trained_weights().keys()
     if trained != weights.keys():
         odd = sorted(trained ^ weights.keys())
         raise UserError(f"{path} and the network differ in {odd[:5]}; run dvc repro")

@@ -54,6 +54,10 @@ class Captioner(nn.Module):
         self.tail.eval()
         return self
 
+    def trained_weights(self) -> dict[str, nn.Parameter]:
+        """The weights that training changes and checkpoints hold, by name."""
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
     def encode(self, tokens_BTW: Tensor) -> Encoded:
         """Trunk tokens to the state in which the decoder starts; once an image, for all of its captions."""
         seen = self.tail(tokens_BTW)

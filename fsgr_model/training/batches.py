@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.clip.feature_store import RowStore, groups_of
 from fsgr_model.text.vocabulary import PAD
 
 
@@ -75,12 +75,11 @@ class CaptionedImages:
     def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
         """The image ids of every batch of an epoch: a function of seed and epoch, and of nothing else."""
         order = np.random.default_rng([seed, epoch]).permutation(self.image_ids)
-        return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
+        return groups_of(order.tolist(), batch_size)
 
     def groups(self, batch_size: int) -> list[list[int]]:
         """The image ids of every batch in ascending order, for validation and captioning."""
-        ids = self.image_ids
-        return [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+        return groups_of(self.image_ids, batch_size)
 
 
 def pad_captions(captions: Sequence[Sequence[Sequence[int]]]) -> Tensor:

@@ -75,7 +75,7 @@ class Training:
         self.save_seconds = 60 * save_minutes
         self.rates = rate_table(peak_rate, params)
         self.device = next(model.parameters()).device
-        self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.trained = model.trained_weights()
         self.optimiser = Optimiser(model, params.optimiser, peak_rate, params.weight_decay)
         self.progress = Progress()
 
@@ -136,16 +136,18 @@ class Training:
             loss, report = self.phase.loss(self.model, batch.to(self.device))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.params.grad_clip_norm)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+        # One wait for the device a step.
+        loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
+        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise UserError(
-                f"{self.phase.name} epoch {now.epoch}, step {now.step + 1}: loss {loss.item()}, "
-                f"gradient norm {norm.item()}, learning rate {self.rates[now.epoch - 1]:.3g}, "
+                f"{self.phase.name} epoch {now.epoch}, step {now.step + 1}: loss {loss_value}, "
+                f"gradient norm {norm_value}, learning rate {self.rates[now.epoch - 1]:.3g}, "
                 f"images {batch.image_ids}: not finite, so training stops; the best network so far is "
                 f"{self.best_file}; try a smaller learning rate"
             )
         self.optimiser.step()
         now.step += 1
-        for key, value in {"loss": loss.item(), **report}.items():
+        for key, value in {"loss": loss_value, **report}.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
 
     def _finish_epoch(self, epoch: int) -> None:

@@ -141,7 +141,7 @@ def _sample_thing(
         foot=float(rng.uniform(lowest, highest)),
         side=side,
         tilt=float(rng.uniform(-1, 1)) * world.scene.tilt_degrees,
-        mirrored=bool(rng.random() < 0.5),
+        mirrored=bool(rng.random() < world.scene.mirrored),
         stands=stands,
         rgb=tuple(int(np.clip(value + change, 0, 255)) for value, change in zip(base, shift, strict=True)),
     )

@@ -33,6 +33,7 @@ class SceneSpec(Section):
     most_things: int
     most_overlap: Chance
     tilt_degrees: float
+    mirrored: float
     shade_jitter: int
 
 
