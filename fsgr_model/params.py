@@ -84,6 +84,9 @@ class ClipTrainingParams(Section):
     shift: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="pictures are moved by up to this share of their side, anew in every epoch"
     )
+    gray_scale_prob: Fraction = Field(
+        0.0, description="chance that a picture loses its colours for a step, so that shapes are learned too"
+    )
 
 
 class ClipParams(Section):

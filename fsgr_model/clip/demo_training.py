@@ -173,7 +173,8 @@ def _train_epoch(
         step = epoch * len(steps) + index
         rate = learning_rate(step, params.epochs * len(steps), warmup, params.lr)
         optimiser.set_rate(rate)
-        loss = batch_loss(model, embedding, move(pairs.images[batch.rows_B].float(), params.shift), batch)
+        images = move(pairs.images[batch.rows_B].float(), params.shift)
+        loss = batch_loss(model, embedding, drop_colours(images, params.gray_scale_prob), batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"training CLIP: the loss is {loss.item()} at step {step}, learning rate {rate:.2g}; "
@@ -196,6 +197,16 @@ def move(images: torch.Tensor, shift: float) -> torch.Tensor:
     return torch.stack(
         [p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, corners, strict=True)]
     )
+
+
+def drop_colours(images: torch.Tensor, chance: float) -> torch.Tensor:
+    """Each picture turned grey with probability `chance` (open_clip's `gray_scale_prob`): a thing that was
+    never seen in some colour is then still known by its shape.
+    """
+    if chance == 0:
+        return images
+    grey = torch.rand(len(images), 1, 1, 1) < chance
+    return torch.where(grey, images.mean(dim=1, keepdim=True), images)
 
 
 def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: Step) -> torch.Tensor:

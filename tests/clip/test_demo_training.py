@@ -12,6 +12,7 @@ from fsgr_model.clip.demo_training import (
     Pairs,
     batch_loss,
     cut_phrase,
+    drop_colours,
     learning_rate,
     move,
     retrieval_accuracy,
@@ -171,6 +172,17 @@ def test_moved_pictures_are_shifted_whole():
     shifts = {int(picture[0, 16]) - 16 for picture in moved}
     assert shifts == set(range(-3, 4))
     assert all(torch.equal(picture[5], picture[20]) for picture in moved)
+
+
+def test_some_pictures_lose_their_colours_and_nothing_else():
+    torch.manual_seed(0)
+    images = torch.rand(400, 3, 4, 4)
+    dropped = drop_colours(images, 0.25)
+    grey = (dropped == dropped[:, :1]).flatten(1).all(dim=1)
+    assert 60 < grey.sum() < 140
+    assert torch.equal(dropped[~grey], images[~grey])
+    torch.testing.assert_close(dropped[grey].mean(dim=1), images[grey].mean(dim=1))
+    assert drop_colours(images, 0.0) is images
 
 
 def test_a_batch_larger_than_the_split_is_all_of_it(pairs):
