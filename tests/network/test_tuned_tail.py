@@ -202,6 +202,15 @@ def test_images_of_a_batch_do_not_mix():
         torch.testing.assert_close(mixed, whole[order], atol=1e-5, rtol=1e-5)
 
 
+def test_a_step_in_bf16_is_nearly_one_in_float32():
+    _, captioner = make(SMALL, 2, prompts=4)
+    tokens_BTW = torch.randn(3, 10, 16)
+    exact = xe_step(captioner, tokens_BTW)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert xe_step(captioner, tokens_BTW) == pytest.approx(exact, rel=0.03)
+    assert all(weight.grad.isfinite().all() for weight in visual_weights(captioner).values())
+
+
 def test_only_adapters_and_prompts_of_the_tail_are_trained_and_kept():
     _, captioner = make(SMALL, 2)
     assert {name.split(".")[1] for name in visual_weights(captioner)} == {"adapters", "prompts"}
