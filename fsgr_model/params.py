@@ -160,6 +160,12 @@ class ModelParams(Section):
     align: Literal["plain", "csa", "value"] = Field(
         "csa", description="last tail block of the aligned features"
     )
+    adapters: bool = Field(
+        False, description="train an adapter in each block of CLIP's tail (AIM, arXiv 2302.03024)"
+    )
+    prompts: Annotated[int, Field(ge=0)] = Field(
+        0, description="trained tokens in each block of CLIP's tail (VPT, arXiv 2203.12119); 0 is none"
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelParams":
@@ -190,6 +196,9 @@ class PhaseParams(Section):
         0, description="epochs below the peak rate, rising in equal steps"
     )
     decay: list[DecayStep] = Field([], description="steps down of the rate")
+    visual_lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="adapters and prompts learn at this share of the rate of everything else"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(
         0.0, description="decoupled weight decay; 0 is plain Adam"
     )

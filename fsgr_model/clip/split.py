@@ -3,6 +3,7 @@
 Shapes: B images, T tokens = 1 CLS + G patches, W vision width, E joint width, H heads, C channels of a head.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -44,7 +45,7 @@ class Trunk(nn.Module):
 
 
 class Tail(nn.Module):
-    """Blocks from `cut` on, final layer norm, projection; it shares the weights of `clip_model`.
+    """Blocks from `cut` on, final layer norm, projection: the weights of `clip_model` itself, frozen here.
 
     `align` chooses how the last block makes the aligned patch features: `plain` attention, `csa` (correlative
     self-attention, SCLIP, arXiv 2312.01597) or `value` (each token's own value, MaskCLIP, arXiv 2112.01071).
@@ -59,7 +60,13 @@ class Tail(nn.Module):
         self.pool_type: str = visual.pool_type
         self.norm_after_pool: bool = visual.final_ln_after_pool
         self.grid_size: tuple[int, int] = visual.grid_size
+        self.patch_size: tuple[int, int] = visual.patch_size
         self.align = align
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Tail":
+        """Nothing here is trained, whatever the network around it does."""
+        return super().train(False)
 
     def forward(self, tokens_BTW: torch.Tensor) -> TailOutput:
         """From the cache (float16 or float32) to the three outputs, in the precision of the weights."""
@@ -68,6 +75,10 @@ class Tail(nn.Module):
         aligned_BTW = (
             last_BTW if self.align == "plain" else run_block(self.blocks[-1], before_BTW, self.align)
         )
+        return self.outputs(last_BTW, aligned_BTW)
+
+    def outputs(self, last_BTW: torch.Tensor, aligned_BTW: torch.Tensor) -> TailOutput:
+        """From the tokens after the last block, and after the last block run as `align` says."""
         return TailOutput(last_BTW[:, 1:], self._pool(last_BTW), self._project(aligned_BTW[:, 1:]))
 
     def aligned(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
@@ -98,9 +109,15 @@ class Tail(nn.Module):
         return self.ln_post(tokens) @ self.proj
 
 
-def run_block(block: Any, x_BTW: torch.Tensor, attention: Align = "plain") -> torch.Tensor:
-    """One pre-norm residual block; only its attention branch depends on `attention`."""
-    x_BTW = x_BTW + block.ls_1(_attend(block.attn, block.ln_1(x_BTW), attention))
+def run_block(
+    block: Any,
+    x_BTW: torch.Tensor,
+    attention: Align = "plain",
+    adapter: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """One pre-norm residual block; only its attention branch depends on `attention`, and passes `adapter`."""
+    branch_BTW = block.ls_1(_attend(block.attn, block.ln_1(x_BTW), attention))
+    x_BTW = x_BTW + (branch_BTW if adapter is None else adapter(branch_BTW))
     return x_BTW + block.ls_2(block.mlp(block.ln_2(x_BTW)))
 
 

@@ -34,13 +34,18 @@ def templates(name: str) -> list[str]:
 
 @torch.inference_mode()
 def embed_texts(clip: Clip, texts: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
-    """Unit rows [N, E] float32 on the CPU: each prompt's embedding is normalised, then their mean is."""
+    """Unit rows [N, E] float32 on the CPU: each prompt's embedding is normalised, then their mean is.
+
+    A few texts at a time, with all of their prompts: thousands of concepts take no more memory than ten.
+    """
+    step = max(1, TEXTS_A_STEP // len(prompts))
+    parts = [_embed(clip, texts[start : start + step], prompts) for start in range(0, len(texts), step)]
+    return torch.cat(parts)
+
+
+def _embed(clip: Clip, texts: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
     filled = [prompt.replace("{}", text) for text in texts for prompt in prompts]
     model: Any = clip.model
-    device = model.logit_scale.device
-    parts = [
-        model.encode_text(clip.tokenizer(filled[start : start + TEXTS_A_STEP]).to(device), normalize=True)
-        for start in range(0, len(filled), TEXTS_A_STEP)
-    ]
-    mean_NE = torch.cat(parts).unflatten(0, (len(texts), len(prompts))).mean(dim=1)
+    tokens = clip.tokenizer(filled).to(model.logit_scale.device)
+    mean_NE = model.encode_text(tokens, normalize=True).unflatten(0, (len(texts), len(prompts))).mean(dim=1)
     return F.normalize(mean_NE, dim=-1).float().cpu()

@@ -77,15 +77,21 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: t
     return Assembly(captioner, vocabulary, made_with)
 
 
+def parameter_counts(captioner: Captioner) -> dict[str, int]:
+    """Trainable parameters of each part, by the first two components of its name: `decoder.layers`, …"""
+    counts: dict[str, int] = {}
+    for name, weight in captioner.trained_weights().items():
+        part = ".".join(name.split(".")[:2])
+        counts[part] = counts.get(part, 0) + weight.numel()
+    return counts
+
+
 def describe(captioner: Captioner) -> str:
-    """One line: trainable parameters of each part, and frozen ones."""
-    counts = {
-        name: sum(weight.numel() for weight in part.parameters() if weight.requires_grad)
-        for name, part in captioner.named_children()
-    }
+    """A table: trainable parameters of each part and in all, and the frozen ones."""
+    counts = parameter_counts(captioner)
     frozen = sum(weight.numel() for weight in captioner.parameters() if not weight.requires_grad)
-    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
-    return f"trainable parameters: {sum(counts.values()):,} ({parts}); frozen: {frozen:,}"
+    rows = [*counts.items(), ("in all", sum(counts.values())), ("frozen, of CLIP", frozen)]
+    return "\n".join(["trainable parameters", *(f"  {part:<24}{count:>12,}" for part, count in rows)])
 
 
 def save_weights(folder: Path, assembly: Assembly) -> None:

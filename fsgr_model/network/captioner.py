@@ -13,6 +13,7 @@ from fsgr_model.clip.split import Tail
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
 from fsgr_model.network.encoder import CrossModalEncoder
 from fsgr_model.network.quantiser import SemanticQuantiser
+from fsgr_model.network.tuned_tail import tuned
 from fsgr_model.params import ModelParams
 
 
@@ -25,14 +26,14 @@ class Encoded:
 
 
 class Captioner(nn.Module):
-    """FSGR on the cached trunk of CLIP. The tail is frozen and belongs to CLIP's weights, not to these."""
+    """FSGR on the cached trunk of CLIP. The tail's own weights are frozen and CLIP's, not these."""
 
     def __init__(
         self, tail: Tail, side: int, codebook_KE: Tensor, word_VE: Tensor, params: ModelParams
     ) -> None:
         super().__init__()
         shape = (params.d_model, params.num_heads, params.d_ff)
-        self.tail = tail.requires_grad_(False).eval()
+        self.tail = tuned(tail, params)
         self.quantiser = SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
         vision_width, joint_width = tail.proj.shape
         self.encoder = CrossModalEncoder(
@@ -47,12 +48,6 @@ class Captioner(nn.Module):
         self.decoder = CaptionDecoder(word_VE, *shape, params.decoder_layers, params.dropout)
         for part in (self.encoder, self.decoder):
             _initialise_linear_layers(part)
-
-    def train(self, mode: bool = True) -> "Captioner":
-        """Training mode for everything but the frozen tail."""
-        super().train(mode)
-        self.tail.eval()
-        return self
 
     def trained_weights(self) -> dict[str, nn.Parameter]:
         """The weights that training changes and checkpoints hold, by name."""

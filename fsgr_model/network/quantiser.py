@@ -38,12 +38,19 @@ class SemanticQuantiser(nn.Module):
         self.inverse_frequency = inverse_frequency
 
     def forward(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
-        """Quantise; both inputs have unit rows. The returned index never holds the Gumbel noise."""
+        """Quantise; both inputs have unit rows. The returned index never holds the Gumbel noise.
+
+        In float32 under autocast too: bf16 keeps logits near 30 to the nearest 1/8, which ties concepts.
+        """
+        with torch.autocast(global_BE.device.type, enabled=False):
+            return self._quantise(global_BE.float(), align_BGE.float())
+
+    def _quantise(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
         kept_BP = (global_BE @ self.codebook_KE.T).topk(self.top_k, dim=-1).indices
         kept_BPE = self.codebook_KE[kept_BP]
         logits_BPG = LOGIT_SCALE * kept_BPE @ align_BGE.transpose(1, 2)
         best_BG = logits_BPG.argmax(dim=1)
-        assigned_BPG = self._assign(logits_BPG.float(), best_BG).to(kept_BPE.dtype)
+        assigned_BPG = self._assign(logits_BPG, best_BG)
         if self.inverse_frequency:
             assigned_BPG = assigned_BPG / (assigned_BPG.detach().sum(dim=-1, keepdim=True) + 1.0)
         return Quantised(assigned_BPG.transpose(1, 2) @ kept_BPE, kept_BP.gather(1, best_BG))

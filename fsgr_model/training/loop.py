@@ -76,7 +76,9 @@ class Training:
         self.rates = rate_table(peak_rate, params)
         self.device = next(model.parameters()).device
         self.trained = model.trained_weights()
-        self.optimiser = Optimiser(model, params.optimiser, peak_rate, params.weight_decay)
+        self.optimiser = Optimiser(
+            model, params.optimiser, peak_rate, params.weight_decay, params.visual_lr_factor
+        )
         self.progress = Progress()
 
     @property

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 Kind = Literal["adam", "muon"]
 # Layers of the captioner and of open_clip's towers.
 LAYERS = ("layers.", "resblocks.")
+# What a captioner trains inside CLIP: adapters and prompts.
+VISUAL = "tail."
 
 
 class Optimiser:
@@ -16,35 +18,35 @@ class Optimiser:
     Adam's weight decay is decoupled (AdamW, arXiv 1711.05101), its betas are (0.9, 0.98); gains and biases
     do not decay. Muon (Jordan et al. 2024) makes each update of a matrix orthogonal. On the small data that
     networks are trained on from scratch here it needs about half of Adam's steps. Its updates have twice the
-    size of Adam's (arXiv 2502.16982, section 2.2), so one rate serves both.
+    size of Adam's (arXiv 2502.16982, section 2.2), so one rate serves both. What is trained inside CLIP is
+    always Adam's (a choice: Muon is for networks trained from scratch), at `visual_factor` of the rate.
     """
 
-    def __init__(self, model: nn.Module, kind: Kind, rate: float, weight_decay: float) -> None:
+    def __init__(
+        self, model: nn.Module, kind: Kind, rate: float, weight_decay: float, visual_factor: float = 1.0
+    ) -> None:
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-        matrices = [
-            weight
-            for name, weight in named
-            if kind == "muon" and weight.ndim == 2 and any(layer in name for layer in LAYERS)
-        ]
+        visual = [weight for name, weight in named if name.startswith(VISUAL)]
+        own = [(name, weight) for name, weight in named if not name.startswith(VISUAL)]
+        matrices = [weight for name, weight in own if kind == "muon" and _is_matrix_of_layer(name, weight)]
         by_muon = {id(weight) for weight in matrices}
-        rest = [weight for _, weight in named if id(weight) not in by_muon]
-        groups = [
-            {"params": [weight for weight in rest if weight.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [weight for weight in rest if weight.ndim < 2], "weight_decay": 0.0},
-        ]
-        self._parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))]
+        rest = [weight for _, weight in own if id(weight) not in by_muon]
+        groups = _groups(rest, 1.0, weight_decay) + _groups(visual, visual_factor, weight_decay)
+        self._parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98))]
         if matrices:
             muon = torch.optim.Muon(
-                matrices, lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+                [{"params": matrices, "rate_factor": 2.0}],
+                weight_decay=weight_decay,
+                adjust_lr_fn="match_rms_adamw",
             )
             self._parts.append(muon)
+        self.set_rate(rate)
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the steps that follow."""
         for part in self._parts:
-            factor = 2.0 if isinstance(part, torch.optim.Muon) else 1.0
             for group in part.param_groups:
-                group["lr"] = factor * rate
+                group["lr"] = group["rate_factor"] * rate
 
     def step(self) -> None:
         """Update the weights by their gradients, and clear these."""
@@ -70,3 +72,17 @@ class Optimiser:
                     index, key = name.split(".")[2:]
                     state.setdefault(int(index), {})[key] = value
             part.load_state_dict({**part.state_dict(), "state": state})
+
+
+def _is_matrix_of_layer(name: str, weight: Tensor) -> bool:
+    return weight.ndim == 2 and any(layer in name for layer in LAYERS)
+
+
+def _groups(weights: list[nn.Parameter], rate_factor: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of Adam: of the weights that decay, and of those that do not."""
+    matrices = [weight for weight in weights if weight.ndim >= 2]
+    vectors = [weight for weight in weights if weight.ndim < 2]
+    return [
+        {"params": matrices, "weight_decay": weight_decay, "rate_factor": rate_factor},
+        {"params": vectors, "weight_decay": 0.0, "rate_factor": rate_factor},
+    ]

@@ -9,6 +9,7 @@ from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.datasets.normal_form import Dataset, write_dataset
 from fsgr_model.errors import UserError
+from fsgr_model.network.quantiser import SemanticQuantiser
 from fsgr_model.params import CodebookParams
 
 
@@ -31,6 +32,24 @@ def test_concepts_of_a_file(dataset, clip_folder, tmp_path):
     codebook = make(tmp_path / "names.txt", dataset, clip_folder, tmp_path)
     assert codebook.names == ["cat", "night sky", "café"]
     torch.testing.assert_close(codebook.embeddings_KE.norm(dim=1), torch.ones(3))
+
+
+def test_a_list_of_five_thousand_concepts(dataset, clip_folder, tmp_path):
+    """The user's own list, from the file to a concept for every patch and back to its name."""
+    names = [f"thing {number}" for number in range(5000)]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    params = CodebookParams(concepts=str(tmp_path / "names.txt"), templates="simple")
+    make_codebook(params, dataset, clip_folder, tmp_path / "codebook")
+    codebook = load_codebook(tmp_path / "codebook")
+    assert codebook.names == names and codebook.embeddings_KE.shape == (5000, 16)
+    meant = [4999, 17, 300]
+    meant_BE = codebook.embeddings_KE[meant]
+    quantiser = SemanticQuantiser(codebook.embeddings_KE, 20, inverse_frequency=False).eval()
+    quantised = quantiser(meant_BE, meant_BE[:, None].expand(-1, 9, -1))
+    assert [[codebook.names[k] for k in row] for row in quantised.concept_BG.tolist()] == [
+        [names[k]] * 9 for k in meant
+    ]
+    torch.testing.assert_close(quantised.text_BGE[:, 4], meant_BE)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,20 @@ def test_more_texts_than_fit_a_step(clip, monkeypatch):
     torch.testing.assert_close(embed_texts(clip, names, ["{}", "a {}"]), whole)
 
 
+def test_a_long_list_is_never_encoded_at_once(clip, monkeypatch):
+    sizes = []
+    encode = clip.model.encode_text
+
+    def counted(tokens, normalize):
+        sizes.append(len(tokens))
+        return encode(tokens, normalize=normalize)
+
+    monkeypatch.setattr(clip.model, "encode_text", counted)
+    prompts = templates("imagenet")
+    found = embed_texts(clip, [f"thing {number}" for number in range(10)], prompts)
+    assert found.shape == (10, 16) and sum(sizes) == 850 and max(sizes) == 255
+
+
 def test_imagenet_templates_are_the_85_of_maskclip():
     prompts = templates("imagenet")
     assert len(set(prompts)) == 85

@@ -1,8 +1,11 @@
 """The semantic quantiser: preselection, one concept a patch, indices of the codebook, gradients."""
 
+import time
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fsgr_model.network.quantiser import SemanticQuantiser
 
@@ -59,3 +62,50 @@ def test_gradient_reaches_the_patches(inputs):
 def test_a_codebook_smaller_than_top_k_is_used_whole(inputs):
     codebook, _, _ = inputs
     assert SemanticQuantiser(codebook[:3], P, inverse_frequency=False).top_k == 3
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_autocast_does_not_reach_the_logits(inputs, training):
+    """Concepts that differ in the fourth digit of their cosine, which bf16 does not keep."""
+    codebook, whole, align = inputs
+    close = F.normalize(codebook[:1] + 1e-3 * codebook, dim=-1)
+    quantiser = SemanticQuantiser(close, K, inverse_frequency=False).train(training)
+    torch.manual_seed(1)
+    expected = quantiser(whole, align)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = quantiser(whole, align)
+    assert torch.equal(found.concept_BG, expected.concept_BG)
+    assert torch.equal(found.text_BGE, expected.text_BGE)
+    assert len(expected.concept_BG.unique()) > 5
+
+
+class LargestTensor(TorchDispatchMode):
+    """Elements of the largest tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        self.numel = max([self.numel, *(t.numel() for t in (made,) if isinstance(t, torch.Tensor))])
+        return made
+
+
+def test_a_codebook_of_thousands_costs_what_its_preselection_costs():
+    """Nothing of size patches x concepts: 5,000 concepts cost one product with the image's embedding."""
+    torch.manual_seed(0)
+    images, patches, width, concepts, kept = 8, 196, 128, 5000, 20
+    codebook, whole = (F.normalize(torch.randn(rows, width), dim=-1) for rows in (concepts, images))
+    align = F.normalize(torch.randn(images, patches, width), dim=-1).requires_grad_()
+    quantiser = SemanticQuantiser(codebook, kept, inverse_frequency=False)
+    start = time.monotonic()
+    with LargestTensor() as largest:
+        quantised = quantiser(whole, align)
+        quantised.text_BGE.sum().backward()
+    assert time.monotonic() - start < 2.0
+    assert largest.numel <= max(concepts * width, images * patches * width)
+    distance = 2 - 2 * (quantised.text_BGE * codebook[quantised.concept_BG]).sum(-1)
+    assert quantised.concept_BG.max() > 255 and distance.min() < 1e-5
+    assert all(len(image.unique()) <= kept for image in quantised.concept_BG)

@@ -84,3 +84,30 @@ def test_a_saved_state_goes_on_exactly(kind):
     steps(second, going_on, 3)
     for a, b in zip(whole.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+class WithTail(Small):
+    """`Small` behind a trained matrix and vector in a `tail`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tail = nn.Linear(6, 6)
+
+    def loss(self, word: torch.Tensor) -> torch.Tensor:
+        x = self.layers[1](self.layers[0](self.tail(self.embedding(word))))
+        return nn.functional.cross_entropy(self.output(x), word)
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_the_tail_learns_at_its_share_of_the_rate(kind):
+    """One step of Adam from rest moves every weight by the rate, whatever its gradient."""
+    whole, slow = WithTail(), WithTail()
+    before = {name: weight.detach().clone() for name, weight in whole.named_parameters()}
+    steps(whole, Optimiser(whole, kind, 1e-2, 0.0), 1)
+    steps(slow, Optimiser(slow, kind, 1e-2, 0.0, visual_factor=0.1), 1)
+    for name, start in before.items():
+        moved = whole.get_parameter(name) - start
+        factor = 0.1 if name.startswith("tail.") else 1.0
+        torch.testing.assert_close(slow.get_parameter(name) - start, factor * moved, atol=1e-6, rtol=1e-3)
+    moved = whole.tail.weight - before["tail.weight"]
+    torch.testing.assert_close(moved.abs(), torch.full_like(moved, 1e-2), atol=1e-5, rtol=1e-2)

@@ -1,0 +1,66 @@
+"""CLIP's tail with what FSGR trains inside it: adapters and prompts in every block, the blocks frozen.
+
+Shapes: B images, T tokens = 1 CLS + G patches, W vision width.
+"""
+
+from torch import Tensor, nn
+
+from fsgr_model.clip.split import Tail, TailOutput, run_block
+from fsgr_model.network.adapters import Adapter
+from fsgr_model.network.prompts import LatePrompts
+from fsgr_model.params import ModelParams
+
+
+class TunedTail(nn.Module):
+    """The tail's blocks, each with its adapter and among its prompts. Give at least one of the two.
+
+    A block's outputs for its prompts are dropped, since the next block has prompts of its own. So the tokens
+    between blocks and the three outputs are of CLS and patches, as without prompts.
+
+    Choices, where the sources are silent: the aligned features run the last block with its adapter, which
+    belongs to the block and so learns from the quantiser too, and without its prompts, because correlative
+    attention relates places of the image, CLS among them, and prompts have none.
+    """
+
+    def __init__(self, frozen: Tail, adapters: nn.ModuleList | None, prompts: LatePrompts | None) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.adapters = adapters
+        self.prompts = prompts
+
+    def forward(self, tokens_BTW: Tensor) -> TailOutput:
+        """From the cache to the three outputs of `Tail`, with gradients for adapters and prompts."""
+        frozen, last = self.frozen, len(self.frozen.blocks) - 1
+        tokens_BTW = tokens_BTW.to(frozen.proj.dtype)
+        for number in range(last):
+            tokens_BTW = self._prompted(number, tokens_BTW)
+        last_BTW = self._prompted(last, tokens_BTW)
+        if frozen.align == "plain":
+            return frozen.outputs(last_BTW, last_BTW)
+        aligned_BTW = run_block(frozen.blocks[last], tokens_BTW, frozen.align, self._adapter(last))
+        return frozen.outputs(last_BTW, aligned_BTW)
+
+    def _prompted(self, number: int, tokens_BTW: Tensor) -> Tensor:
+        """One block of plain attention, among its prompts."""
+        block, adapter = self.frozen.blocks[number], self._adapter(number)
+        if self.prompts is None:
+            return run_block(block, tokens_BTW, adapter=adapter)
+        with_prompts = self.prompts.insert(number, tokens_BTW)
+        return self.prompts.remove(run_block(block, with_prompts, adapter=adapter))
+
+    def _adapter(self, number: int) -> nn.Module | None:
+        return None if self.adapters is None else self.adapters[number]
+
+
+def tuned(tail: Tail, params: ModelParams) -> Tail | TunedTail:
+    """The tail with the adapters and prompts that `params` asks for; `tail` itself where it asks for none."""
+    if not (params.adapters or params.prompts):
+        return tail
+    blocks, width = len(tail.blocks), tail.proj.shape[0]
+    adapters = nn.ModuleList(Adapter(width) for _ in range(blocks)) if params.adapters else None
+    prompts = (
+        LatePrompts(blocks, params.prompts, width, tail.patch_size, params.dropout)
+        if params.prompts
+        else None
+    )
+    return TunedTail(tail, adapters, prompts)
