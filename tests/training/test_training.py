@@ -11,12 +11,14 @@ from safetensors.torch import load_file
 from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.training.loop import Training
+from fsgr_model.training.moment import Moment
 from fsgr_model.training.resume import resume_point
 from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage, train_scst, training_reward
 from fsgr_model.training.split_data import captioned_images
 from fsgr_model.training.xe import CrossEntropy, train_xe
 
 CPU = torch.device("cpu")
+START = Moment(seed=0, epoch=1, step=0)
 
 
 @pytest.fixture(autouse=True)
@@ -140,9 +142,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_in, model_params, xe_params
     plain = CrossEntropy.loss
     calls = []
 
-    def poisoned(self, model, batch):
+    def poisoned(self, model, batch, moment):
         calls.append(batch.image_ids)
-        loss, report = plain(self, model, batch)
+        loss, report = plain(self, model, batch, moment)
         return (loss * math.nan if len(calls) == 3 else loss), report
 
     monkeypatch.setattr(CrossEntropy, "loss", poisoned)
@@ -171,7 +173,9 @@ def test_a_batch_in_another_order_gives_the_same_loss(tiny_data, model_params):
     images = captioned_images(tiny_data, "train", assembly, 10)
     model = assembly.captioner.eval()
     ids = images.image_ids[:6]
-    losses = [CrossEntropy().loss(model, images.batch(order).to(CPU))[0].item() for order in (ids, ids[::-1])]
+    losses = [
+        CrossEntropy().loss(model, images.batch(order).to(CPU), START)[0].item() for order in (ids, ids[::-1])
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
@@ -188,7 +192,7 @@ def test_the_loss_is_the_mean_over_words_of_each_caption_alone(tiny_data, model_
             log_prob = model(images.batch([image_id]).to(CPU).tokens_BTW, alone[..., :-1]).log_softmax(-1)
             total -= log_prob.gather(-1, alone[..., 1:, None]).sum().item()
             words += len(caption) - 1
-    loss, _ = CrossEntropy().loss(model, images.batch(ids).to(CPU))
+    loss, _ = CrossEntropy().loss(model, images.batch(ids).to(CPU), START)
     assert loss.item() == pytest.approx(total / words, rel=1e-5)
 
 
