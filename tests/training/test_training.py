@@ -123,8 +123,7 @@ def full_xe_params(xe_params):
 
 
 # Before any fine level has begun, and when all have.
-@pytest.mark.parametrize("steps", [2, 22])
-@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+@pytest.mark.parametrize(("steps", "optimiser"), [(2, "adam"), (22, "muon")])
 def test_auxiliary_losses_resume_exactly_heads_included(
     run_in, model_params, full_xe_params, monkeypatch, steps, optimiser
 ):
