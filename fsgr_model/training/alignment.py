@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.clip.text_tower import TextTower
+from fsgr_model.clip.text_tower import TextStates, TextTower
 from fsgr_model.network.alignment_heads import AlignmentHead
 from fsgr_model.network.captioner import Encoded
 from fsgr_model.text.function_words import phrase_of_words
@@ -75,13 +75,15 @@ class ProgressiveAlignment:
     def terms(self, encoded: Encoded, batch: Batch, moment: Moment) -> list[Term]:
         """The levels that count in this epoch, in float32 also under autocast."""
         assert len(set(batch.image_ids)) == len(batch.image_ids), "an image twice would be its own negative"
-        text = Text(self.tower, self.drawn_captions(batch.image_ids, moment))
-        image_BGD = encoded.image_BGD
-        with torch.autocast(image_BGD.device.type, enabled=False):
+        captions = self.drawn_captions(batch.image_ids, moment)
+        states = self.tower(captions)
+        counting = {level: weight[moment.epoch - 1] for level, weight in self.weights.items()}
+        with torch.autocast(encoded.image_BGD.device.type, enabled=False):
+            text = Text(states, captions)
             return [
-                Term(level, weight[moment.epoch - 1], self._loss(level, image_BGD.float(), encoded, text))
-                for level, weight in self.weights.items()
-                if weight[moment.epoch - 1]
+                Term(level, weight, self._loss(level, encoded, text))
+                for level, weight in counting.items()
+                if weight
             ]
 
     def drawn_captions(self, image_ids: Sequence[int], moment: Moment) -> list[list[str]]:
@@ -89,8 +91,8 @@ class ProgressiveAlignment:
         share_of = dict(zip(sorted(image_ids), moment.draw("captions").random(len(image_ids)), strict=True))
         return [self.captions[i][int(share_of[i] * len(self.captions[i]))] for i in image_ids]
 
-    def _loss(self, level: str, image_BGD: Tensor, encoded: Encoded, text: "Text") -> Tensor:
-        head = self.head_of[level]
+    def _loss(self, level: str, encoded: Encoded, text: "Text") -> Tensor:
+        head, image_BGD = self.head_of[level], encoded.image_BGD.float()
         if level == "image_caption":
             image_BE, caption_BE = head.project(image_BGD.mean(dim=1), text.caption_BE)
             score_BB = image_BE @ caption_BE.T
@@ -105,13 +107,12 @@ class ProgressiveAlignment:
 
 
 class Text:
-    """Captions of a batch at three granularities, not normalised: the caption, its phrases, its words.
+    """Captions of a batch at three granularities, float32, not normalised: whole, their phrases, their words.
 
     A word is the mean of its BPE tokens, a phrase the mean of its words; function words are in neither.
     """
 
-    def __init__(self, tower: TextTower, captions: Sequence[Sequence[str]]) -> None:
-        states = tower(captions)
+    def __init__(self, states: TextStates, captions: Sequence[Sequence[str]]) -> None:
         self.caption_BE = states.caption_BE.float()
         self.word_BNE, is_read_BN = mean_of_groups(states.token_BCE.float(), states.word_BC)
         # CLIP's context may be shorter than the caption.

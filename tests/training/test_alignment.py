@@ -172,7 +172,7 @@ def test_words_and_phrases_are_means_of_their_tokens(alignment):
         w: [300 + len(w), 320, 700][: len(w) // 2 or 1] for c in captions for w in c
     }
     states = alignment.tower(captions)
-    text = Text(alignment.tower, captions)
+    text = Text(states, captions)
     # Context length 8: start, "a", three pieces of the long word, one of the cat, "on", end.
     word_CE = [states.token_BCE[0, 2:5].mean(dim=0), states.token_BCE[0, 5]]
     assert text.is_word_BN.tolist() == [[False, True, True, False], [True, False, False, False]]
@@ -203,6 +203,19 @@ def test_a_batch_in_another_order_gives_the_same_losses(alignment, assembly, ima
         losses.append([t.loss.item() for t in alignment.terms(model.encode(batch.tokens_BTW), batch, LATE)])
     assert len(losses[0]) == 3
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_losses_are_float32_also_under_autocast(alignment, assembly, images):
+    model = assembly.captioner.eval()
+    batch = images.batch(images.image_ids[:6]).to(CPU)
+    encoded = model.encode(batch.tokens_BTW)
+    plain = alignment.terms(encoded, batch, LATE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = alignment.terms(encoded, batch, LATE)
+    for a, b in zip(plain, mixed, strict=True):
+        assert b.loss.dtype == torch.float32
+        # Only the text tower is in bf16.
+        assert b.loss.item() == pytest.approx(a.loss.item(), rel=0.05)
 
 
 def test_an_image_that_is_there_twice_is_refused(alignment, assembly, images):
