@@ -215,6 +215,15 @@ class XeParams(PhaseParams):
     shuffle_features: bool = Field(
         False, description="baseline that should lose: every image gets another image's features"
     )
+    contrast_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the supervised contrast of patches by their labels; 0 is off, FSGR's 0.25"
+    )
+    contrast_anchors: Count = Field(
+        4096, description="patches of a batch that are compared with all others: at most this many a step"
+    )
+    alignment: Literal["none", "progressive"] = Field(
+        "none", description="progressive: contrast of images, regions and patches with captions' parts"
+    )
 
 
 class ScstParams(PhaseParams):

@@ -54,6 +54,12 @@ def test_a_learning_rate_that_destroys_the_weights_is_refused(tmp_path, rate):
         ("xe__epochs", "many", "xe.epochs: Input should be a valid integer"),
         ("xe__epochs", 0, "xe.epochs: Input should be greater than or equal to 1 (found 0)"),
         ("xe__epochs", 2.5, "xe.epochs: Input should be a valid integer"),
+        (
+            "xe__contrast_weight",
+            -1,
+            "xe.contrast_weight: Input should be greater than or equal to 0 (found -1)",
+        ),
+        ("xe__alignment", "fine", "xe.alignment: Input should be 'none' or 'progressive' (found 'fine')"),
         ("scst__samples", 1, "scst.samples: Input should be greater than or equal to 2 (found 1)"),
         ("model__num_heads", 7, "d_model 128 must be a multiple of 4 and of num_heads 7"),
         ("model__dropout", 1.0, "model.dropout: Input should be less than 1 (found 1.0)"),

@@ -19,10 +19,16 @@ from fsgr_model.params import ModelParams
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded batch: where the decoder starts, and the concept of every patch [B, G] int64."""
+    """An encoded batch: where the decoder starts, and what it was made from.
+
+    `concept_BG`: the concept of every patch, int64; `visual_BGD`: the embedded patches before any text;
+    `image_BGD`: the encoder's output.
+    """
 
     start: DecoderState
     concept_BG: Tensor
+    visual_BGD: Tensor
+    image_BGD: Tensor
 
 
 class Captioner(nn.Module):
@@ -58,8 +64,10 @@ class Captioner(nn.Module):
         seen = self.tail(tokens_BTW)
         global_BE = F.normalize(seen.global_BE, dim=-1)
         quantised = self.quantiser(global_BE, F.normalize(seen.align_BGE, dim=-1))
-        image_BGD = self.encoder(seen.grid_BGW, global_BE, quantised.text_BGE)
-        return Encoded(self.decoder.start(image_BGD, self.encoder.position_GD), quantised.concept_BG)
+        visual_BGD = self.encoder.embed(seen.grid_BGW, global_BE)
+        image_BGD = self.encoder(visual_BGD, quantised.text_BGE)
+        start = self.decoder.start(image_BGD, self.encoder.position_GD)
+        return Encoded(start, quantised.concept_BG, visual_BGD, image_BGD)
 
     def forward(self, tokens_BTW: Tensor, word_BSL: Tensor) -> Tensor:
         """Logits [B, S, L, V] of the word that follows each given word (teacher forcing)."""

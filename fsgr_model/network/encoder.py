@@ -85,7 +85,7 @@ class EncoderLayer(nn.Module):
 
 
 class CrossModalEncoder(nn.Module):
-    """Embeds patches and text grids, then lets the patches ask the text grids, layer by layer.
+    """Embeds patches (`embed`), then lets them ask the text grids, layer by layer (`forward`).
 
     Keys and values are the same text grids in every layer; the running visual feature is the query.
     """
@@ -113,20 +113,27 @@ class CrossModalEncoder(nn.Module):
         )
         self.register_buffer("position_GD", sine_positions_2d(side, d_model), persistent=False)
 
-    def forward(self, grid_BGW: Tensor, global_BE: Tensor, text_BGE: Tensor) -> Tensor:
-        """Encode an image.
+    def embed(self, grid_BGW: Tensor, global_BE: Tensor) -> Tensor:
+        """Embed the patches of an image, before any text.
 
         Args:
             grid_BGW: patches after the last block of CLIP; normalised here.
             global_BE: the image embedding; unit rows.
-            text_BGE: the concept embedding of every patch.
+
+        Returns:
+            visual_BGD
+        """
+        grid_BGW = F.normalize(grid_BGW, dim=-1)
+        global_BGE = global_BE[:, None].expand(-1, grid_BGW.shape[1], -1)
+        return self.visual_embed(torch.cat([grid_BGW, global_BGE], dim=-1))
+
+    def forward(self, visual_BGD: Tensor, text_BGE: Tensor) -> Tensor:
+        """Encode an image from its embedded patches and the concept embedding of every patch.
 
         Returns:
             [B, G, D]
         """
-        grid_BGW = F.normalize(grid_BGW, dim=-1)
-        global_BGE = global_BE[:, None].expand(-1, grid_BGW.shape[1], -1)
-        visual_BGD = self.shared_norm(self.visual_embed(torch.cat([grid_BGW, global_BGE], dim=-1)))
+        visual_BGD = self.shared_norm(visual_BGD)
         text_BGD = self.shared_norm(self.text_embed(text_BGE))
         for layer in self.layers:
             visual_BGD = layer(visual_BGD, text_BGD, self.position_GD)

@@ -2,15 +2,9 @@
 
 from collections.abc import Iterable
 
+from fsgr_model.text.function_words import ARTICLES, CONJUNCTIONS, PREPOSITIONS
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-ARTICLES = "a an the"
-PREPOSITIONS = """
-    about above across against along among around at atop before behind below beneath beside between beyond by
-    during for from in inside into like near of on onto over past than through to toward towards under upon
-    underneath via with within without
-"""
-CONJUNCTIONS = "and as because but if nor or since so that while"
 BAD_ENDINGS = frozenset(f"{ARTICLES} {PREPOSITIONS} {CONJUNCTIONS}".split())
 
 

@@ -1,7 +1,7 @@
 """Batches by image: an image once, with all of its captions.
 
 Shapes: B images, S captions of the image with the most, L longest caption with <bos> and <eos>,
-T trunk tokens, W vision width.
+T trunk tokens, G patches, W vision width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,8 @@ from fsgr_model.text.vocabulary import PAD
 
 @dataclass(frozen=True)
 class Batch:
-    """`image_ids`: B ids; `tokens_BTW`: trunk tokens float16; `caption_BSL`: word ids int64, <pad> elsewhere.
+    """`image_ids`: B ids; `tokens_BTW`: trunk tokens float16; `caption_BSL`: word ids int64, <pad> elsewhere;
+    `label_BG`: the label map, int64, where a loss needs it.
 
     An image with fewer than S captions has rows of nothing but <pad>, which no loss counts.
     """
@@ -26,6 +27,7 @@ class Batch:
     image_ids: list[int]
     tokens_BTW: Tensor
     caption_BSL: Tensor
+    label_BG: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, its tokens in float32."""
@@ -33,17 +35,25 @@ class Batch:
             self.image_ids,
             self.tokens_BTW.to(device, non_blocking=True).float(),
             self.caption_BSL.to(device, non_blocking=True),
+            None if self.label_BG is None else self.label_BG.to(device, non_blocking=True),
         )
 
 
 class CaptionedImages:
-    """Images of one split: their trunk tokens in a store, their captions as word ids in memory."""
+    """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids."""
 
     def __init__(
-        self, store: RowStore, captions: dict[int, list[list[int]]], shuffle_seed: int | None = None
+        self,
+        store: RowStore,
+        captions: dict[int, list[list[int]]],
+        shuffle_seed: int | None = None,
+        labels: RowStore | None = None,
     ):
-        """`shuffle_seed` gives every image the features of another one: a baseline that should lose."""
+        """`shuffle_seed` gives every image the features of another one: a baseline that should lose. Labels
+        go with the features.
+        """
         self.store = store
+        self.labels = labels
         self.captions = captions
         self.image_ids = sorted(captions)
         self.feature_of = dict(zip(self.image_ids, self._feature_ids(shuffle_seed), strict=True))
@@ -59,8 +69,13 @@ class CaptionedImages:
 
     def batch(self, image_ids: Sequence[int]) -> Batch:
         """The batch of just these images, in this order."""
-        tokens_BTW = torch.from_numpy(self.store.rows([self.feature_of[image_id] for image_id in image_ids]))
-        return Batch(list(image_ids), tokens_BTW, pad_captions([self.captions[i] for i in image_ids]))
+        feature_ids = [self.feature_of[image_id] for image_id in image_ids]
+        tokens_BTW = torch.from_numpy(self.store.rows(feature_ids))
+        label_BG = None
+        if self.labels is not None:
+            label_BG = torch.from_numpy(self.labels.rows(feature_ids).astype(np.int64))
+        captions_BSL = pad_captions([self.captions[image_id] for image_id in image_ids])
+        return Batch(list(image_ids), tokens_BTW, captions_BSL, label_BG)
 
     def batches(self, groups: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """A batch for each group of image ids; the next one is read while this one is used."""

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsgr_model.artifacts import whole_file
 from fsgr_model.device import autocast
@@ -24,6 +23,7 @@ from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.progress import progress
 from fsgr_model.training.batches import Batch, CaptionedImages
+from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.resume import ResumePoint, StopRequest, stop_request
 from fsgr_model.training.schedule import describe_rates, rate_table
@@ -31,13 +31,23 @@ from fsgr_model.training.validation import Validation
 
 
 class Phase(Protocol):
-    """What differs between XE and SCST."""
+    """What differs between XE and SCST.
+
+    `heads`: what is trained with the network and dropped at the end; an empty module where there is nothing.
+    """
 
     name: str
     uses_dropout: bool
+    heads: nn.Module
 
-    def loss(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Captioner, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch, and further numbers to report."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a resume point must hold of the phase itself, by name."""
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave; names of other things are passed over."""
 
 
 @dataclass
@@ -77,7 +87,7 @@ class Training:
         self.device = next(model.parameters()).device
         self.trained = model.trained_weights()
         self.optimiser = Optimiser(
-            model, params.optimiser, peak_rate, params.weight_decay, params.visual_lr_factor
+            model, params.optimiser, peak_rate, params.weight_decay, params.visual_lr_factor, phase.heads
         )
         self.progress = Progress()
 
@@ -133,11 +143,13 @@ class Training:
 
     def _train_step(self, batch: Batch) -> None:
         now = self.progress
-        torch.manual_seed(_step_seed(self.seed, now.epoch, now.step))
+        moment = Moment(self.seed, now.epoch, now.step)
+        torch.manual_seed(moment.torch_seed())
         with autocast(self.device):
-            loss, report = self.phase.loss(self.model, batch.to(self.device))
+            loss, report = self.phase.loss(self.model, batch.to(self.device), moment)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.params.grad_clip_norm)
+        weights = [*self.trained.values(), *self.phase.heads.parameters()]
+        norm = nn.utils.clip_grad_norm_(weights, self.params.grad_clip_norm)
         # One wait for the device a step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -176,7 +188,7 @@ class Training:
 
     def _save(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
-        self.resume.save(tensors | self.optimiser.tensors(), asdict(self.progress))
+        self.resume.save(tensors | self.optimiser.tensors() | self.phase.tensors(), asdict(self.progress))
 
     def _restore(self) -> None:
         saved = self.resume.load()
@@ -187,9 +199,5 @@ class Training:
         weights = {name: tensors[f"model.{name}"] for name in self.trained}
         self.model.load_state_dict(weights, strict=False)
         self.optimiser.load(tensors)
+        self.phase.load(tensors)
         print(f"going on after epoch {self.progress.epoch - 1}, step {self.progress.step}", flush=True)
-
-
-def _step_seed(seed: int, epoch: int, step: int) -> int:
-    """One seed for each step of a run."""
-    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0])

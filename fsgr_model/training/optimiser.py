@@ -23,9 +23,18 @@ class Optimiser:
     """
 
     def __init__(
-        self, model: nn.Module, kind: Kind, rate: float, weight_decay: float, visual_factor: float = 1.0
+        self,
+        model: nn.Module,
+        kind: Kind,
+        rate: float,
+        weight_decay: float,
+        visual_factor: float = 1.0,
+        heads: nn.Module | None = None,
     ) -> None:
-        named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        """`heads`: what is trained beside the network, if anything."""
+        parts = [model] if heads is None else [model, heads]
+        everything = [named for part in parts for named in part.named_parameters()]
+        named = [(name, weight) for name, weight in everything if weight.requires_grad]
         visual = [weight for name, weight in named if name.startswith(VISUAL)]
         own = [(name, weight) for name, weight in named if not name.startswith(VISUAL)]
         matrices = [weight for name, weight in own if kind == "muon" and _is_matrix_of_layer(name, weight)]

@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from fsgr_model.artifacts import fingerprint, sha256_file, whole_file, whole_folder
-from fsgr_model.datasets.normal_form import Split
+from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.network.assembly import Assembly, describe, save_weights
 from fsgr_model.params import PhaseParams
 from fsgr_model.training.loop import Phase, Training
 from fsgr_model.training.resume import resume_point
 from fsgr_model.training.split_data import captioned_images
 from fsgr_model.training.validation import make_validation
-
-TRAINED_ON: tuple[Split, Split] = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,11 @@ def train(
     peak_rate: float,
     further_inputs: dict[str, Any],
     shuffle_seed: int | None = None,
+    labels: RowStore | None = None,
 ) -> None:
     """Train, then write the best weights to `run.out` and the history to `run.curve`.
 
+    `labels`: label maps of the training images, where the phase needs them.
     An interrupted run with the same parameters and inputs goes on where it stopped.
     """
     print(describe(assembly.captioner), flush=True)
@@ -51,9 +51,8 @@ def train(
         "captions": sha256_file(run.data / "dataset" / "captions.json"),
         **further_inputs,
     }
-    images, validation_images = (
-        captioned_images(run.data, split, assembly, params.max_length, shuffle_seed) for split in TRAINED_ON
-    )
+    images = captioned_images(run.data, "train", assembly, params.max_length, shuffle_seed, labels)
+    validation_images = captioned_images(run.data, "val", assembly, params.max_length, shuffle_seed)
     validation = make_validation(validation_images, run.data, assembly.vocabulary, params)
     with resume_point(run.stage, fingerprint(made_of)) as resume:
         loop = Training(

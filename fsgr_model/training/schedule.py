@@ -20,12 +20,19 @@ def _factor(epoch: int, params: PhaseParams) -> float:
 
 
 def describe_rates(rates: list[float]) -> str:
-    """One line for each run of epochs with the same rate, as printed before training starts."""
-    lines = ["epoch   learning rate"]
+    """The table of learning rates, as printed before training starts."""
+    return describe_by_epoch({"learning rate": rates})
+
+
+def describe_by_epoch(columns: dict[str, list[float]]) -> str:
+    """One line for each run of epochs with the same numbers."""
+    rows = list(zip(*columns.values(), strict=True))
+    lines = ["  ".join([f"{'epoch':<6}", *columns])]
     start = 0
-    for end in range(1, len(rates) + 1):
-        if end == len(rates) or rates[end] != rates[start]:
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or rows[end] != rows[start]:
             span = f"{start + 1}" if end == start + 1 else f"{start + 1}-{end}"
-            lines.append(f"{span:<7} {rates[start]:.3g}")
+            cells = [f"{value:<{len(name)}.3g}" for name, value in zip(columns, rows[start], strict=True)]
+            lines.append("  ".join([f"{span:<6}", *cells]).rstrip())
             start = end
     return "\n".join(lines)

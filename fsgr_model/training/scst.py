@@ -9,7 +9,7 @@ Shapes: B images, S samples of an image, L positions, V words.
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsgr_model.artifacts import sha256_file
 from fsgr_model.decoding import sample, word_log_probs
@@ -20,6 +20,7 @@ from fsgr_model.params import ModelParams, ScstParams
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.text.vocabulary import BOS, PAD, Vocabulary
 from fsgr_model.training.batches import Batch
+from fsgr_model.training.moment import Moment
 from fsgr_model.training.run import Run, train
 from fsgr_model.training.split_data import caption_tokens
 
@@ -31,11 +32,12 @@ class SelfCritical:
     uses_dropout = False
 
     def __init__(self, reward: CiderD, num_samples: int, max_length: int) -> None:
+        self.heads = nn.Module()
         self.reward = reward
         self.num_samples = num_samples
         self.max_length = max_length
 
-    def loss(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Captioner, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, float]]:
         """Mean over all sampled words (end tokens counted) of -(reward - baseline) * log-probability.
 
         Returns:
@@ -52,6 +54,13 @@ class SelfCritical:
         loss = -weighted_BSL[counted_BSL].sum() / counted_BSL.sum()
         words = counted_BSL.sum().item() / counted_BSL.shape[:2].numel()
         return loss, {"reward": reward_BS.mean().item(), "length": words}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing: all that SCST changes is in the network."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Nothing to take over."""
 
     def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
         """CIDEr-D of every sample against its image's references, [B, S] float32 on the samples' device."""

@@ -47,8 +47,9 @@ def test_images_of_a_batch_do_not_mix(patches):
     encoder.eval()
     grid, whole, text = torch.randn(4, 9, 12), torch.randn(4, 8), torch.randn(4, 9, 8)
     order = torch.tensor([2, 0, 3, 1])
-    encoded = encoder(grid, whole, text)
-    torch.testing.assert_close(encoder(grid[order], whole[order], text[order]), encoded[order])
+    encoded = encoder(encoder.embed(grid, whole), text)
+    shuffled = encoder(encoder.embed(grid[order], whole[order]), text[order])
+    torch.testing.assert_close(shuffled, encoded[order])
 
 
 def test_text_grids_matter():
@@ -57,4 +58,5 @@ def test_text_grids_matter():
         12, 8, side=3, d_model=16, num_heads=4, d_ff=32, num_layers=1, dropout=0.0, patch_attention=False
     )
     grid, whole, text = torch.randn(1, 9, 12), torch.randn(1, 8), torch.randn(1, 9, 8)
-    assert not torch.allclose(encoder(grid, whole, text), encoder(grid, whole, -text), atol=1e-2)
+    visual = encoder.embed(grid, whole)
+    assert not torch.allclose(encoder(visual, text), encoder(visual, -text), atol=1e-2)

@@ -18,6 +18,7 @@ from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.tuned_tail import TunedTail, tuned
 from fsgr_model.params import ModelParams
 from fsgr_model.training.batches import Batch
+from fsgr_model.training.moment import Moment
 from fsgr_model.training.xe import CrossEntropy
 
 V, K = 13, 9
@@ -123,7 +124,8 @@ def xe_step(captioner: Captioner, seen: torch.Tensor) -> float:
     caption_BSL = torch.randint(4, V, (len(seen), 2, 6), generator=torch.Generator().manual_seed(4))
     captioner.train().zero_grad()
     torch.manual_seed(5)
-    loss, _ = CrossEntropy().loss(captioner, Batch(list(range(len(seen))), seen, caption_BSL))
+    batch = Batch(list(range(len(seen))), seen, caption_BSL)
+    loss, _ = CrossEntropy().loss(captioner, batch, Moment(seed=0, epoch=1, step=0))
     loss.backward()
     return loss.item()
 

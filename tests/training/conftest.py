@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from fsgr_model.artifacts import load_json
-from fsgr_model.clip.codebook import Codebook
+from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.feature_store import RowFormat, RowWriter
 from fsgr_model.clip.loading import build_model, clip_identity, default_preprocessing, save_clip
+from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
-from fsgr_model.params import ModelParams, ScstParams, XeParams
+from fsgr_model.params import LabelsParams, ModelParams, ScstParams, XeParams
 from fsgr_model.scoring.cider_d import DocumentFrequencies
 from fsgr_model.text.vocabulary import build_vocabulary, save_word_embeddings
 from fsgr_model.training.run import Run
@@ -51,6 +52,7 @@ def tiny_data(tmp_path_factory) -> Path:
     identity = write_clip(data)
     write_features(data, images, scenes, identity, rng)
     write_text(data, captions, images, identity)
+    write_labels(data, images, scenes, identity)
     return data
 
 
@@ -97,6 +99,18 @@ def write_text(data, captions, images, identity) -> None:
     ]
     frequencies = DocumentFrequencies.build(of_image, len(vocabulary))
     frequencies.save(data / "vocab" / "document_frequencies.safetensors", vocabulary)
+
+
+def write_labels(data, images, scenes, identity) -> None:
+    """The six upper patches show the thing; below lies the ground, which is labelled as a tree."""
+    codebook_identity = load_codebook(data / "codebook").identity
+    made_with = label_identity(trunk_identity(identity, CUT), codebook_identity, LabelsParams())
+    ids = [image.image_id for image in images if image.split == "train"]
+    rows = np.stack([[scenes[image_id][0]] * 6 + [THINGS.index("tree")] * 3 for image_id in ids])
+    with RowWriter(
+        data / "labels" / "train.h5", RowFormat("labels", (9,), "uint16"), ids, made_with
+    ) as writer:
+        writer.write(ids, rows)
 
 
 @pytest.fixture

@@ -59,6 +59,17 @@ def test_the_shuffled_baseline_gives_every_image_the_features_of_another(store):
     assert batch.caption_BSL[0, 0, 1] == IDS[0]
 
 
+def test_label_maps_go_with_the_features(store, tmp_path):
+    path = tmp_path / "labels.h5"
+    with RowWriter(path, RowFormat("labels", (3,), "uint16"), IDS, {}) as writer:
+        writer.write(IDS, np.stack([np.full(3, 60_000 + image_id) for image_id in IDS]))
+    images = CaptionedImages(store, captions(), shuffle_seed=5, labels=RowStore(path, {}))
+    batch = images.batch(IDS)
+    assert batch.label_BG is not None and batch.label_BG.dtype == torch.int64
+    assert (batch.label_BG - 60_000)[:, 0].tolist() == batch.tokens_BTW[:, 0, 0].int().tolist()
+    assert CaptionedImages(store, captions()).batch(IDS).label_BG is None
+
+
 def test_padding_fills_short_captions_only():
     padded = pad_captions([[[2, 5, 3]], [[2, 3], [2, 7, 8, 9, 3]]])
     assert padded.shape == (2, 2, 5)

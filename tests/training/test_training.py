@@ -2,21 +2,26 @@
 
 import math
 import os
+import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.training.loop import Training
+from fsgr_model.training.moment import Moment
 from fsgr_model.training.resume import resume_point
 from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage, train_scst, training_reward
 from fsgr_model.training.split_data import captioned_images
 from fsgr_model.training.xe import CrossEntropy, train_xe
 
 CPU = torch.device("cpu")
+START = Moment(seed=0, epoch=1, step=0)
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +115,78 @@ def test_scst_resumes_exactly_too(run_in, model_params, xe_params, scst_params, 
     assert stopped.curve.read_text() == whole.curve.read_text()
 
 
+@pytest.fixture
+def full_xe_params(xe_params):
+    """XE with patch contrast, anchors drawn, and alignment long enough for all of its levels."""
+    changes = {"contrast_weight": 0.25, "contrast_anchors": 20, "alignment": "progressive", "epochs": 5}
+    return xe_params.model_copy(update=changes)
+
+
+# Before any fine level has begun, and when all have.
+@pytest.mark.parametrize(("steps", "optimiser"), [(2, "adam"), (22, "muon")])
+def test_auxiliary_losses_resume_exactly_heads_included(
+    run_in, model_params, full_xe_params, monkeypatch, steps, optimiser
+):
+    params = full_xe_params.model_copy(update={"optimiser": optimiser})
+    whole, stopped = run_in("whole"), run_in("stopped")
+    train_xe(whole, 1e-3, model_params, params)
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            train_xe(stopped, 1e-3, model_params, params)
+    train_xe(stopped, 1e-3, model_params, params)
+    assert same(weights_of(stopped), weights_of(whole))
+    assert stopped.curve.read_text() == whole.curve.read_text()
+
+
+def test_every_auxiliary_loss_has_its_own_column(run_in, model_params, full_xe_params):
+    run = run_in("run")
+    train_xe(run, 1e-3, model_params, full_xe_params)
+    rows = history_of(run)
+    levels = ["image_caption", "region_phrase", "patch_word"]
+    assert set(rows[0]) == {"epoch", "lr", "loss", "xe", "contrast", *levels, "val_CIDEr"}
+    assert [row["region_phrase"] == "" for row in rows] == [True, True, False, False, False, False]
+    weights = dict(zip(levels, [0.05, 0.1, 0.05], strict=True))
+    expected = float(rows[5]["xe"]) + 0.25 * float(rows[5]["contrast"])
+    expected += sum(weight * float(rows[5][level]) for level, weight in weights.items())
+    assert float(rows[5]["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_weights_hold_nothing_of_the_auxiliary_losses(run_in, model_params, xe_params, full_xe_params):
+    plain, full = run_in("plain"), run_in("full")
+    train_xe(plain, 1e-3, model_params, xe_params)
+    train_xe(full, 1e-3, model_params, full_xe_params)
+    assert weights_of(full).keys() == weights_of(plain).keys()
+    assert not same(weights_of(full), weights_of(plain))
+
+
+def test_without_auxiliary_losses_neither_label_maps_nor_text_tower_are_read(
+    run_in, model_params, xe_params, monkeypatch
+):
+    def refuse(*arguments):
+        raise AssertionError("read")
+
+    for name in ("label_maps", "load_text_tower"):
+        monkeypatch.setattr(f"fsgr_model.training.xe.{name}", refuse)
+    run = run_in("run")
+    train_xe(run, 1e-3, model_params, xe_params)
+    assert set(history_of(run)[0]) == {"epoch", "lr", "loss", "val_CIDEr"}
+    for change in ({"contrast_weight": 0.1}, {"alignment": "progressive"}):
+        with pytest.raises(AssertionError, match="read"):
+            train_xe(run_in("other"), 1e-3, model_params, xe_params.model_copy(update=change))
+
+
+def test_label_maps_of_another_codebook_are_refused(
+    run_in, model_params, full_xe_params, tiny_data, tmp_path
+):
+    other = tmp_path / "data"
+    shutil.copytree(tiny_data, other)
+    codebook = load_codebook(other / "codebook")
+    replace(codebook, identity={"concepts": "others"}).save(other / "codebook")
+    with pytest.raises(UserError, match=r"labels/train\.h5 was made with another codebook"):
+        train_xe(replace(run_in("run"), data=other), 1e-3, model_params, full_xe_params)
+
+
 def test_another_learning_rate_never_resumes_the_old_run(
     run_in, model_params, xe_params, monkeypatch, capsys
 ):
@@ -140,9 +217,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_in, model_params, xe_params
     plain = CrossEntropy.loss
     calls = []
 
-    def poisoned(self, model, batch):
+    def poisoned(self, model, batch, moment):
         calls.append(batch.image_ids)
-        loss, report = plain(self, model, batch)
+        loss, report = plain(self, model, batch, moment)
         return (loss * math.nan if len(calls) == 3 else loss), report
 
     monkeypatch.setattr(CrossEntropy, "loss", poisoned)
@@ -171,7 +248,9 @@ def test_a_batch_in_another_order_gives_the_same_loss(tiny_data, model_params):
     images = captioned_images(tiny_data, "train", assembly, 10)
     model = assembly.captioner.eval()
     ids = images.image_ids[:6]
-    losses = [CrossEntropy().loss(model, images.batch(order).to(CPU))[0].item() for order in (ids, ids[::-1])]
+    losses = [
+        CrossEntropy().loss(model, images.batch(order).to(CPU), START)[0].item() for order in (ids, ids[::-1])
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
@@ -188,7 +267,7 @@ def test_the_loss_is_the_mean_over_words_of_each_caption_alone(tiny_data, model_
             log_prob = model(images.batch([image_id]).to(CPU).tokens_BTW, alone[..., :-1]).log_softmax(-1)
             total -= log_prob.gather(-1, alone[..., 1:, None]).sum().item()
             words += len(caption) - 1
-    loss, _ = CrossEntropy().loss(model, images.batch(ids).to(CPU))
+    loss, _ = CrossEntropy().loss(model, images.batch(ids).to(CPU), START)
     assert loss.item() == pytest.approx(total / words, rel=1e-5)
 
 

@@ -8,10 +8,12 @@ import torch
 
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.params import ModelParams
+from fsgr_model.training.contrast import PatchContrast
+from fsgr_model.training.moment import Moment
 from fsgr_model.training.scst import SelfCritical, train_scst, training_reward
-from fsgr_model.training.split_data import captioned_images
-from fsgr_model.training.xe import train_xe
-from tests.training.test_training import history_of, same, stop_after, weights_of
+from fsgr_model.training.split_data import captioned_images, label_maps
+from fsgr_model.training.xe import progressive_alignment, train_xe
+from tests.training.test_training import START, history_of, same, stop_after, weights_of
 
 CPU = torch.device("cpu")
 
@@ -82,7 +84,7 @@ def test_the_self_critical_loss_reaches_every_adapter_and_prompt(tiny_data, visu
     images = captioned_images(tiny_data, "train", assembly, 10)
     phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 4, 10)
     torch.manual_seed(0)
-    loss, _ = phase.loss(model, images.batch(images.image_ids[:6]).to(CPU))
+    loss, _ = phase.loss(model, images.batch(images.image_ids[:6]).to(CPU), START)
     loss.backward()
     for name, weight in weights.items():
         assert weight.grad is not None and weight.grad.abs().sum() > 0, name
@@ -102,3 +104,23 @@ def test_the_visual_side_learns_at_its_own_rate(run_in, visual_params, xe_params
         after = visual(weights_of(run))
         moved.append(max((after[name] - start[name]).abs().max().item() for name in after))
     assert moved[0] < 1e-6 < 1e-3 < moved[1]
+
+
+def test_every_auxiliary_loss_reaches_every_adapter_and_prompt(tiny_data, visual_params, run_in):
+    assembly = assemble(tiny_data, "train", visual_params, 0, CPU)
+    model = assembly.captioner.train()
+    weights = visual(model.trained_weights())
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.normal_(std=0.2)
+    labels = label_maps(tiny_data, "train", assembly)
+    images = captioned_images(tiny_data, "train", assembly, 10, labels=labels)
+    batch = images.batch(images.image_ids[:6]).to(CPU)
+    losses = [PatchContrast(0.25, 100), progressive_alignment(run_in("run"), assembly, 24, epochs=7)]
+    encoded = model.encode(batch.tokens_BTW)
+    terms = [term for loss in losses for term in loss.terms(encoded, batch, Moment(0, 7, 0))]
+    assert len(terms) == 4
+    for term in terms:
+        gradients = torch.autograd.grad(term.loss, list(weights.values()), retain_graph=True)
+        for name, gradient in zip(weights, gradients, strict=True):
+            assert gradient.abs().sum() > 0, (term.name, name)

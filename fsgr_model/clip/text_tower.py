@@ -1,0 +1,106 @@
+"""CLIP's frozen text tower, read word by word.
+
+Shapes: B captions, C tokens (start, BPE tokens, end, padding), W width of the tower, E joint width.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.errors import UserError
+
+
+class TextStates(NamedTuple):
+    """What the tower says of B captions; nothing is normalised.
+
+    `caption_BE`: the text embedding of each caption, equal to open_clip's `encode_text`.
+    `token_BCE`: every token's state in the joint space.
+    `word_BC`: the word that a token is a piece of, int64; -1 for start, end and padding.
+    """
+
+    caption_BE: Tensor
+    token_BCE: Tensor
+    word_BC: Tensor
+
+
+class TextTower:
+    """Reads captions given as words: each is one or several BPE tokens; what exceeds CLIP's context is cut.
+
+    Only the text side of CLIP is kept; the vision tower is let go.
+
+    Raises:
+        UserError: the text tower is of another kind than CLIP's own; or its tokenizer leaves nothing of a
+            word.
+    """
+
+    def __init__(self, clip: Clip, words: Iterable[str]) -> None:
+        tower = text_tower(clip.model)
+        self.token_embedding: nn.Embedding = tower.token_embedding
+        self.position_CW: Tensor = tower.positional_embedding
+        self.causal_CC: Tensor = tower.attn_mask
+        self.transformer: nn.Module = tower.transformer
+        self.ln_final: nn.Module = tower.ln_final
+        self.projection_WE: Tensor = tower.text_projection
+        tokenizer: Any = clip.tokenizer
+        self.start, self.end = tokenizer.sot_token_id, tokenizer.eot_token_id
+        self.pieces_of = {word: tokenizer.encode(word) for word in set(words)}
+        empty = sorted(word for word, pieces in self.pieces_of.items() if not pieces)
+        if empty:
+            raise UserError(
+                f"CLIP's tokenizer leaves nothing of these words of the captions: {empty[:10]}; remove them"
+            )
+
+    @property
+    def joint_width(self) -> int:
+        """E."""
+        return self.projection_WE.shape[1]
+
+    def tokens(self, captions: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+        """Token ids [B, C] and `word_BC`, C as long as the longest caption needs."""
+        most = len(self.position_CW) - 2
+        rows, words = [], []
+        for caption in captions:
+            pieces = [(piece, w) for w, word in enumerate(caption) for piece in self.pieces_of[word]][:most]
+            rows.append(torch.tensor([self.start, *(piece for piece, _ in pieces), self.end]))
+            words.append(torch.tensor([-1, *(word for _, word in pieces), -1]))
+        pad = nn.utils.rnn.pad_sequence
+        return pad(rows, batch_first=True), pad(words, batch_first=True, padding_value=-1)
+
+    @torch.no_grad()
+    def __call__(self, captions: Sequence[Sequence[str]]) -> TextStates:
+        """States of B captions, on the device of CLIP. Attention is causal, so padding has no influence."""
+        token_BC, word_BC = (x.to(self.position_CW.device) for x in self.tokens(captions))
+        C = token_BC.shape[1]
+        x_BCW = self.token_embedding(token_BC) + self.position_CW[:C]
+        x_BCW = self.ln_final(self.transformer(x_BCW, attn_mask=self.causal_CC[:C, :C]))
+        token_BCE = x_BCW @ self.projection_WE
+        # The end token has the largest id.
+        end_B = token_BC.argmax(dim=1)
+        return TextStates(token_BCE[torch.arange(len(end_B)), end_B], token_BCE, word_BC)
+
+
+def text_tower(clip_model: Any) -> Any:
+    """The part of an open_clip model that holds its text transformer: itself, or `text` of CustomTextCLIP.
+
+    Raises:
+        UserError: its attention is not causal, or its embedding is no projected state of the end token.
+    """
+    tower = clip_model if hasattr(clip_model, "token_embedding") else clip_model.text
+    pool_type = tower.text_pool_type if tower is clip_model else tower.pool_type
+    causal = tower.attn_mask is not None and getattr(tower, "cls_emb", None) is None
+    if pool_type != "argmax" or not causal or not isinstance(tower.text_projection, Tensor):
+        raise UserError(
+            "xe.alignment: progressive needs a CLIP whose text tower is causal and whose text embedding is "
+            f"the projected state of the end token; this one (pool_type {pool_type!r}) is of another kind; "
+            "choose another clip.model, or xe.alignment: none"
+        )
+    return tower
+
+
+def load_text_tower(folder: Path, words: Iterable[str], device: torch.device) -> TextTower:
+    """The text tower of `data/clip/`, for captions made of these words."""
+    return TextTower(load_clip(folder, device), words)

@@ -1,0 +1,190 @@
+"""Progressive multi-granular alignment: encoded images meet their captions, from the whole to the parts.
+
+Three contrastive losses over the images of a batch and one caption of each:
+- image - caption   pooled encoder output and text embedding (CLIP, arXiv 2103.00020, section 2.3);
+- region - phrase   pooled patches of one concept and runs of content words (GLoRIA, Huang et al., ICCV 2021);
+- patch - word      single patches and content words (FILIP, arXiv 2111.07783, section 3.1).
+No paper states this combination. Its schedule (`level_weights`) is a choice, and so are the regions, which
+need no detector, and the phrases, which need no parser. A level knows nothing of the others.
+
+The image side is always the encoder's output: the gradient reaches the quantised text, the embedded patches
+and whatever is trained in CLIP's tail, also where that tail is frozen. The text side is CLIP's frozen text
+tower. Both meet in small heads. Text tower and heads serve the loss only: the captioner never sees them, they
+are no part of its weights, and after training they are dropped.
+
+Every image of a batch is there once, with one caption, so no image has a caption of its own as a negative.
+
+Shapes: B images, G patches, R regions, P phrases, N words, C tokens, D d_model, E joint width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsgr_model.clip.text_tower import TextStates, TextTower
+from fsgr_model.network.alignment_heads import AlignmentHead
+from fsgr_model.network.captioner import Encoded
+from fsgr_model.text.function_words import phrase_of_words
+from fsgr_model.training.auxiliary import Term
+from fsgr_model.training.batches import Batch
+from fsgr_model.training.moment import Moment
+
+LEVELS = ("image_caption", "region_phrase", "patch_word")
+PEAK_WEIGHT = 0.1
+# GLoRIA's two temperatures, as factors: sharpness of a phrase's attention, and of the sum over phrases.
+ATTENTION_SHARPNESS, PHRASE_SHARPNESS = 4.0, 5.0
+
+
+def level_weights(epochs: int) -> dict[str, list[float]]:
+    """The weight of every level in every epoch, coarse to fine.
+
+    Image-caption starts at 0.1 and falls to half of it in epoch 4; region-phrase rises in equal steps over
+    epochs 2 to 4, patch-word over epochs 4 to 7, both to 0.1.
+    """
+    numbers = range(1, epochs + 1)
+    return {
+        "image_caption": [PEAK_WEIGHT if epoch < 4 else PEAK_WEIGHT / 2 for epoch in numbers],
+        "region_phrase": [_rising(epoch, 2, 4) for epoch in numbers],
+        "patch_word": [_rising(epoch, 4, 7) for epoch in numbers],
+    }
+
+
+def _rising(epoch: int, first: int, last: int) -> float:
+    steps = min(max(epoch - first + 1, 0), last - first + 1)
+    return PEAK_WEIGHT * steps / (last - first + 1)
+
+
+class ProgressiveAlignment:
+    """The three losses of a batch, each with its weight of the epoch; a level of weight 0 is not computed."""
+
+    def __init__(
+        self,
+        captions: dict[int, list[list[str]]],
+        tower: TextTower,
+        d_model: int,
+        joint_width: int,
+        weights: dict[str, list[float]],
+    ) -> None:
+        """`captions`: the words of every caption, by image id; `weights`: as `level_weights` gives them."""
+        self.captions, self.tower, self.weights = captions, tower, weights
+        self.head_of = {level: AlignmentHead(d_model, joint_width) for level in LEVELS}
+        self.heads: nn.Module = nn.ModuleDict(self.head_of)
+
+    def terms(self, encoded: Encoded, batch: Batch, moment: Moment) -> list[Term]:
+        """The levels that count in this epoch, in float32 also under autocast."""
+        assert len(set(batch.image_ids)) == len(batch.image_ids), "an image twice would be its own negative"
+        captions = self.drawn_captions(batch.image_ids, moment)
+        states = self.tower(captions)
+        counting = {level: weight[moment.epoch - 1] for level, weight in self.weights.items()}
+        with torch.autocast(encoded.image_BGD.device.type, enabled=False):
+            text = Text(states, captions)
+            return [
+                Term(level, weight, self._loss(level, encoded, text))
+                for level, weight in counting.items()
+                if weight
+            ]
+
+    def drawn_captions(self, image_ids: Sequence[int], moment: Moment) -> list[list[str]]:
+        """One caption an image: a function of the moment and of the set of images, not of their order."""
+        share_of = dict(zip(sorted(image_ids), moment.draw("captions").random(len(image_ids)), strict=True))
+        return [self.captions[i][int(share_of[i] * len(self.captions[i]))] for i in image_ids]
+
+    def _loss(self, level: str, encoded: Encoded, text: "Text") -> Tensor:
+        head, image_BGD = self.head_of[level], encoded.image_BGD.float()
+        if level == "image_caption":
+            image_BE, caption_BE = head.project(image_BGD.mean(dim=1), text.caption_BE)
+            score_BB = image_BE @ caption_BE.T
+            return contrast(score_BB, score_BB.T, head.scale())
+        if level == "region_phrase":
+            region_BRD, is_region_BR = mean_of_groups(image_BGD, regions(encoded.concept_BG))
+            region_BRE, phrase_BPE = head.project(region_BRD, text.phrase_BPE)
+            score_BB = region_phrase_score(region_BRE, is_region_BR, phrase_BPE, text.is_phrase_BP)
+            return contrast(score_BB, score_BB.T, head.scale())
+        patch_BGE, word_BNE = head.project(image_BGD, text.word_BNE)
+        return contrast(*patch_word_scores(patch_BGE, word_BNE, text.is_word_BN), head.scale())
+
+
+class Text:
+    """Captions of a batch at three granularities, float32, not normalised: whole, their phrases, their words.
+
+    A word is the mean of its BPE tokens, a phrase the mean of its words; function words are in neither.
+    """
+
+    def __init__(self, states: TextStates, captions: Sequence[Sequence[str]]) -> None:
+        self.caption_BE = states.caption_BE.float()
+        self.word_BNE, is_read_BN = mean_of_groups(states.token_BCE.float(), states.word_BC)
+        # CLIP's context may be shorter than the caption.
+        lengths = is_read_BN.sum(dim=1).tolist()
+        phrases = [
+            torch.tensor(phrase_of_words(caption[:length]))
+            for caption, length in zip(captions, lengths, strict=True)
+        ]
+        phrase_BN = nn.utils.rnn.pad_sequence(phrases, batch_first=True, padding_value=-1)
+        phrase_BN = phrase_BN.to(self.word_BNE.device)
+        self.is_word_BN = phrase_BN >= 0
+        self.phrase_BPE, self.is_phrase_BP = mean_of_groups(self.word_BNE, phrase_BN)
+
+
+def mean_of_groups(x_BMD: Tensor, group_BM: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the rows of each group: [B, groups, D], and which groups there are: bool [B, groups].
+
+    `group_BM`: int64, numbered from 0 on in every image; -1 belongs to none.
+    """
+    groups = int(group_BM.max()) + 1
+    member_BMR = F.one_hot(group_BM + 1, groups + 1)[..., 1:].to(x_BMD.dtype)
+    size_BR = member_BMR.sum(dim=1)
+    return member_BMR.transpose(1, 2) @ x_BMD / size_BR.clamp(min=1)[..., None], size_BR > 0
+
+
+def regions(concept_BG: Tensor) -> Tensor:
+    """The region of each patch, int64 [B, G]: patches of one concept, numbered from 0 on in every image."""
+    ordered_BG, patch_BG = concept_BG.sort(dim=1)
+    number_BG = F.pad((ordered_BG.diff(dim=1) != 0).long().cumsum(dim=1), (1, 0))
+    return torch.empty_like(number_BG).scatter_(1, patch_BG, number_BG)
+
+
+def region_phrase_score(
+    region_BRE: Tensor, is_region_BR: Tensor, phrase_BPE: Tensor, is_phrase_BP: Tensor
+) -> Tensor:
+    """How well image b (row) has what caption c (column) names, [B, B] (GLoRIA, section 3.2).
+
+    Each phrase attends to the regions, and is compared with what it saw: log mean exp of the cosines, where
+    GLoRIA sums (a choice: a caption should not score higher for having more phrases). Rows are unit vectors.
+    """
+    cosine_BBPR = torch.einsum("bre,cpe->bcpr", region_BRE, phrase_BPE)
+    masked_BBPR = (ATTENTION_SHARPNESS * cosine_BBPR).masked_fill(~is_region_BR[:, None, None], -torch.inf)
+    attention_BBPR = masked_BBPR.softmax(dim=-1)
+    # The attended region is never made: its product with the phrase and its length follow from the cosines.
+    product_BBP = (attention_BBPR * cosine_BBPR).sum(dim=-1)
+    between_BRR = region_BRE @ region_BRE.transpose(1, 2)
+    square_BBP = torch.einsum("bcpr,brs,bcps->bcp", attention_BBPR, between_BRR, attention_BBPR)
+    match_BBP = PHRASE_SHARPNESS * product_BBP * square_BBP.clamp(min=1e-12).rsqrt()
+    match_BBP = match_BBP.masked_fill(~is_phrase_BP, -torch.inf)
+    return (match_BBP.logsumexp(dim=-1) - is_phrase_BP.sum(dim=-1).log()) / PHRASE_SHARPNESS
+
+
+def patch_word_scores(patch_BGE: Tensor, word_BNE: Tensor, is_word_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """Image to text and text to image, [B, B] each, own side in the rows (FILIP, eq. 4 and 5).
+
+    The mean over patches of the cosine with their best word, and the mean over words of that with their best
+    patch. Rows are unit vectors.
+    """
+    (B, G, _), N = patch_BGE.shape, word_BNE.shape[1]
+    cosine_BGBN = (patch_BGE.flatten(0, 1) @ word_BNE.flatten(0, 1).T).view(B, G, -1, N)
+    best_word_BGB = cosine_BGBN.masked_fill(~is_word_BN, -torch.inf).amax(dim=-1)
+    best_patch_BBN = cosine_BGBN.amax(dim=1)
+    words_B = is_word_BN.sum(dim=-1)
+    text_to_image_BB = (best_patch_BBN * is_word_BN).sum(dim=-1) / words_B
+    return best_word_BGB.mean(dim=1), text_to_image_BB.T
+
+
+def contrast(image_to_text_BB: Tensor, text_to_image_BB: Tensor, scale: Tensor) -> Tensor:
+    """Half the cross-entropy of each image with its caption, and half that of each caption with its image
+    (arXiv 2103.00020, figure 3); own side in the rows.
+    """
+    own_B = torch.arange(len(image_to_text_BB), device=image_to_text_BB.device)
+    of_images = F.cross_entropy(scale * image_to_text_BB, own_B)
+    of_captions = F.cross_entropy(scale * text_to_image_BB, own_B)
+    return (of_images + of_captions) / 2
