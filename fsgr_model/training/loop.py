@@ -39,6 +39,12 @@ class Phase(Protocol):
     def loss(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch, and further numbers to report."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What a resume point must hold of the phase itself, by name."""
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave; names of other things are passed over."""
+
 
 @dataclass
 class Progress:
@@ -172,11 +178,13 @@ class Training:
         self._save()
 
     def _weights(self) -> dict[str, Tensor]:
-        return {name: weight.detach().contiguous() for name, weight in self.trained.items()}
+        return {
+            name: tensor.detach().contiguous() for name, tensor in self.model.checkpoint_tensors().items()
+        }
 
     def _save(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
-        self.resume.save(tensors | self.optimiser.tensors(), asdict(self.progress))
+        self.resume.save(tensors | self.optimiser.tensors() | self.phase.tensors(), asdict(self.progress))
 
     def _restore(self) -> None:
         saved = self.resume.load()
@@ -184,9 +192,10 @@ class Training:
             return
         tensors, progress_so_far = saved
         self.progress = Progress(**progress_so_far)
-        weights = {name: tensors[f"model.{name}"] for name in self.trained}
+        weights = {name: tensors[f"model.{name}"] for name in self.model.checkpoint_tensors()}
         self.model.load_state_dict(weights, strict=False)
         self.optimiser.load(tensors)
+        self.phase.load(tensors)
         print(f"going on after epoch {self.progress.epoch - 1}, step {self.progress.step}", flush=True)
 
 

@@ -53,6 +53,13 @@ class SelfCritical:
         words = counted_BSL.sum().item() / counted_BSL.shape[:2].numel()
         return loss, {"reward": reward_BS.mean().item(), "length": words}
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing: all that SCST changes is in the network."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Nothing to take over."""
+
     def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
         """CIDEr-D of every sample against its image's references, [B, S] float32 on the samples' device."""
         S = caption_BSL.shape[1]
