@@ -25,7 +25,8 @@ class Embed(nn.Sequential):
 
 class GeometryBias(nn.Module):
     """log ReLU(linear(relative geometry)): one additive bias a head and pair of cells
-    (arXiv 1711.11575, eq. 5 and 3). The geometry is that of the grid, the same for every image.
+    (arXiv 1711.11575, eq. 5 and 3). The geometry is that of the grid, the same for every image, and is
+    computed once; every layer has its own linear map (a choice: RSTNet shares one).
     """
 
     geometry_GGF: Tensor

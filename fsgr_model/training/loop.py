@@ -178,9 +178,8 @@ class Training:
         self._save()
 
     def _weights(self) -> dict[str, Tensor]:
-        return {
-            name: tensor.detach().contiguous() for name, tensor in self.model.checkpoint_tensors().items()
-        }
+        tensors = self.model.checkpoint_tensors()
+        return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
     def _save(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}

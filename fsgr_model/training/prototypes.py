@@ -97,6 +97,11 @@ class PrototypeSearch:
         device = model.decoder.word_embedding.weight.device
         self.banks = Banks(len(self.memories), params.memory_window, rows, params.d_model, device)
 
+    @property
+    def found(self) -> bool:
+        """Whether the network has prototypes."""
+        return all(len(memory.key_MD) > 0 for memory in self.memories)
+
     def record(self, state: DecoderState, counted_BSL: Tensor) -> None:
         """Put the keys and values of the words that `counted_BSL` marks into the banks.
 
@@ -151,6 +156,7 @@ def cluster(
 
     kmeans = faiss.Kmeans(row_ND.shape[1], num, niter=KMEANS_ITERATIONS, seed=seed, min_points_per_centroid=1)
     kmeans.train(row_ND, init_centroids=start_MD)
+    assert kmeans.centroids is not None
     return kmeans.centroids.copy()
 
 

@@ -55,6 +55,8 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
     shuffle_seed = run.seed if xe.shuffle_features else None
     phase = CrossEntropy(_prototypes(run, assembly, model, xe))
     train(run, assembly, phase, xe, lr, {"shuffle_seed": shuffle_seed}, shuffle_seed)
+    if phase.prototypes is not None and not phase.prototypes.found:
+        print("the best network is from before the first prototypes: its memory is empty", flush=True)
 
 
 def _prototypes(run: Run, assembly: Assembly, model: ModelParams, xe: XeParams) -> PrototypeSearch | None:
