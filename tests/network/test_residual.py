@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.decoder import DecoderLayer
 from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.encoder import EncoderLayer
@@ -56,6 +57,42 @@ def test_dropout_acts_on_what_the_sublayer_made(kind):
     residual = around_attention(kind, D, Dropout(0.5)).train()
     assert not torch.equal(residual.after(x, x, 100 * x), residual.after(x, x, 100 * x))
     assert torch.equal(residual.eval().after(x, x, x), residual.after(x, x, x))
+
+
+def pytorchs_attention(ours: MultiHeadAttention) -> dict[str, torch.Tensor]:
+    """Our weights under the names of nn.MultiheadAttention."""
+    inner = (ours.query, ours.key, ours.value)
+    return {
+        "in_proj_weight": torch.cat([linear.weight for linear in inner]),
+        "in_proj_bias": torch.cat([linear.bias for linear in inner]),
+        "out_proj.weight": ours.out.weight,
+        "out_proj.bias": ours.out.bias,
+    }
+
+
+@pytest.mark.parametrize("kind", ["post", "pre"])
+def test_a_decoder_layer_is_pytorchs(kind):
+    torch.manual_seed(0)
+    ours = DecoderLayer(16, 4, 32, 0.1, kind, "none", 0).eval()
+    theirs = torch.nn.TransformerDecoderLayer(
+        16, 4, 32, 0.1, batch_first=True, norm_first=kind == "pre"
+    ).eval()
+    with torch.no_grad():
+        for residual in (ours.self_residual, ours.image_residual, ours.feed_forward_residual):
+            residual.norm.weight.normal_()
+            residual.norm.bias.normal_()
+    theirs.self_attn.load_state_dict(pytorchs_attention(ours.self_attention))
+    theirs.multihead_attn.load_state_dict(pytorchs_attention(ours.image_attention))
+    theirs.linear1.load_state_dict(ours.feed_forward[0].state_dict())
+    theirs.linear2.load_state_dict(ours.feed_forward[3].state_dict())
+    theirs.norm1.load_state_dict(ours.self_residual.norm.state_dict())
+    theirs.norm2.load_state_dict(ours.image_residual.norm.state_dict())
+    theirs.norm3.load_state_dict(ours.feed_forward_residual.norm.state_dict())
+    word_BLD, image_BGD = torch.randn(3, 5, 16), torch.randn(3, 9, 16)
+    later_LL = torch.ones(5, 5).triu(1).bool()
+    expected = theirs(word_BLD, image_BGD, tgt_mask=later_LL, tgt_is_causal=True)
+    actual, _ = ours(word_BLD[:, None], ours.look_at(image_BGD, image_BGD))
+    torch.testing.assert_close(actual[:, 0], expected, atol=1e-5, rtol=1e-5)
 
 
 def size(layer: torch.nn.Module) -> int:

@@ -110,6 +110,14 @@ def test_a_step_with_few_words_leaves_places_empty():
     assert banks.rows(0)[0][:, 0].floor().int().tolist() == [2, 2, 2, 3, 3]
 
 
+def test_padding_takes_no_words_place():
+    for seed in range(20):
+        torch.manual_seed(seed)
+        banks = Banks(layers=2, window=1, rows=5, d_model=D, device=CPU)
+        push(banks, 0, rows=200, pads=194)
+        assert banks.rows(0)[0][:, 0].floor().int().tolist() == [0] * 5
+
+
 def test_every_word_of_a_step_is_as_likely_to_be_kept():
     torch.manual_seed(0)
     counts = torch.zeros(20)
