@@ -31,7 +31,8 @@ class Banks:
     """Keys and values of all layers over a window of steps, a random share of each step's words.
 
     float16, on the network's device, of a fixed size: 4 A T R D bytes, that is 0.54 GB for 4 layers, 1500
-    steps, 44 rows a step and width 512. A new step takes the place of the oldest.
+    steps, 44 rows a step and width 512; as much again in a resume point. A new step takes the place of the
+    oldest.
     """
 
     def __init__(self, layers: int, window: int, rows: int, d_model: int, device: torch.device) -> None:
@@ -124,15 +125,15 @@ class PrototypeSearch:
         if late < 0 or late % self.params.memory_refresh:
             return
         for layer, memory in enumerate(self.memories):
-            key_ND, value_ND = self.banks.rows(layer)
+            key_ND, value_ND = (rows_ND.cpu() for rows_ND in self.banks.rows(layer))
             self._check_number(len(key_ND))
-            start_MD = memory.key_MD.float().cpu().numpy() if len(memory.key_MD) else None
+            start_MD = memory.key_MD.cpu().numpy() if len(memory.key_MD) else None
             seed = int(torch.randint(2**31 - 1, ()))
-            key_MD = cluster(key_ND.cpu().numpy(), self.params.memory_size, seed, start_MD)
-            near_Mk, weight_Mk = neighbours(key_MD, key_ND.cpu().numpy(), self.params.memory_neighbours)
-            value_MkD = value_ND[torch.from_numpy(near_Mk).to(value_ND.device)]
-            weight_Mk1 = torch.from_numpy(weight_Mk).to(value_MkD)[..., None]
-            memory.replace(torch.from_numpy(key_MD), (weight_Mk1 * value_MkD).sum(dim=1))
+            key_MD = cluster(key_ND.numpy(), self.params.memory_size, seed, start_MD)
+            near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.memory_neighbours)
+            value_MkD = value_ND[torch.from_numpy(near_Mk)]
+            value_MD = (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
+            memory.replace(torch.from_numpy(key_MD), value_MD)
 
     def _check_number(self, found: int) -> None:
         needed = max(self.params.memory_size, self.params.memory_neighbours)
