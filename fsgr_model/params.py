@@ -15,6 +15,8 @@ from fsgr_model.errors import UserError
 Rate = Annotated[float, Field(gt=0, le=0.01)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+ResidualKind = Literal["post", "double", "pre"]
+MemoryKind = Literal["none", "prototypes", "learned"]
 
 
 class Section(BaseModel):
@@ -166,6 +168,25 @@ class ModelParams(Section):
     prompts: Annotated[int, Field(ge=0)] = Field(
         0, description="trained tokens in each block of CLIP's tail (VPT, arXiv 2203.12119); 0 is none"
     )
+    semantics: bool = Field(
+        True,
+        description="false: no codebook and no quantiser, the layers of the encoder let patches attend to "
+        "each other only; the baseline that lacks just the idea",
+    )
+    residual: ResidualKind = Field(
+        "post", description="norm after the sum, the reference copy's sum and norm twice, or norm before"
+    )
+    memory: MemoryKind = Field(
+        "none",
+        description="what the decoder's self-attention sees besides the words: PMA-Net's prototypes "
+        "(arXiv 2308.12383), or slots that are trained (M2, arXiv 1912.08226)",
+    )
+    memory_size: Count = Field(64, description="prototypes or slots a layer")
+    memory_window: Count = Field(
+        250, description="prototypes: XE steps whose keys and values are kept; the first come after so many"
+    )
+    memory_refresh: Count = Field(125, description="prototypes: XE steps from one K-means to the next")
+    memory_neighbours: Count = Field(16, description="prototypes: keys around a centroid that give its value")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelParams":
@@ -285,6 +306,15 @@ class Params(Section):
     decode: DecodeParams
     evaluate: EvaluateParams
     runtime: RuntimeParams = RuntimeParams()
+
+    @model_validator(mode="after")
+    def _alignment_has_concepts(self) -> "Params":
+        if self.xe.alignment != "none" and not self.model.semantics:
+            raise ValueError(
+                "xe.alignment: progressive compares regions of one concept with phrases, and "
+                "model.semantics: false has no concepts; set one of them otherwise"
+            )
+        return self
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -7,15 +7,21 @@ import torch
 
 from fsgr_model.decoding import beam_search, greedy, sample, word_log_probs
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
+from fsgr_model.network.memory import Prototypes
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, UNK
 
 B, V, D, MAX_LENGTH = 3, 7, 16, 4
 
 
-@pytest.fixture
-def decoder() -> CaptionDecoder:
+@pytest.fixture(params=["none", "prototypes"])
+def decoder(request) -> CaptionDecoder:
     torch.manual_seed(3)
-    decoder = CaptionDecoder(torch.randn(V, D), D, num_heads=2, d_ff=32, num_layers=2, dropout=0.0).eval()
+    decoder = CaptionDecoder(
+        torch.randn(V, D), D, num_heads=2, d_ff=32, num_layers=2, dropout=0.0, memory=request.param
+    ).eval()
+    for module in decoder.modules():
+        if isinstance(module, Prototypes):
+            module.replace(torch.randn(5, D), 3 * torch.randn(5, D))
     with torch.no_grad():
         decoder.output.weight.mul_(1.5)
     return decoder

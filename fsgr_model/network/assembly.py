@@ -50,14 +50,15 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: t
         UserError: an artifact is missing, or two of them disagree; with both numbers.
     """
     clip = load_clip(data / "clip", device)
-    codebook = load_codebook(data / "codebook")
+    codebook = load_codebook(data / "codebook") if params.semantics else None
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     word_VE = load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)
     trunk = RowStore(data / "features" / f"{split}.h5", clip.identity).identity
     tail = Tail(clip.model, trunk["cut"], params.align)
     joint_width = tail.proj.shape[1]
-    for name, width in [("codebook", codebook.embeddings_KE.shape[1]), ("word embeddings", word_VE.shape[1])]:
-        if width != joint_width:
+    codebook_KE = None if codebook is None else codebook.embeddings_KE
+    for name, vectors in [("codebook", codebook_KE), ("word embeddings", word_VE)]:
+        if vectors is not None and (width := vectors.shape[1]) != joint_width:
             raise UserError(
                 f"the {name} in {data} have width {width}, the CLIP in {data / 'clip'} has {joint_width}; "
                 "run dvc repro"
@@ -65,12 +66,12 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: t
     if tail.grid_size[0] != tail.grid_size[1]:
         raise UserError(f"the encoder needs a square grid of patches; this CLIP has {tail.grid_size}")
     torch.manual_seed(seed)
-    captioner = Captioner(tail, tail.grid_size[0], codebook.embeddings_KE, word_VE, params).to(device)
+    captioner = Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params).to(device)
     made_with = {
         "format_version": FORMAT_VERSION,
         "model": params.model_dump(),
         "trunk": trunk,
-        "codebook": codebook.identity,
+        "codebook": None if codebook is None else codebook.identity,
         "words": vocabulary.fingerprint,
         "num_words": len(vocabulary),
     }
@@ -95,9 +96,9 @@ def describe(captioner: Captioner) -> str:
 
 
 def save_weights(folder: Path, assembly: Assembly) -> None:
-    """Write `model.safetensors`: trained weights only, with what they were made with."""
-    trained = assembly.captioner.trained_weights()
-    weights = {name: weight.detach().contiguous().cpu() for name, weight in trained.items()}
+    """Write `model.safetensors`: what a checkpoint holds, with what it was made with."""
+    tensors = assembly.captioner.checkpoint_tensors()
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     with whole_file(folder / "model.safetensors") as partial:
         save_file(weights, partial, metadata={"made_with": json.dumps(assembly.made_with)})
 
@@ -123,8 +124,8 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
                 f"{path} was made with another {key}: the file says {made_with.get(key)!r}, "
                 f"this run needs {expected!r}; run dvc repro"
             )
-    trained = assembly.captioner.trained_weights().keys()
-    if trained != weights.keys():
-        odd = sorted(trained ^ weights.keys())
+    expected_names = assembly.captioner.checkpoint_tensors().keys()
+    if expected_names != weights.keys():
+        odd = sorted(expected_names ^ weights.keys())
         raise UserError(f"{path} and the network differ in {odd[:5]}; run dvc repro")
     assembly.captioner.load_state_dict(weights, strict=False)

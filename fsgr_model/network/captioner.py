@@ -21,26 +21,34 @@ from fsgr_model.params import ModelParams
 class Encoded:
     """An encoded batch: where the decoder starts, and what it was made from.
 
-    `concept_BG`: the concept of every patch, int64; `visual_BGD`: the embedded patches before any text;
-    `image_BGD`: the encoder's output.
+    `visual_BGD`: the embedded patches before any text; `image_BGD`: the encoder's output; `concept_BG`: the
+    concept of every patch, int64; None without `model.semantics`, and who needs concepts then must say so.
     """
 
     start: DecoderState
-    concept_BG: Tensor
     visual_BGD: Tensor
     image_BGD: Tensor
+    concept_BG: Tensor | None
 
 
 class Captioner(nn.Module):
-    """FSGR on the cached trunk of CLIP. The tail's own weights are frozen and CLIP's, not these."""
+    """FSGR on the cached trunk of CLIP. The tail's own weights are frozen and CLIP's, not these.
+
+    `codebook_KE` is None exactly if `params.semantics` is off.
+    """
 
     def __init__(
-        self, tail: Tail, side: int, codebook_KE: Tensor, word_VE: Tensor, params: ModelParams
+        self, tail: Tail, side: int, codebook_KE: Tensor | None, word_VE: Tensor, params: ModelParams
     ) -> None:
         super().__init__()
         shape = (params.d_model, params.num_heads, params.d_ff)
+        assert (codebook_KE is not None) == params.semantics
         self.tail = tuned(tail, params)
-        self.quantiser = SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
+        self.quantiser = (
+            None
+            if codebook_KE is None
+            else SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
+        )
         vision_width, joint_width = tail.proj.shape
         self.encoder = CrossModalEncoder(
             vision_width,
@@ -50,24 +58,41 @@ class Captioner(nn.Module):
             params.encoder_layers,
             params.dropout,
             params.patch_attention,
+            params.semantics,
+            params.residual,
         )
-        self.decoder = CaptionDecoder(word_VE, *shape, params.decoder_layers, params.dropout)
+        self.decoder = CaptionDecoder(
+            word_VE,
+            *shape,
+            params.decoder_layers,
+            params.dropout,
+            params.residual,
+            params.memory,
+            params.memory_size,
+        )
         for part in (self.encoder, self.decoder):
             _initialise_linear_layers(part)
 
     def trained_weights(self) -> dict[str, nn.Parameter]:
-        """The weights that training changes and checkpoints hold, by name."""
+        """The weights that training changes, by name."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """What checkpoints hold, by name: the trained weights, and the prototypes of this moment."""
+        return {**self.trained_weights(), **self.decoder.state_dict(prefix="decoder.")}
 
     def encode(self, tokens_BTW: Tensor) -> Encoded:
         """Trunk tokens to the state in which the decoder starts; once an image, for all of its captions."""
         seen = self.tail(tokens_BTW)
         global_BE = F.normalize(seen.global_BE, dim=-1)
-        quantised = self.quantiser(global_BE, F.normalize(seen.align_BGE, dim=-1))
+        text_BGE = concept_BG = None
+        if self.quantiser is not None:
+            quantised = self.quantiser(global_BE, F.normalize(seen.align_BGE, dim=-1))
+            text_BGE, concept_BG = quantised.text_BGE, quantised.concept_BG
         visual_BGD = self.encoder.embed(seen.grid_BGW, global_BE)
-        image_BGD = self.encoder(visual_BGD, quantised.text_BGE)
+        image_BGD = self.encoder(visual_BGD, text_BGE)
         start = self.decoder.start(image_BGD, self.encoder.position_GD)
-        return Encoded(start, quantised.concept_BG, visual_BGD, image_BGD)
+        return Encoded(start, visual_BGD, image_BGD, concept_BG)
 
     def forward(self, tokens_BTW: Tensor, word_BSL: Tensor) -> Tensor:
         """Logits [B, S, L, V] of the word that follows each given word (teacher forcing)."""

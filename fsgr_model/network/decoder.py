@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.dropout import Dropout
+from fsgr_model.network.memory import self_attention
 from fsgr_model.network.positions import sine_positions
+from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
+from fsgr_model.params import MemoryKind, ResidualKind
 
 MAX_POSITIONS = 512
 
@@ -47,17 +50,26 @@ class DecoderState:
 
 
 class DecoderLayer(nn.Module):
-    """Masked self-attention, attention to the image, feed-forward; post-norm."""
+    """Masked self-attention, with or without a memory, attention to the image, feed-forward."""
 
-    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout: float) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        dropout: float,
+        residual: ResidualKind,
+        memory: MemoryKind,
+        memory_size: int,
+    ) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, num_heads)
-        self.self_norm = nn.LayerNorm(d_model)
+        drop = Dropout(dropout)
+        self.self_attention = self_attention(d_model, num_heads, memory, memory_size)
+        self.self_residual = around_attention(residual, d_model, drop)
         self.image_attention = MultiHeadAttention(d_model, num_heads)
-        self.image_norm = nn.LayerNorm(d_model)
+        self.image_residual = around_attention(residual, d_model, drop)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
-        self.feed_forward_norm = nn.LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
+        self.feed_forward_residual = around_feed_forward(residual, d_model, drop)
 
     def look_at(self, keyed_BGD: Tensor, image_BGD: Tensor) -> LayerState:
         """Keys and values of the image, before any word."""
@@ -67,19 +79,22 @@ class DecoderLayer(nn.Module):
         """Read L new positions after those in `state`."""
         B, S, L, _ = word_BSLD.shape
         word_NLD = word_BSLD.flatten(0, 1)
-        keys, values = self.self_attention.keys_values(word_NLD, word_NLD)
+        read_NLD = self.self_residual.before(word_NLD)
+        keys, values = self.self_attention.keys_values(read_NLD, read_NLD)
         if state.word_keys is not None and state.word_values is not None:
             assert L == 1, "with a past, one position at a time"
             keys = torch.cat([state.word_keys, keys], dim=2)
             values = torch.cat([state.word_values, values], dim=2)
-        mixed_NLD = self.self_attention(word_NLD, keys, values, causal=L > 1)
-        word_NLD = self.self_norm(word_NLD + self.dropout(mixed_NLD))
+        mixed_NLD = self.self_attention(read_NLD, keys, values, causal=L > 1)
+        word_NLD = self.self_residual.after(word_NLD, read_NLD, mixed_NLD)
 
         # Attention to the image does not look at positions: all words of an image's captions in one row.
         word_BQD = word_NLD.view(B, S * L, -1)
-        mixed_BQD = self.image_attention(word_BQD, state.image_keys, state.image_values)
-        word_BQD = self.image_norm(word_BQD + self.dropout(mixed_BQD))
-        word_BQD = self.feed_forward_norm(word_BQD + self.dropout(self.feed_forward(word_BQD)))
+        read_BQD = self.image_residual.before(word_BQD)
+        mixed_BQD = self.image_attention(read_BQD, state.image_keys, state.image_values)
+        word_BQD = self.image_residual.after(word_BQD, read_BQD, mixed_BQD)
+        read_BQD = self.feed_forward_residual.before(word_BQD)
+        word_BQD = self.feed_forward_residual.after(word_BQD, read_BQD, self.feed_forward(read_BQD))
         return word_BQD.view(B, S, L, -1), replace(state, word_keys=keys, word_values=values)
 
 
@@ -89,15 +104,26 @@ class CaptionDecoder(nn.Module):
     position_LD: Tensor
 
     def __init__(
-        self, word_VE: Tensor, d_model: int, num_heads: int, d_ff: int, num_layers: int, dropout: float
+        self,
+        word_VE: Tensor,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        num_layers: int,
+        dropout: float,
+        residual: ResidualKind = "post",
+        memory: MemoryKind = "none",
+        memory_size: int = 0,
     ) -> None:
         super().__init__()
         num_words, width = word_VE.shape
         self.word_embedding = nn.Embedding(num_words, width)
         self.word_projection = nn.Identity() if width == d_model else nn.Linear(width, d_model, bias=False)
         self.layers = nn.ModuleList(
-            DecoderLayer(d_model, num_heads, d_ff, dropout) for _ in range(num_layers)
+            DecoderLayer(d_model, num_heads, d_ff, dropout, residual, memory, memory_size)
+            for _ in range(num_layers)
         )
+        self.last_norm = behind_the_layers(residual, d_model)
         self.output = nn.Linear(d_model, num_words, bias=False)
         self.dropout = Dropout(dropout)
         self.register_buffer("position_LD", sine_positions(MAX_POSITIONS, d_model), persistent=False)
@@ -127,4 +153,4 @@ class CaptionDecoder(nn.Module):
         for layer, layer_state in zip(self.layers, state.layers, strict=True):
             x_BSLD, layer_state = layer(x_BSLD, layer_state)
             layers.append(layer_state)
-        return self.output(x_BSLD), DecoderState(tuple(layers), state.position + L)
+        return self.output(self.last_norm(x_BSLD)), DecoderState(tuple(layers), state.position + L)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.positions import grid_geometry, sine_positions_2d
+from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
+from fsgr_model.params import ResidualKind
 
 
 class Embed(nn.Sequential):
@@ -23,7 +25,8 @@ class Embed(nn.Sequential):
 
 class GeometryBias(nn.Module):
     """log ReLU(linear(relative geometry)): one additive bias a head and pair of cells
-    (arXiv 1711.11575, eq. 5 and 3). The geometry is that of the grid, the same for every image.
+    (arXiv 1711.11575, eq. 5 and 3). The geometry is that of the grid, the same for every image, and is
+    computed once; every layer has its own linear map (a choice: RSTNet shares one).
     """
 
     geometry_GGF: Tensor
@@ -38,56 +41,69 @@ class GeometryBias(nn.Module):
         return self.weight(self.geometry_GGF).relu().clamp(min=1e-6).log().permute(2, 0, 1)
 
 
-class PatchAttention(nn.Module):
-    """Patches attend to each other; post-norm. Not part of FSGR, whose patches only ask the text grids.
+class GridAttention(nn.Module):
+    """Every patch asks the text grids, or all patches; positions enter queries and keys, never values."""
 
-    A choice for a small CLIP: what its frozen tail does not recognise, the encoder can still learn to.
-    """
-
-    def __init__(self, d_model: int, num_heads: int, dropout: float, side: int) -> None:
+    def __init__(
+        self, d_model: int, num_heads: int, dropout: Dropout, side: int, residual: ResidualKind
+    ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(d_model, num_heads)
         self.geometry = GeometryBias(side, num_heads)
-        self.norm = nn.LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
+        self.residual = around_attention(residual, d_model, dropout)
 
-    def forward(self, visual_BGD: Tensor, position_GD: Tensor) -> Tensor:
-        placed_BGD = visual_BGD + position_GD
-        keys, values = self.attention.keys_values(placed_BGD, visual_BGD)
-        mixed_BGD = self.attention(placed_BGD, keys, values, bias=self.geometry().to(keys.dtype))
-        return self.norm(visual_BGD + self.dropout(mixed_BGD))
+    def forward(self, visual_BGD: Tensor, position_GD: Tensor, text_BGD: Tensor | None = None) -> Tensor:
+        read_BGD = self.residual.before(visual_BGD)
+        query_BGD = read_BGD + position_GD
+        if text_BGD is None:
+            keys, values = self.attention.keys_values(query_BGD, read_BGD)
+        else:
+            keys, values = self.attention.keys_values(text_BGD + position_GD, text_BGD)
+        mixed_BGD = self.attention(query_BGD, keys, values, bias=self.geometry().to(keys.dtype))
+        return self.residual.after(visual_BGD, query_BGD, mixed_BGD)
 
 
 class EncoderLayer(nn.Module):
-    """Patches attend to the text grids, then a feed-forward layer; post-norm."""
+    """Patches attend to the text grids, then a feed-forward layer.
+
+    Patches that attend to each other before are not part of FSGR. A choice for a small CLIP: what its frozen
+    tail does not recognise, the encoder can still learn to. Without semantics there is nothing else to ask.
+    """
 
     def __init__(
-        self, d_model: int, num_heads: int, d_ff: int, dropout: float, side: int, patch_attention: bool
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        dropout: float,
+        side: int,
+        patch_attention: bool,
+        semantics: bool,
+        residual: ResidualKind,
     ) -> None:
         super().__init__()
-        self.patch_attention = PatchAttention(d_model, num_heads, dropout, side) if patch_attention else None
-        self.attention = MultiHeadAttention(d_model, num_heads)
-        self.geometry = GeometryBias(side, num_heads)
-        self.attention_norm = nn.LayerNorm(d_model)
+        drop = Dropout(dropout)
+        shape = (d_model, num_heads, drop, side, residual)
+        self.patch_attention = GridAttention(*shape) if patch_attention or not semantics else None
+        self.text_attention = GridAttention(*shape) if semantics else None
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
-        self.feed_forward_norm = nn.LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
+        self.feed_forward_residual = around_feed_forward(residual, d_model, drop)
 
-    def forward(self, visual_BGD: Tensor, text_BGD: Tensor, position_GD: Tensor) -> Tensor:
-        """Positions enter queries and keys, never values."""
+    def forward(self, visual_BGD: Tensor, text_BGD: Tensor | None, position_GD: Tensor) -> Tensor:
         if self.patch_attention is not None:
             visual_BGD = self.patch_attention(visual_BGD, position_GD)
-        keys, values = self.attention.keys_values(text_BGD + position_GD, text_BGD)
-        bias_HGG = self.geometry().to(keys.dtype)
-        mixed_BGD = self.attention(visual_BGD + position_GD, keys, values, bias=bias_HGG)
-        visual_BGD = self.attention_norm(visual_BGD + self.dropout(mixed_BGD))
-        return self.feed_forward_norm(visual_BGD + self.dropout(self.feed_forward(visual_BGD)))
+        if self.text_attention is not None:
+            visual_BGD = self.text_attention(visual_BGD, position_GD, text_BGD)
+        read_BGD = self.feed_forward_residual.before(visual_BGD)
+        return self.feed_forward_residual.after(visual_BGD, read_BGD, self.feed_forward(read_BGD))
 
 
 class CrossModalEncoder(nn.Module):
     """Embeds patches (`embed`), then lets them ask the text grids, layer by layer (`forward`).
 
     Keys and values are the same text grids in every layer; the running visual feature is the query.
+    Without semantics it is a plain transformer on the patches, their embedding the same (a choice: the
+    reference copy then drops the image embedding too, and so compares two things at once).
     """
 
     position_GD: Tensor
@@ -103,14 +119,18 @@ class CrossModalEncoder(nn.Module):
         num_layers: int,
         dropout: float,
         patch_attention: bool,
+        semantics: bool = True,
+        residual: ResidualKind = "post",
     ) -> None:
         super().__init__()
         self.visual_embed = Embed(vision_width + joint_width, d_model, dropout)
-        self.text_embed = Embed(joint_width, d_model, dropout)
+        self.text_embed = Embed(joint_width, d_model, dropout) if semantics else None
         self.shared_norm = nn.LayerNorm(d_model)
         self.layers = nn.ModuleList(
-            EncoderLayer(d_model, num_heads, d_ff, dropout, side, patch_attention) for _ in range(num_layers)
+            EncoderLayer(d_model, num_heads, d_ff, dropout, side, patch_attention, semantics, residual)
+            for _ in range(num_layers)
         )
+        self.last_norm = behind_the_layers(residual, d_model)
         self.register_buffer("position_GD", sine_positions_2d(side, d_model), persistent=False)
 
     def embed(self, grid_BGW: Tensor, global_BE: Tensor) -> Tensor:
@@ -127,14 +147,18 @@ class CrossModalEncoder(nn.Module):
         global_BGE = global_BE[:, None].expand(-1, grid_BGW.shape[1], -1)
         return self.visual_embed(torch.cat([grid_BGW, global_BGE], dim=-1))
 
-    def forward(self, visual_BGD: Tensor, text_BGE: Tensor) -> Tensor:
+    def forward(self, visual_BGD: Tensor, text_BGE: Tensor | None) -> Tensor:
         """Encode an image from its embedded patches and the concept embedding of every patch.
+
+        Args:
+            visual_BGD: what `embed` made.
+            text_BGE: None exactly if there are no semantics.
 
         Returns:
             [B, G, D]
         """
         visual_BGD = self.shared_norm(visual_BGD)
-        text_BGD = self.shared_norm(self.text_embed(text_BGE))
+        text_BGD = None if self.text_embed is None else self.shared_norm(self.text_embed(text_BGE))
         for layer in self.layers:
             visual_BGD = layer(visual_BGD, text_BGD, self.position_GD)
-        return visual_BGD
+        return self.last_norm(visual_BGD)

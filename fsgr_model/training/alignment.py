@@ -98,6 +98,7 @@ class ProgressiveAlignment:
             score_BB = image_BE @ caption_BE.T
             return contrast(score_BB, score_BB.T, head.scale())
         if level == "region_phrase":
+            assert encoded.concept_BG is not None, "params refuses alignment without concepts"
             region_BRD, is_region_BR = mean_of_groups(image_BGD, regions(encoded.concept_BG))
             region_BRE, phrase_BPE = head.project(region_BRD, text.phrase_BPE)
             score_BB = region_phrase_score(region_BRE, is_region_BR, phrase_BPE, text.is_phrase_BP)

@@ -79,8 +79,10 @@ class CaptionedImages:
 
     def batches(self, groups: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """A batch for each group of image ids; the next one is read while this one is used."""
+        if not groups:  # an epoch that was stopped behind its last step
+            return
         with ThreadPoolExecutor(max_workers=1) as reader:
-            waiting = [reader.submit(self.batch, group) for group in groups[:1]]
+            waiting = [reader.submit(self.batch, groups[0])]
             for following in [*groups[1:], None]:
                 ready = waiting.pop().result()
                 if following is not None:

@@ -184,7 +184,8 @@ class Training:
         self._save()
 
     def _weights(self) -> dict[str, Tensor]:
-        return {name: weight.detach().contiguous() for name, weight in self.trained.items()}
+        tensors = self.model.checkpoint_tensors()
+        return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
     def _save(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
@@ -196,7 +197,7 @@ class Training:
             return
         tensors, progress_so_far = saved
         self.progress = Progress(**progress_so_far)
-        weights = {name: tensors[f"model.{name}"] for name in self.trained}
+        weights = {name: tensors[f"model.{name}"] for name in self.model.checkpoint_tensors()}
         self.model.load_state_dict(weights, strict=False)
         self.optimiser.load(tensors)
         self.phase.load(tensors)

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.text_tower import load_text_tower
+from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.device import pick_device
+from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import Assembly, assemble
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import ModelParams, XeParams
@@ -20,6 +22,7 @@ from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.moment import Moment
+from fsgr_model.training.prototypes import PrototypeSearch
 from fsgr_model.training.run import Run, train
 from fsgr_model.training.schedule import describe_by_epoch
 from fsgr_model.training.split_data import caption_tokens, label_maps
@@ -34,15 +37,23 @@ class CrossEntropy:
     name = "XE"
     uses_dropout = True
 
-    def __init__(self, auxiliaries: Sequence[AuxiliaryLoss] = ()) -> None:
+    def __init__(
+        self, auxiliaries: Sequence[AuxiliaryLoss] = (), prototypes: PrototypeSearch | None = None
+    ) -> None:
+        """`prototypes` is fed with every batch, and renews the network's memory."""
         self.auxiliaries = auxiliaries
         self.heads: nn.Module = nn.ModuleList(auxiliary.heads for auxiliary in auxiliaries)
+        self.prototypes = prototypes
 
     def loss(self, model: Captioner, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch (scalar, float32); where there are auxiliary losses, its unweighted terms."""
+        if self.prototypes is not None:
+            self.prototypes.renew_if_due()
         encoded = model.encode(batch.tokens_BTW)
-        logits_BSLV, _ = model.decoder(batch.caption_BSL[..., :-1], encoded.start)
+        logits_BSLV, state = model.decoder(batch.caption_BSL[..., :-1], encoded.start)
         target_BSL = batch.caption_BSL[..., 1:]
+        if self.prototypes is not None:
+            self.prototypes.record(state, target_BSL != PAD)
         loss = F.cross_entropy(logits_BSLV.flatten(0, 2).float(), target_BSL.flatten(), ignore_index=PAD)
         terms = [term for auxiliary in self.auxiliaries for term in auxiliary.terms(encoded, batch, moment)]
         if not terms:
@@ -52,12 +63,15 @@ class CrossEntropy:
         return values @ values.new_tensor([1.0, *(term.weight for term in terms)]), report
 
     def tensors(self) -> dict[str, Tensor]:
-        """The heads of the auxiliary losses."""
-        return {f"heads.{name}": weight for name, weight in self.heads.state_dict().items()}
+        """The heads of the auxiliary losses, and the banks of the prototypes."""
+        heads = {f"heads.{name}": weight for name, weight in self.heads.state_dict().items()}
+        return heads if self.prototypes is None else heads | self.prototypes.banks.tensors()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the heads."""
+        """Take over both."""
         self.heads.load_state_dict({name: tensors[f"heads.{name}"] for name in self.heads.state_dict()})
+        if self.prototypes is not None:
+            self.prototypes.banks.load(tensors)
 
 
 def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
@@ -70,8 +84,11 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
         auxiliaries.append(PatchContrast(xe.contrast_weight, xe.contrast_anchors))
     if xe.alignment == "progressive":
         auxiliaries.append(progressive_alignment(run, assembly, model.d_model, xe.epochs))
+    phase = CrossEntropy(auxiliaries, prototype_search(run, assembly, model, xe))
     inputs = {"shuffle_seed": shuffle_seed, "labels": None if labels is None else labels.identity}
-    train(run, assembly, CrossEntropy(auxiliaries), xe, lr, inputs, shuffle_seed, labels)
+    train(run, assembly, phase, xe, lr, inputs, shuffle_seed, labels)
+    if phase.prototypes is not None and not phase.prototypes.found:
+        print("the best network is from before the first prototypes: its memory is empty", flush=True)
 
 
 def progressive_alignment(run: Run, assembly: Assembly, d_model: int, epochs: int) -> ProgressiveAlignment:
@@ -86,3 +103,22 @@ def progressive_alignment(run: Run, assembly: Assembly, d_model: int, epochs: in
     count = sum(weight.numel() for weight in alignment.heads.parameters())
     print(f"alignment heads, dropped after training: {count:,} parameters\n{describe_by_epoch(weights)}")
     return alignment
+
+
+def prototype_search(
+    run: Run, assembly: Assembly, model: ModelParams, xe: XeParams
+) -> PrototypeSearch | None:
+    """What finds the prototypes, if the model has any.
+
+    Raises:
+        UserError: training would end before the first of them.
+    """
+    if model.memory != "prototypes":
+        return None
+    steps = xe.epochs * -(-len(read_images(run.data / "dataset", "train")) // xe.batch_size)
+    if steps <= model.memory_window:
+        raise UserError(
+            f"the first prototypes come after model.memory_window {model.memory_window} steps, but "
+            f"{xe.epochs} epochs have {steps}; make the window shorter, or use model.memory: none"
+        )
+    return PrototypeSearch(assembly.captioner, model)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.decoder import MAX_POSITIONS
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
 from fsgr_model.params import ModelParams
 
@@ -25,21 +26,24 @@ def word_VE() -> torch.Tensor:
     return F.normalize(torch.randn(V, JOINT), dim=-1)
 
 
-@pytest.fixture
-def captioner(word_VE) -> Captioner:
+def build(word_VE: torch.Tensor, **changes: object) -> Captioner:
     torch.manual_seed(0)
     params = ModelParams(
-        d_model=24, num_heads=4, d_ff=32, encoder_layers=2, decoder_layers=2, dropout=0.1, top_k=3
+        d_model=24, num_heads=4, d_ff=32, encoder_layers=2, decoder_layers=2, dropout=0.1, top_k=3, **changes
     )
     codebook_KE = F.normalize(torch.randn(K, JOINT), dim=-1)
     tail = Tail(build_model(CONFIG, "small"), 1, params.align)
-    return Captioner(tail, SIDE, codebook_KE, word_VE, params)
+    return Captioner(tail, SIDE, codebook_KE if params.semantics else None, word_VE, params)
+
+
+@pytest.fixture
+def captioner(word_VE) -> Captioner:
+    return build(word_VE)
 
 
 def test_word_vectors_and_positions_survive_initialisation(captioner, word_VE):
-    stored_VE = F.normalize(captioner.decoder.word_embedding.weight, dim=-1)
-    torch.testing.assert_close(stored_VE, word_VE)
-    torch.testing.assert_close(captioner.decoder.position_LD[:5], sine_positions(5, 24))
+    assert torch.equal(captioner.decoder.word_embedding.weight, word_VE * JOINT**0.5)
+    assert torch.equal(captioner.decoder.position_LD, sine_positions(MAX_POSITIONS, 24))
     torch.testing.assert_close(captioner.encoder.position_GD, sine_positions_2d(SIDE, 24))
 
 
@@ -68,3 +72,29 @@ def test_the_concept_of_a_patch_is_a_row_of_the_codebook(captioner):
     assert concept_BG.min() >= 0 and concept_BG.max() < K
     # Only preselected concepts: at most top_k of them in an image.
     assert all(len(image.unique()) <= 3 for image in concept_BG)
+
+
+def test_without_semantics_there_is_no_codebook(word_VE):
+    captioner = build(word_VE, semantics=False).eval()
+    assert captioner.quantiser is None
+    assert not any("quantiser" in name or "text_" in name for name in captioner.state_dict())
+    encoded = captioner.encode(torch.randn(2, 10, WIDTH))
+    assert encoded.concept_BG is None
+    assert captioner.decoder(torch.randint(0, V, (2, 3, 4)), encoded.start)[0].shape == (2, 3, 4, V)
+
+
+def test_a_checkpoint_holds_the_trained_weights_and_the_prototypes(word_VE):
+    plain, remembering = build(word_VE), build(word_VE, memory="prototypes")
+    assert plain.checkpoint_tensors().keys() == plain.trained_weights().keys()
+    memory = remembering.decoder.layers[0].self_attention.memory
+    memory.replace(torch.randn(5, 24), torch.randn(5, 24))
+    held = remembering.checkpoint_tensors()
+    assert len(held.keys() - remembering.trained_weights().keys()) == 4
+    assert torch.equal(held["decoder.layers.0.self_attention.memory.key_MD"], memory.key_MD)
+
+
+@pytest.mark.parametrize("changes", [{"residual": "double"}, {"residual": "pre"}, {"memory": "learned"}])
+def test_every_weight_is_trained(word_VE, changes):
+    captioner = build(word_VE, **changes)
+    captioner(torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))).square().sum().backward()
+    assert [name for name, weight in captioner.trained_weights().items() if weight.grad is None] == []

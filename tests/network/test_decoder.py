@@ -4,15 +4,51 @@ import pytest
 import torch
 
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
+from fsgr_model.network.memory import LearnedSlots, Prototypes
 
 B, S, L, G, D, V = 2, 3, 6, 9, 16, 11
 
 
-@pytest.fixture
-def decoder() -> CaptionDecoder:
+@pytest.fixture(
+    params=[
+        ("post", "none"),
+        ("double", "none"),
+        ("pre", "prototypes"),
+        ("post", "prototypes"),
+        ("pre", "learned"),
+    ],
+    ids="-".join,
+)
+def decoder(request) -> CaptionDecoder:
+    residual, memory = request.param
     torch.manual_seed(0)
     word_VE = torch.nn.functional.normalize(torch.randn(V, D), dim=-1)
-    return CaptionDecoder(word_VE, D, num_heads=4, d_ff=32, num_layers=2, dropout=0.3).eval()
+    decoder = CaptionDecoder(
+        word_VE,
+        D,
+        num_heads=4,
+        d_ff=32,
+        num_layers=2,
+        dropout=0.3,
+        residual=residual,
+        memory=memory,
+        memory_size=5,
+    )
+    draw_memory(decoder)
+    return decoder.eval()
+
+
+@torch.no_grad()
+def draw_memory(decoder: CaptionDecoder) -> None:
+    """Prototypes as if they had been found, or slots as if they had been trained."""
+    for module in decoder.modules():
+        if isinstance(module, Prototypes):
+            module.replace(torch.randn(5, D), torch.randn(5, D))
+            module.word_segment_D.normal_()
+            module.prototype_segment_D.normal_()
+        elif isinstance(module, LearnedSlots):
+            module.key_HMC.normal_()
+            module.value_HMC.normal_()
 
 
 @pytest.fixture

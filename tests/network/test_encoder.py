@@ -1,11 +1,15 @@
 """The encoder's geometry and positions against formulas written out by hand."""
 
+import itertools
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from fsgr_model.network.encoder import CrossModalEncoder
+from fsgr_model.network import encoder as encoder_module
+from fsgr_model.network.dropout import Dropout
+from fsgr_model.network.encoder import CrossModalEncoder, GeometryBias, GridAttention
 from fsgr_model.network.positions import grid_geometry, sine_positions, sine_positions_2d
 
 
@@ -27,29 +31,102 @@ def test_2d_positions_tell_every_patch_apart():
     assert torch.equal(table_GD[0, 32:], table_GD[13 * 14, 32:])
 
 
-def test_geometry_of_one_pair_by_hand():
+def test_2d_positions_by_hand():
+    side, d_model = 3, 16
+    table_GD = sine_positions_2d(side, d_model)
+    for row, column, i in itertools.product(range(side), range(side), range(4)):
+        for place, offset in ((row, 0), (column, 8)):
+            angle = (place + 1) / side * 2 * math.pi / 10_000 ** (2 * i / 8)
+            sine, cosine = table_GD[row * side + column, offset + 2 * i : offset + 2 * i + 2].tolist()
+            assert math.isclose(sine, math.sin(angle), abs_tol=1e-5)
+            assert math.isclose(cosine, math.cos(angle), abs_tol=1e-5)
+
+
+def geometry_by_hand(side: int, a: int, b: int) -> list[float]:
+    size = 1 / side + 1
+    (row_a, column_a), (row_b, column_b) = divmod(a, side), divmod(b, side)
+    log_dx = math.log(max(abs(column_a - column_b) / side / size, 1e-3))
+    log_dy = math.log(max(abs(row_a - row_b) / side / size, 1e-3))
+    angles = [100 * relation / 1000 ** (k / 8) for relation in (log_dx, log_dy, 0, 0) for k in range(8)]
+    return [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+
+
+def test_geometry_of_every_pair_by_hand():
     side = 4
     geometry_GGF = grid_geometry(side)
-    a, b = 1, 2 * side + 3  # row 0 column 1; row 2 column 3
-    size = 1 / side + 1
-    log_dx = math.log((2 / side) / size)
-    angles = [100 * relation / 1000 ** (k / 8) for relation in (log_dx, log_dx, 0, 0) for k in range(8)]
-    expected = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
-    torch.testing.assert_close(geometry_GGF[a, b], torch.tensor(expected), atol=1e-3, rtol=0)
+    for a, b in itertools.product(range(side * side), repeat=2):
+        expected = torch.tensor(geometry_by_hand(side, a, b))
+        # Angles go up to 690: float32 keeps them to 6e-5.
+        torch.testing.assert_close(geometry_GGF[a, b], expected, atol=5e-4, rtol=0)
 
 
-@pytest.mark.parametrize("patches", [True, False])
-def test_images_of_a_batch_do_not_mix(patches):
+def test_attention_of_a_patch_by_hand():
+    """softmax(q k / sqrt(C) + log max(ReLU(w geometry), 1e-6)), positions in queries and keys only."""
     torch.manual_seed(0)
-    encoder = CrossModalEncoder(
-        12, 8, side=3, d_model=16, num_heads=4, d_ff=32, num_layers=2, dropout=0.1, patch_attention=patches
+    side, d_model, heads = 2, 8, 2
+    G, C = side * side, d_model // heads
+    layer = GridAttention(d_model, heads, Dropout(0.0), side, "post")
+    visual, text, position = torch.randn(1, G, d_model), torch.randn(1, G, d_model), torch.randn(G, d_model)
+    query = layer.attention.query(visual + position)[0]
+    key, value = layer.attention.key(text + position)[0], layer.attention.value(text)[0]
+    mixed = torch.zeros(G, d_model)
+    for a, head in itertools.product(range(G), range(heads)):
+        part = slice(head * C, head * C + C)
+        logits = []
+        for b in range(G):
+            embedding = torch.tensor(geometry_by_hand(side, a, b))
+            bias = max(
+                (layer.geometry.weight.weight[head] @ embedding + layer.geometry.weight.bias[head]).item(),
+                1e-6,
+            )
+            logits.append((query[a, part] @ key[b, part]).item() / C**0.5 + math.log(bias))
+        mixed[a, part] = torch.tensor(logits).softmax(0) @ value[:, part]
+    expected = F.layer_norm(visual[0] + layer.attention.out(mixed), (d_model,))
+    torch.testing.assert_close(layer(visual, position, text)[0], expected, atol=2e-3, rtol=0)
+
+
+def test_geometry_is_computed_once_and_no_part_of_a_checkpoint(monkeypatch):
+    computed = []
+    monkeypatch.setattr(
+        encoder_module, "grid_geometry", lambda side: computed.append(side) or grid_geometry(side)
     )
+    bias = GeometryBias(3, 2)
+    torch.testing.assert_close(bias(), bias())
+    assert computed == [3]
+    assert set(bias.state_dict()) == {"weight.weight", "weight.bias"}
+
+
+@pytest.mark.parametrize("semantics", [True, False])
+@pytest.mark.parametrize("residual", ["post", "double", "pre"])
+@pytest.mark.parametrize("patches", [True, False])
+def test_images_of_a_batch_do_not_mix(patches, residual, semantics):
+    torch.manual_seed(0)
+    encoder = CrossModalEncoder(12, 8, 3, 16, 4, 32, 2, 0.1, patches, semantics, residual)
     encoder.eval()
     grid, whole, text = torch.randn(4, 9, 12), torch.randn(4, 8), torch.randn(4, 9, 8)
     order = torch.tensor([2, 0, 3, 1])
-    encoded = encoder(encoder.embed(grid, whole), text)
-    shuffled = encoder(encoder.embed(grid[order], whole[order]), text[order])
+    given = text if semantics else None
+    encoded = encoder(encoder.embed(grid, whole), given)
+    shuffled = encoder(encoder.embed(grid[order], whole[order]), given[order] if semantics else None)
     torch.testing.assert_close(shuffled, encoded[order])
+
+
+def test_without_semantics_it_is_a_plain_transformer_on_the_patches():
+    """Layers with patch attention less their attention to text, whatever `patch_attention` says."""
+    torch.manual_seed(0)
+    shape = (12, 8, 3, 16, 4, 32, 2, 0.1)
+    plain = CrossModalEncoder(*shape, patch_attention=False, semantics=False)
+    full = CrossModalEncoder(*shape, patch_attention=True)
+    names = {name for name in full.state_dict() if "text_" not in name}
+    assert set(plain.state_dict()) == names
+    assert set(CrossModalEncoder(*shape, patch_attention=True, semantics=False).state_dict()) == names
+    plain.eval()
+    grid, whole = torch.randn(2, 9, 12), torch.randn(2, 8)
+    encoded = plain(plain.embed(grid, whole), None)
+    grid[0, 4] += 1
+    # Every patch sees the one that changed, and only those of its image do.
+    moved = (plain(plain.embed(grid, whole), None) - encoded).abs().amax(dim=-1)
+    assert (moved[0] > 1e-5).all() and (moved[1] == 0).all()
 
 
 def test_text_grids_matter():

@@ -50,6 +50,10 @@ def test_reading_ahead_changes_nothing(store):
         assert torch.equal(batch.tokens_BTW, images.batch(group).tokens_BTW)
 
 
+def test_no_groups_are_no_batches(store):
+    assert list(CaptionedImages(store, captions()).batches([])) == []
+
+
 def test_the_shuffled_baseline_gives_every_image_the_features_of_another(store):
     images = CaptionedImages(store, captions(), shuffle_seed=5)
     batch = images.batch(IDS)

@@ -1,0 +1,73 @@
+"""How the output of a sublayer joins its input: one class a variant, each used around every sublayer.
+
+Shapes: ... whatever comes before the width, D d_model.
+"""
+
+from torch import Tensor, nn
+
+from fsgr_model.network.dropout import Dropout
+from fsgr_model.params import ResidualKind
+
+
+class PostNorm(nn.Module):
+    """norm(x + f(x)), the original transformer (arXiv 1706.03762, section 3.1).
+
+    `before` gives what the sublayer f reads, `after` joins what f made of it with x.
+    """
+
+    def __init__(self, d_model: int, dropout: Dropout) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = dropout
+
+    def before(self, x: Tensor) -> Tensor:
+        """What the sublayer reads, of the same shape [..., D]."""
+        return x
+
+    def after(self, x: Tensor, query: Tensor, output: Tensor) -> Tensor:
+        """The stream after the sublayer; `query` is what it was asked with, positions included."""
+        return self.norm(x + self.dropout(output))
+
+
+class DoublePostNorm(PostNorm):
+    """norm(x + inner_norm(query + f)): the residual twice, first onto the query with its positions.
+
+    So does the code that the reference copy of FSGR grew out of (RSTNet, CVPR 2021), whose attention has a
+    residual and a norm of its own within a layer that has them too. Around attention only.
+    """
+
+    def __init__(self, d_model: int, dropout: Dropout) -> None:
+        super().__init__(d_model, dropout)
+        self.inner_norm = nn.LayerNorm(d_model)
+
+    def after(self, x: Tensor, query: Tensor, output: Tensor) -> Tensor:
+        return super().after(x, query, self.inner_norm(query + self.dropout(output)))
+
+
+class PreNorm(PostNorm):
+    """x + f(norm(x)) (arXiv 2002.04745); the stream is normed once more behind the last layer."""
+
+    def before(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+    def after(self, x: Tensor, query: Tensor, output: Tensor) -> Tensor:
+        return x + self.dropout(output)
+
+
+AROUND_ATTENTION = {"post": PostNorm, "double": DoublePostNorm, "pre": PreNorm}
+AROUND_FEED_FORWARD = {**AROUND_ATTENTION, "double": PostNorm}
+
+
+def around_attention(kind: ResidualKind, d_model: int, dropout: Dropout) -> PostNorm:
+    """The residual of an attention sublayer."""
+    return AROUND_ATTENTION[kind](d_model, dropout)
+
+
+def around_feed_forward(kind: ResidualKind, d_model: int, dropout: Dropout) -> PostNorm:
+    """The residual of a feed-forward sublayer."""
+    return AROUND_FEED_FORWARD[kind](d_model, dropout)
+
+
+def behind_the_layers(kind: ResidualKind, d_model: int) -> nn.Module:
+    """What the stream goes through behind the last layer: a norm where the layers leave it without one."""
+    return nn.LayerNorm(d_model) if kind == "pre" else nn.Identity()

@@ -1,0 +1,177 @@
+"""Prototypes of PMA-Net (Barraco et al., ICCV 2023, arXiv 2308.12383, section 3.2) from what training sees.
+
+Banks keep keys and values of the last steps. Now and then the keys of a layer are clustered: the centroids
+are its prototype keys, and a prototype value is a mean of the values of the keys around the centroid.
+
+The paper leaves open, and here is a choice: how many rows the banks keep, when the prototypes are found
+anew, how many neighbours there are, and how they are weighed.
+
+Shapes: A layers, T steps of the window, R rows kept of a step, D d_model, N rows, M prototypes, k neighbours.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsgr_model.errors import UserError
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.decoder import DecoderState
+from fsgr_model.network.memory import Prototypes
+from fsgr_model.params import ModelParams
+
+# Twice the 32 neighbours that a prototype value is made of in the COCO preset.
+ROWS_PER_PROTOTYPE = 64
+KMEANS_ITERATIONS = 20
+
+
+class Banks:
+    """Keys and values of all layers over a window of steps, a random share of each step's words.
+
+    float16, on the network's device, of a fixed size: 4 A T R D bytes, that is 0.54 GB for 4 layers, 1500
+    steps, 44 rows a step and width 512; as much again in a resume point. A new step takes the place of the
+    oldest.
+    """
+
+    def __init__(self, layers: int, window: int, rows: int, d_model: int, device: torch.device) -> None:
+        self.key_ATRD = torch.zeros(layers, window, rows, d_model, dtype=torch.float16, device=device)
+        self.value_ATRD = torch.zeros_like(self.key_ATRD)
+        self.filled_TR = torch.zeros(window, rows, dtype=torch.bool, device=device)
+        self.steps = 0
+
+    @torch.no_grad()
+    def push(self, key_AND: Sequence[Tensor], value_AND: Sequence[Tensor], counted_N: Tensor) -> None:
+        """Keep some of the rows that `counted_N` marks, the same ones of every layer.
+
+        The choice is uniform, without replacement, from torch's global generator, which the loop seeds for
+        each step.
+        """
+        step = self.steps % len(self.filled_TR)
+        rows = min(self.filled_TR.shape[1], len(counted_N))
+        # The highest of as many random numbers; what does not count has none, and comes last.
+        chance_N = torch.rand(len(counted_N), device=counted_N.device).masked_fill(~counted_N, -1.0)
+        chosen_R = chance_N.topk(rows).indices
+        self.filled_TR[step] = False
+        self.filled_TR[step, :rows] = counted_N[chosen_R]
+        for layer, (key_ND, value_ND) in enumerate(zip(key_AND, value_AND, strict=True)):
+            self.key_ATRD[layer, step, :rows] = key_ND[chosen_R].half()
+            self.value_ATRD[layer, step, :rows] = value_ND[chosen_R].half()
+        self.steps += 1
+
+    def rows(self, layer: int) -> tuple[Tensor, Tensor]:
+        """The keys and the values of a layer in the window, float32 [N, D] each."""
+        return self.key_ATRD[layer][self.filled_TR].float(), self.value_ATRD[layer][self.filled_TR].float()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it as named tensors, for a resume point."""
+        return {
+            "banks.keys": self.key_ATRD,
+            "banks.values": self.value_ATRD,
+            "banks.filled": self.filled_TR,
+            "banks.steps": torch.tensor(self.steps),
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave."""
+        self.key_ATRD.copy_(tensors["banks.keys"])
+        self.value_ATRD.copy_(tensors["banks.values"])
+        self.filled_TR.copy_(tensors["banks.filled"])
+        self.steps = int(tensors["banks.steps"])
+
+
+class PrototypeSearch:
+    """Fills the banks from XE training, and renews the prototypes of every layer from them.
+
+    The first prototypes come when the window is full, the next ones every `memory_refresh` steps, always
+    before the step is computed, so that no network is validated with prototypes that it never trained with.
+
+    New centroids start from the old ones, so that a prototype stays near its place. Which number it has is
+    of no consequence, since attention does not see an order.
+    """
+
+    def __init__(self, model: Captioner, params: ModelParams) -> None:
+        self.params = params
+        self.memories = [module for module in model.decoder.modules() if isinstance(module, Prototypes)]
+        rows = -(-ROWS_PER_PROTOTYPE * params.memory_size // params.memory_window)
+        device = model.decoder.word_embedding.weight.device
+        self.banks = Banks(len(self.memories), params.memory_window, rows, params.d_model, device)
+
+    @property
+    def found(self) -> bool:
+        """Whether the network has prototypes."""
+        return all(len(memory.key_MD) > 0 for memory in self.memories)
+
+    def record(self, state: DecoderState, counted_BSL: Tensor) -> None:
+        """Put the keys and values of the words that `counted_BSL` marks into the banks.
+
+        They are those of the decoder's cache: after the projection, without segment vectors.
+        """
+        keys, values = [], []
+        for layer in state.layers:
+            assert layer.word_keys is not None and layer.word_values is not None
+            keys.append(layer.word_keys.transpose(1, 2).flatten(0, 1).flatten(1))
+            values.append(layer.word_values.transpose(1, 2).flatten(0, 1).flatten(1))
+        self.banks.push(keys, values, counted_BSL.flatten())
+
+    def renew_if_due(self) -> None:
+        """Find new prototypes if it is time.
+
+        Raises:
+            UserError: the window holds fewer words than there are to be prototypes or neighbours.
+        """
+        late = self.banks.steps - self.params.memory_window
+        if late < 0 or late % self.params.memory_refresh:
+            return
+        for layer, memory in enumerate(self.memories):
+            key_ND, value_ND = (rows_ND.cpu() for rows_ND in self.banks.rows(layer))
+            self._check_number(len(key_ND))
+            start_MD = memory.key_MD.cpu().numpy() if len(memory.key_MD) else None
+            seed = int(torch.randint(2**31 - 1, ()))
+            key_MD = cluster(key_ND.numpy(), self.params.memory_size, seed, start_MD)
+            near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.memory_neighbours)
+            value_MkD = value_ND[torch.from_numpy(near_Mk)]
+            value_MD = (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
+            memory.replace(torch.from_numpy(key_MD), value_MD)
+
+    def _check_number(self, found: int) -> None:
+        needed = max(self.params.memory_size, self.params.memory_neighbours)
+        if found < needed:
+            raise UserError(
+                f"model.memory_window {self.params.memory_window} steps hold {found} words, but "
+                f"model.memory_size {self.params.memory_size} and model.memory_neighbours "
+                f"{self.params.memory_neighbours} need {needed}; make these smaller or the window longer"
+            )
+
+
+def cluster(
+    row_ND: NDArray[np.float32], num: int, seed: int, start_MD: NDArray | None
+) -> NDArray[np.float32]:
+    """Centroids of K-means [M, D] float32, from `start_MD` on or from rows that the seed picks.
+
+    Equal input and seed give equal centroids.
+    """
+    # Not at the top: on a Mac, faiss and torch each load an OpenMP, and may crash when both are there.
+    import faiss
+
+    kmeans = faiss.Kmeans(row_ND.shape[1], num, niter=KMEANS_ITERATIONS, seed=seed, min_points_per_centroid=1)
+    kmeans.train(row_ND, init_centroids=start_MD)
+    assert kmeans.centroids is not None
+    return kmeans.centroids.copy()
+
+
+def neighbours(
+    centroid_MD: NDArray[np.float32], row_ND: NDArray[np.float32], num: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The rows nearest to each centroid [M, k], and their weights [M, k], which sum to 1.
+
+    The weights are softmax(-d^2 / tau) over the neighbours, d the Euclidean distance, tau the median of d^2
+    over all of them (a choice: it makes the weights free of the keys' scale).
+    """
+    import faiss
+
+    squared_Mk, near_Mk = faiss.knn(centroid_MD, row_ND, num)
+    tau = max(float(np.median(squared_Mk)), float(np.finfo(np.float32).tiny))
+    weight_Mk = np.exp((squared_Mk.min(axis=1, keepdims=True) - squared_Mk) / tau)
+    return near_Mk, weight_Mk / weight_Mk.sum(axis=1, keepdims=True)
