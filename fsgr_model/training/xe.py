@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.text_tower import load_text_tower
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.device import pick_device
@@ -76,19 +77,24 @@ class CrossEntropy:
 
 def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
     """Train from fresh weights at the peak rate `lr`."""
-    assembly = assemble(run.data, "train", model, run.seed, pick_device())
+    assembly, phase, labels = prepare_xe(run, model, xe)
     shuffle_seed = run.seed if xe.shuffle_features else None
+    inputs = {"shuffle_seed": shuffle_seed, "labels": None if labels is None else labels.identity}
+    train(run, assembly, phase, xe, lr, inputs, shuffle_seed, labels)
+    if phase.prototypes is not None and not phase.prototypes.found:
+        print("the best network is from before the first prototypes: its memory is empty", flush=True)
+
+
+def prepare_xe(run: Run, model: ModelParams, xe: XeParams) -> tuple[Assembly, CrossEntropy, RowStore | None]:
+    """The network with fresh weights, its losses, and the label maps if one of these needs them."""
+    assembly = assemble(run.data, "train", model, run.seed, pick_device())
     labels = label_maps(run.data, "train", assembly) if xe.contrast_weight else None
     auxiliaries: list[AuxiliaryLoss] = []
     if labels is not None:
         auxiliaries.append(PatchContrast(xe.contrast_weight, xe.contrast_anchors))
     if xe.alignment == "progressive":
         auxiliaries.append(progressive_alignment(run, assembly, model.d_model, xe.epochs))
-    phase = CrossEntropy(auxiliaries, prototype_search(run, assembly, model, xe))
-    inputs = {"shuffle_seed": shuffle_seed, "labels": None if labels is None else labels.identity}
-    train(run, assembly, phase, xe, lr, inputs, shuffle_seed, labels)
-    if phase.prototypes is not None and not phase.prototypes.found:
-        print("the best network is from before the first prototypes: its memory is empty", flush=True)
+    return assembly, CrossEntropy(auxiliaries, prototype_search(run, assembly, model, xe)), labels
 
 
 def progressive_alignment(run: Run, assembly: Assembly, d_model: int, epochs: int) -> ProgressiveAlignment:
