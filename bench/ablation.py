@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import torch
 import yaml
+from matplotlib.figure import Figure
 
 from bench.experiments import Scores, run_experiments, spread
 from fsgr_model.artifacts import save_json, whole_file
@@ -28,9 +27,6 @@ from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.run import Run
 from fsgr_model.training.split_data import captioned_images
 from fsgr_model.training.xe import prepare_xe
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 
 DOCS = Path("docs")
 CONTRAST = ("xe.contrast_weight=0.25",)
@@ -119,13 +115,12 @@ def table(scores: Mapping[str, Scores], costs: Mapping[str, Mapping[str, float]]
 
 def plot(scores: Mapping[str, Scores], seeds: list[int], path: Path) -> None:
     """CIDEr on seen and unseen combinations, a point a seed, XE beside SCST."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for axis, part in zip(axes, ("seen", "unseen"), strict=True):
         for offset, phase, colour in ((-0.15, "xe", "#4477aa"), (0.15, "scst", "#ee6677")):
-            points = [
-                [scores[cell_name(row, seed)][phase][f"{part}.CIDEr"] for seed in seeds] for row in ROWS
-            ]
-            for place, values in enumerate(points):
+            for place, row in enumerate(ROWS):
+                values = [scores[cell_name(row, seed)][phase][f"{part}.CIDEr"] for seed in seeds]
                 axis.plot([place + offset] * len(values), values, "o", color=colour, alpha=0.5, markersize=4)
                 axis.plot(place + offset, statistics.mean(values), "_", color=colour, markersize=14)
         axis.set_title(f"{part} combinations")
