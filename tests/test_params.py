@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from fsgr_model import params as params_module
 from fsgr_model.errors import UserError
-from fsgr_model.params import CaptionFiles, Section, load_params
+from fsgr_model.params import PerSplit, Section, load_params
 
 ROOT = Path(__file__).parents[1]
 
@@ -99,7 +99,7 @@ def sections() -> list[type[BaseModel]]:
 
 
 def test_every_parameter_is_read_somewhere():
-    """Named in the code, or in dvc.yaml. The three caption files are read by going through the splits."""
+    """Named in the code, or in dvc.yaml. What stands once a split is read by going through the splits."""
     code = "\n".join(
         path.read_text()
         for room in ("fsgr_model", "pipeline")
@@ -111,7 +111,7 @@ def test_every_parameter_is_read_somewhere():
         f"{section.__name__}.{name}"
         for section in sections()
         for name in section.model_fields
-        if section is not CaptionFiles
+        if section is not PerSplit
         and not re.search(rf"\.{name}\b", code)
         and f"dataset.{name}" not in watched
     ]
@@ -123,4 +123,4 @@ def test_every_parameter_has_a_sentence():
         for name, field in section.model_fields.items():
             inner = field.annotation
             is_section = isinstance(inner, type) and issubclass(inner, Section)
-            assert field.description or is_section or section.__name__ in ("DecayStep", "CaptionFiles"), name
+            assert field.description or is_section or section.__name__ in ("DecayStep", "PerSplit"), name

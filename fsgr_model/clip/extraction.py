@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from fsgr_model.artifacts import fingerprint
-from fsgr_model.clip.feature_store import RowFormat, RowWriter, check_free_space, publish
+from fsgr_model.artifacts import check_free_space, fingerprint
+from fsgr_model.clip.feature_store import RowFormat, RowWriter, publish
 from fsgr_model.clip.image_reading import check_files, read_batches
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.split import Trunk, trunk_identity

@@ -4,15 +4,22 @@ Numbers stand at the top level, where `dvc metrics` shows them; what was left ou
 from, are lists, which it does not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
+from fsgr_model.datasets.listing import listed
+from fsgr_model.errors import UserError
 from fsgr_model.scoring.chair import chair
 from fsgr_model.scoring.coco_metrics import score_captions
 from fsgr_model.scoring.endings import bad_ending_share
 
 Report = dict[str, Any]
 NO_INSTANCES = "no instances (objects with categories) are known for these images"
+NO_REFERENCES = "the test split has no references; scores come from the server that keeps them"
+REFERENCE_METRICS = (
+    *(f"Bleu_{n}" for n in (1, 2, 3, 4)),
+    *("ROUGE_L", "CIDEr", "METEOR", "SPICE", "CHAIRi", "CHAIRs"),
+)
 DOMAIN_METRICS = ("CIDEr", "Bleu_4", "CHAIRi")
 
 
@@ -45,6 +52,19 @@ def caption_report(
     report["images"] = len(results)
     report["omitted"] = omitted
     return report
+
+
+def report_without_references(expected: Collection[int], results: dict[int, str]) -> Report:
+    """What can be said of captions of a test split without references: no score, and why.
+
+    Raises:
+        UserError: the captions are not those of the `expected` images.
+    """
+    odd = sorted(set(expected) ^ results.keys())
+    if odd:
+        raise UserError(f"captions and test images differ: {listed(odd)}; run dvc repro captions")
+    omitted = [{"metric": name, "reason": NO_REFERENCES} for name in REFERENCE_METRICS]
+    return {"bad_endings": bad_ending_share(results.values()), "images": len(results), "omitted": omitted}
 
 
 def domain_reports(
