@@ -1,8 +1,8 @@
 """Reader of nocaps (Agrawal et al., arXiv 1812.08658): trained on COCO captions, tested on novel objects.
 
 nocaps brings no training captions. Its files are COCO-style, with a `domain` for each image: it shows COCO's
-objects only (in-domain), others only (out-domain), or both (near-domain). The validation file has ten references
-an image, the test file none.
+objects only (in-domain), others only (out-domain), or both (near-domain). The validation file has ten
+references an image, the test file none.
 """
 
 from dataclasses import replace

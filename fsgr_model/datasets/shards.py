@@ -111,23 +111,10 @@ def _read_samples(shard: Path) -> tuple[dict[str, Sample], int]:
     with _opened(shard) as archive:
         for member in archive:
             parts = MEMBER.fullmatch(member.name)
-            if member.isdir() or parts is None:
-                continue
-            sample = samples.setdefault(parts["key"], Sample())
-            kind = parts["kind"].lower()
-            if kind in PICTURES:
-                if sample.picture:
-                    raise UserError(
-                        f"{shard}: sample {parts['key']} has two pictures, {sample.picture} and "
-                        f"{member.name}; keep one"
-                    )
-                sample.picture = member.name
-                size += member.size
-            elif kind == "txt":
-                text = _decoded(shard, member, _content(archive, member))
-                sample.text = [line for line in text.splitlines() if line.strip()]
-            elif kind == "json":
-                sample.described = _captions_in_json(shard, member, _content(archive, member))
+            if parts and not member.isdir():
+                sample = samples.setdefault(parts["key"], Sample())
+                size += _take(sample, shard, archive, member, parts["kind"].lower())
+        _check_end(archive)
     bare = [key for key, sample in samples.items() if not sample.picture]
     if bare:
         raise UserError(
@@ -135,6 +122,25 @@ def _read_samples(shard: Path) -> tuple[dict[str, Sample], int]:
             "make the shard again without them"
         )
     return samples, size
+
+
+def _take(sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> int:
+    """Add a member to its sample, if it is a picture or holds captions; the bytes that are to be unpacked."""
+    if not member.isfile():
+        raise UserError(f"{shard}: {member.name} is a link, not a file; make the shard again with files")
+    if kind in PICTURES:
+        if sample.picture:
+            raise UserError(
+                f"{shard}: one sample has two pictures, {sample.picture} and {member.name}; keep one of them"
+            )
+        sample.picture = member.name
+        return member.size
+    if kind == "txt":
+        text = _decoded(shard, member, _content(archive, member))
+        sample.text = [line for line in text.splitlines() if line.strip()]
+    elif kind == "json":
+        sample.described = _captions_in_json(shard, member, _content(archive, member))
+    return 0
 
 
 def _captions_in_json(shard: Path, member: tarfile.TarInfo, data: bytes) -> list[str]:
@@ -159,13 +165,18 @@ def _decoded(shard: Path, member: tarfile.TarInfo, data: bytes) -> str:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if not member.isfile():
-        raise UserError(
-            f"{archive.name!s}: {member.name} is a link, not a file; make the shard again with files"
-        )
     opened = archive.extractfile(member)
-    assert opened is not None, "a regular file has content"
-    return opened.read()
+    assert opened is not None, "regular files have content"
+    with opened:
+        return opened.read()
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """A tar file ends with a block of zeros; one that was cut off at a header would else look complete."""
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it was cut off")
 
 
 @contextmanager

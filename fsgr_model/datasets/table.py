@@ -110,7 +110,7 @@ def _read_lines(path: Path) -> Iterator[Row]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: {error}; correct its quotes") from None
+        raise UserError(f"{path}: line {reader.reader.line_num}: {error}; correct its quotes") from None
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:

@@ -54,6 +54,21 @@ def draw_noise(path: Path, number: int) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def write_instances(root: Path, image_ids: list[int], name: str = "{}.png") -> None:
+    """One dog an image, in `instances.json`."""
+    content = {
+        "images": [
+            {"id": each, "file_name": name.format(each), "width": 12, "height": 9} for each in image_ids
+        ],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [
+            {"id": each, "image_id": each, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5]]}
+            for each in image_ids
+        ],
+    }
+    (root / "instances.json").write_text(json.dumps(content))
+
+
 def _caption_file(image_ids: tuple[int, ...]) -> dict[str, list[dict[str, Any]]]:
     """Two captions an image; annotation ids are ten times the image id, and one more."""
     return {
