@@ -154,10 +154,10 @@ class ClipParams(Section):
     """Which CLIP, and where it is cut."""
 
     model: str = Field(
-        description="open_clip architecture name (ViT-B-16), or the path of an open_clip JSON config"
+        description="open_clip architecture (ViT-B-16, RN50), open_clip JSON config, or a CLIP's own folder"
     )
     pretrained: str = Field(
-        description="open_clip tag (openai), path of a checkpoint file, or demo: train it here"
+        description="open_clip tag (openai), path of a checkpoint, folder (model's own), or demo: train it here"
     )
     cut: Annotated[int, Field(ge=0)] = Field(
         description="first block of the tail: blocks below it are cached"

@@ -78,9 +78,8 @@ def test_an_imported_list_keeps_its_ids_and_says_what_it_lacks(
         "commonest_unknown": [["cat", 1], ["runs", 1]],
     }
     assert (report["val"]["tokens"], report["val"]["known"]) == (2, 2)
-    assert (
-        "known of train: 71.43% of 7 tokens; commonest unknown: cat (1), runs (1)" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "known of train: 71.43% of 7 tokens; commonest unknown: cat (1), runs (1)" in said
 
 
 def test_a_list_that_is_not_there(data: Path, tmp_path: Path) -> None:
