@@ -157,7 +157,7 @@ class ClipParams(Section):
         description="open_clip architecture (ViT-B-16, RN50), open_clip JSON config, or a CLIP's own folder"
     )
     pretrained: str = Field(
-        description="open_clip tag (openai), path of a checkpoint, folder (model's own), or demo: train it here"
+        description="open_clip tag (openai), path of a checkpoint, folder (model's own) or demo (train here)"
     )
     cut: Annotated[int, Field(ge=0)] = Field(
         description="first block of the tail: blocks below it are cached"
@@ -337,6 +337,10 @@ class EvaluateParams(Section):
 
     meteor: Literal["auto", "off"] = Field(
         "auto", description="auto: METEOR where a Java runtime is found, else recorded as left out"
+    )
+    tokenizer: Literal["python", "java"] = Field(
+        "python",
+        description="of the COCO metrics: our PTB tokenizer, or the official one, which needs Java",
     )
     sheet_images: Count = Field(12, description="test images on the sample sheet")
 

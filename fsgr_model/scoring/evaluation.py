@@ -14,7 +14,7 @@ from fsgr_model.params import EvaluateParams
 from fsgr_model.reporting.sample_sheet import SheetRow, choose_sheet_images, draw_sample_sheet
 from fsgr_model.scoring.coco_files import read_results
 from fsgr_model.scoring.label_accuracy import label_accuracy
-from fsgr_model.scoring.provenance import pipeline_provenance
+from fsgr_model.scoring.provenance import pipeline_provenance, tokenizer_fact
 from fsgr_model.scoring.report import (
     NO_INSTANCES,
     Report,
@@ -46,14 +46,14 @@ def evaluate(data: Path, params_file: Path, metrics: Path, sheet: Path, params: 
     label_scores = _score_labels(label_NG, images, instances, concepts, _resize_mode(data))
     for phase in PHASES:
         if any(references.values()):
-            report = caption_report(references, results[phase], instances, params.meteor)
+            report = caption_report(references, results[phase], instances, params.meteor, params.tokenizer)
             domains = {image.image_id: image.domain for image in images}
-            report |= domain_reports(domains, references, results[phase], instances)
+            report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
         else:
             report = report_without_references(references.keys(), results[phase])
         omitted = report.pop("omitted") + label_scores.get("omitted", [])
         report |= {name: label_scores[name] for name in LABEL_METRICS if name in label_scores}
-        provenance = pipeline_provenance(data, params_file, phase)
+        provenance = [tokenizer_fact(params.tokenizer), *pipeline_provenance(data, params_file, phase)]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {_summary(report)}")
     _draw_sheet(

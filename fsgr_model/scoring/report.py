@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
+from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.chair import chair
 from fsgr_model.scoring.coco_metrics import score_captions
 from fsgr_model.scoring.endings import bad_ending_share
@@ -28,6 +29,7 @@ def caption_report(
     results: dict[int, str],
     instances: dict[str, list[dict[str, Any]]] | None,
     meteor: Literal["auto", "off"],
+    tokenizer: Tokenizer,
 ) -> Report:
     """COCO metrics, CHAIR, the share of bad endings, the number of images, and `omitted`.
 
@@ -36,11 +38,12 @@ def caption_report(
         results: image id -> raw caption, of the same images.
         instances: COCO `categories` and `annotations`, or None.
         meteor: `auto` or `off`.
+        tokenizer: of the COCO metrics; `python` or `java`. CHAIR and the endings are always told by ours.
 
     Raises:
         UserError: the images differ.
     """
-    scores = score_captions(references, results, meteor)
+    scores = score_captions(references, results, meteor, tokenizer)
     report: Report = dict(scores.metrics)
     omitted: list[dict[str, str]] = list(scores.omitted)
     if instances and instances["annotations"]:
@@ -72,6 +75,7 @@ def domain_reports(
     references: dict[int, list[str]],
     results: dict[int, str],
     instances: dict[str, list[dict[str, Any]]],
+    tokenizer: Tokenizer,
 ) -> dict[str, dict[str, float]]:
     """A few scores of each domain's images apart; none where no domain has a name.
 
@@ -80,7 +84,7 @@ def domain_reports(
     reports = {}
     for domain in sorted(set(domain_of.values()) - {""}):
         ids = [image_id for image_id, its in domain_of.items() if its == domain]
-        scores = caption_report(_of(references, ids), _of(results, ids), instances, "off")
+        scores = caption_report(_of(references, ids), _of(results, ids), instances, "off", tokenizer)
         reports[domain] = {name: scores[name] for name in DOMAIN_METRICS if name in scores}
         reports[domain]["images"] = len(ids)
     return reports
