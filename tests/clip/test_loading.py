@@ -157,10 +157,6 @@ def _empty(path, model):
     torch.save({}, path)
 
 
-def _a_list(path, model):
-    torch.save([1, 2], path)
-
-
 def _with_a_weight_missing(path, model):
     torch.save({key: value for key, value in model.state_dict().items() if key != "visual.proj"}, path)
 
@@ -179,7 +175,6 @@ BROKEN = [
     _of_another_model,
     _of_another_image_size,
     _empty,
-    _a_list,
     _with_a_weight_missing,
     _with_code,
     _text,
@@ -194,6 +189,12 @@ def test_a_bad_checkpoint_is_refused(write, model, config_file, tmp_path, monkey
         prepare(config_file, tmp_path / "weights.pt", tmp_path / "clip")
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "clip").exists()
+
+
+def test_a_file_of_something_else_is_told(config_file, tmp_path):
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match=r"list\.pt cannot be loaded .*it holds a list, not weights by name"):
+        prepare(config_file, tmp_path / "list.pt", tmp_path / "clip")
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut short", "gone"])

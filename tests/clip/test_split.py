@@ -61,9 +61,10 @@ def test_trunk_then_tail_is_encode_image_of_vit_b():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ViT-B-16-quickgelu", "ViT-L-14"])
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16-quickgelu", "ViT-L-14", "ViT-L-14-336"])
 def test_trunk_then_tail_is_encode_image_of_large_models(name):
-    check_parity(named_model(name), 224, 6)
+    model = named_model(name)
+    check_parity(model, model.visual.image_size[0], 6)
 
 
 @torch.inference_mode()

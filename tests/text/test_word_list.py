@@ -61,19 +61,19 @@ def test_words_vectors_and_frequencies_of_the_training_split(data: Path) -> None
 def test_an_imported_list_keeps_its_ids_and_says_what_it_lacks(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*SPECIALS, "zebra", " ", "dog", "a"]
+    words = [*SPECIALS, "zebra", " ", "dog", "a", "zoo"]
     save_json(tmp_path / "list.json", words)
     params = VocabParams(min_count=1, file=str(tmp_path / "list.json"))
     make_word_list(data / "dataset", data / "clip", data / "vocab", params)
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     assert vocabulary.words == words
-    assert len(load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)) == 8
+    assert len(load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)) == 9
     report = load_json(data / "vocab" / "report.json")
     assert report["train"] == {
         "tokens": 7,
         "known": 5,
         "share_known": 5 / 7,
-        "words_never_met": 2,
+        "words_never_met": 3,
         "unknown_words": 2,
         "commonest_unknown": [["cat", 1], ["runs", 1]],
     }
