@@ -62,10 +62,6 @@ class ResNetTail(nn.Module):
         """[W, E], as a vision transformer has it."""
         return self.pool.c_proj.weight.T
 
-    @property
-    def blocks(self) -> Any:
-        raise UserError("a ResNet of CLIP has no blocks to adapt; use a vision transformer such as ViT-B-16")
-
     def forward(self, tokens_BTW: torch.Tensor) -> TailOutput:
         """From the cache (float16 or float32) to the three outputs, in the precision of the weights."""
         tokens_BTW = tokens_BTW.to(self.proj.dtype)
