@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from fsgr_model.artifacts import whole_folder
+from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.datasets.demo.world import draw_demo_world
 from fsgr_model.datasets.image_check import duplicate_groups, refuse_duplicates
 from fsgr_model.datasets.normal_form import write_dataset
 from fsgr_model.datasets.reading import Reading, read_dataset
 from fsgr_model.datasets.report import dataset_report, print_summary
-from fsgr_model.params import DatasetParams
 
 
 def build_dataset(params: DatasetParams, seed: int, place: Path, workers: int) -> None:

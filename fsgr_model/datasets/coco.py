@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
+from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.checked_json import Id, read_checked
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.errors import UserError
-from fsgr_model.params import PerSplit
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsgr_model.dataset_params import DatasetParams, PerSplit
 from fsgr_model.datasets.coco import read_coco
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
 from fsgr_model.datasets.image_check import check_images, refuse_bad_images
@@ -16,7 +17,6 @@ from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.datasets.table import read_table
 from fsgr_model.errors import UserError
-from fsgr_model.params import DatasetParams, PerSplit
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 

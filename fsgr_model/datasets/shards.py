@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fsgr_model.artifacts import check_free_space
+from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.errors import UserError
-from fsgr_model.params import PerSplit
 from fsgr_model.progress import progress
 
 PICTURES = frozenset(("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"))

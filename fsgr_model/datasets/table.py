@@ -14,12 +14,12 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from fsgr_model.artifacts import load_json
+from fsgr_model.dataset_params import TableParams
 from fsgr_model.datasets.checked_json import read_checked
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.errors import UserError
-from fsgr_model.params import TableParams
 
 DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
 FIRST_ID = 1

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from fsgr_model.params import FILES_OF_FORMAT, load_params
+from fsgr_model.dataset_params import FILES_OF_FORMAT
+from fsgr_model.params import load_params
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
