@@ -40,6 +40,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def check_free_space(folder: Path, needed: int) -> None:
+    """Stop before any work if the disk cannot hold `needed` more bytes.
+
+    Raises:
+        UserError: too little space; with both numbers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder} needs {needed / 1e9:.2f} GB more, but its disk has {free / 1e9:.2f} GB free; "
+            "free some space and run the same command again"
+        )
+
+
 def save_json(path: Path, value: Any, indent: int | None = 1) -> None:
     """Write `value` as UTF-8 JSON, whole or absent. NaN and infinity are refused."""
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)

@@ -8,71 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.errors import UserError
+from fsgr_model.section import Count, Fraction, Rate, Section
 
-Rate = Annotated[float, Field(gt=0, le=0.01)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 ResidualKind = Literal["post", "double", "pre"]
 MemoryKind = Literal["none", "prototypes", "learned"]
-
-
-class Section(BaseModel):
-    """A frozen group of parameters that knows all of its names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DemoWorldParams(Section):
-    """Size of the world that the project draws for itself."""
-
-    train_images: Count = Field(description="scenes in the training split")
-    val_images: Count = Field(description="scenes in the validation split")
-    test_images: Count = Field(description="scenes in the test split, half of them unseen combinations")
-
-
-class CaptionFiles(Section):
-    """One COCO-style caption file a split, below `dataset.root`."""
-
-    train: str
-    val: str
-    test: str
-
-
-class DatasetParams(Section):
-    """Where images and captions come from."""
-
-    format: Literal["demo", "coco", "karpathy"] = Field(
-        description="which reader turns the files into the normal form"
-    )
-    root: str = Field(description="folder of the dataset; DVC watches `root`/`watch`")
-    watch: str = Field(
-        description="file or folder below root whose change reruns everything; '.' is all of it"
-    )
-    images: str = Field(".", description="folder of the images, below root")
-    captions: CaptionFiles | None = Field(
-        None, description="format coco: one caption file a split, below root"
-    )
-    karpathy_file: str | None = Field(None, description="format karpathy: dataset_*.json, below root")
-    instances: list[str] = Field(
-        [], description="COCO instance files below root, for CHAIR and label accuracy"
-    )
-    on_bad_image: Literal["fail", "skip"] = Field(
-        "fail", description="an image that is missing or cannot be decoded: stop, or leave it out everywhere"
-    )
-    on_duplicate_image: Literal["fail", "report"] = Field(
-        "report", description="two files with the same bytes: stop, or only say so"
-    )
-    demo: DemoWorldParams | None = Field(None, description="format demo: how much to draw")
-
-    @model_validator(mode="after")
-    def _format_has_its_files(self) -> "DatasetParams":
-        needed = {"demo": "demo", "coco": "captions", "karpathy": "karpathy_file"}[self.format]
-        if getattr(self, needed) is None:
-            raise ValueError(f"format {self.format} needs dataset.{needed}")
-        return self
 
 
 class ClipTrainingParams(Section):
@@ -95,10 +38,10 @@ class ClipParams(Section):
     """Which CLIP, and where it is cut."""
 
     model: str = Field(
-        description="open_clip architecture name (ViT-B-16), or the path of an open_clip JSON config"
+        description="open_clip architecture (ViT-B-16, RN50), open_clip JSON config, or a CLIP's own folder"
     )
     pretrained: str = Field(
-        description="open_clip tag (openai), path of a checkpoint file, or demo: train it here"
+        description="open_clip tag (openai), path of a checkpoint, folder (model's own) or demo (train here)"
     )
     cut: Annotated[int, Field(ge=0)] = Field(
         description="first block of the tail: blocks below it are cached"
@@ -141,6 +84,10 @@ class VocabParams(Section):
     """The word list."""
 
     min_count: Count = Field(description="training captions must hold a word this often")
+    file: str | None = Field(
+        None,
+        description="JSON list of words to use instead, every id kept; DVC watches data/word_lists only",
+    )
 
 
 class ModelParams(Section):
@@ -274,6 +221,10 @@ class EvaluateParams(Section):
 
     meteor: Literal["auto", "off"] = Field(
         "auto", description="auto: METEOR where a Java runtime is found, else recorded as left out"
+    )
+    tokenizer: Literal["python", "java"] = Field(
+        "python",
+        description="of the COCO metrics: our PTB tokenizer, or the official one, which needs Java",
     )
     sheet_images: Count = Field(12, description="test images on the sample sheet")
 

@@ -16,8 +16,17 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help='JSON list of {"image_id", "caption"}')
     parser.add_argument("--instances", type=Path, help="COCO instances JSON, for CHAIR")
     parser.add_argument("--meteor", choices=["auto", "off"], default="auto", help="auto: where Java is found")
+    parser.add_argument(
+        "--tokenizer", choices=["python", "java"], default="python", help="java: the official program"
+    )
     arguments = parser.parse_args()
-    report = score_files(arguments.references, arguments.results, arguments.instances, arguments.meteor)
+    report = score_files(
+        references=arguments.references,
+        results=arguments.results,
+        instances=arguments.instances,
+        meteor=arguments.meteor,
+        tokenizer=arguments.tokenizer,
+    )
     print(json.dumps(report, indent=1, ensure_ascii=False))
 
 

@@ -7,9 +7,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from fsgr_model import params as params_module
+from fsgr_model import dataset_params, params
+from fsgr_model.dataset_params import PerSplit
 from fsgr_model.errors import UserError
-from fsgr_model.params import CaptionFiles, Section, load_params
+from fsgr_model.params import load_params
+from fsgr_model.section import Section
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,25 +95,24 @@ def test_a_file_that_is_not_yaml_or_not_there(tmp_path):
 
 
 def sections() -> list[type[BaseModel]]:
-    return [
-        kind for kind in vars(params_module).values() if isinstance(kind, type) and issubclass(kind, Section)
-    ]
+    named = [*vars(params).values(), *vars(dataset_params).values()]
+    return [kind for kind in named if isinstance(kind, type) and issubclass(kind, Section)]
 
 
 def test_every_parameter_is_read_somewhere():
-    """Named in the code, or in dvc.yaml. The three caption files are read by going through the splits."""
+    """Named in the code, or in dvc.yaml. What stands once a split is read by going through the splits."""
     code = "\n".join(
         path.read_text()
         for room in ("fsgr_model", "pipeline")
         for path in (ROOT / room).rglob("*.py")
-        if path.name != "params.py"
+        if path.name not in ("params.py", "dataset_params.py")
     )
     watched = (ROOT / "dvc.yaml").read_text()
     dead = [
         f"{section.__name__}.{name}"
         for section in sections()
         for name in section.model_fields
-        if section is not CaptionFiles
+        if section is not PerSplit
         and not re.search(rf"\.{name}\b", code)
         and f"dataset.{name}" not in watched
     ]
@@ -123,4 +124,4 @@ def test_every_parameter_has_a_sentence():
         for name, field in section.model_fields.items():
             inner = field.annotation
             is_section = isinstance(inner, type) and issubclass(inner, Section)
-            assert field.description or is_section or section.__name__ in ("DecayStep", "CaptionFiles"), name
+            assert field.description or is_section or section.__name__ in ("DecayStep", "PerSplit"), name

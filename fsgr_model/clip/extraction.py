@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from fsgr_model.artifacts import fingerprint
-from fsgr_model.clip.feature_store import RowFormat, RowWriter, check_free_space, publish
+from fsgr_model.artifacts import check_free_space, fingerprint
+from fsgr_model.clip.feature_store import RowFormat, RowWriter, publish
 from fsgr_model.clip.image_reading import check_files, read_batches
 from fsgr_model.clip.loading import Clip, load_clip
-from fsgr_model.clip.split import Trunk, trunk_identity
+from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
 from fsgr_model.device import pick_device
 from fsgr_model.params import RuntimeParams
@@ -28,10 +28,10 @@ def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: Runtim
         UserError: image files that are missing, changed or broken; too little disk space.
     """
     clip = load_clip(clip_folder, pick_device())
-    trunk = Trunk(clip.model, cut)
+    trunk = make_trunk(clip.model, cut)
     records = {split: read_images(dataset, split) for split in SPLITS}
     check_files([record for of_split in records.values() for record in of_split])
-    row_format = RowFormat("tokens", token_shape(trunk), "float16")
+    row_format = RowFormat("tokens", trunk.token_shape, "float16")
     identity = trunk_identity(clip.identity, cut)
     key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])
     with resume_point("features", key) as point:
@@ -47,18 +47,12 @@ def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: Runtim
         point.forget()
 
 
-def token_shape(trunk: Trunk) -> tuple[int, int]:
-    """(T, W) of one image's tokens."""
-    positions: Any = trunk.visual.positional_embedding
-    return tuple(positions.shape)
-
-
 @torch.inference_mode()
 def _fill(
     writer: RowWriter,
     records: Sequence[ImageRecord],
     clip: Clip,
-    trunk: Trunk,
+    trunk: AnyTrunk,
     runtime: RuntimeParams,
     name: str,
 ) -> None:

@@ -33,21 +33,6 @@ class RowFormat:
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
 
-def check_free_space(folder: Path, needed: int) -> None:
-    """Stop before any work if the disk cannot hold `needed` more bytes.
-
-    Raises:
-        UserError: too little space; with both numbers.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"{folder} needs {needed / 1e9:.2f} GB more, but its disk has {free / 1e9:.2f} GB free; "
-            "free some space and run the same command again"
-        )
-
-
 def publish(working: Path, folder: Path, names: Sequence[str]) -> None:
     """Move finished files from `working` to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)

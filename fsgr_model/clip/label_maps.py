@@ -10,7 +10,8 @@ from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter, groups_of, publish
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.maskclip import label_identity, label_patches
-from fsgr_model.clip.split import Tail, trunk_identity
+from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.towers import AnyTail, make_tail
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.device import pick_device
 from fsgr_model.errors import UserError
@@ -38,7 +39,7 @@ def make_label_maps(
     clip = load_clip(clip_folder, pick_device())
     codebook = load_codebook(codebook_folder)
     check_codebook(codebook, clip.identity["weights"])
-    tail = Tail(clip.model, cut, params.attention)
+    tail = make_tail(clip.model, cut, params.attention)
     expected = trunk_identity(clip.identity, cut)
     stores = {split: RowStore(features / f"{split}.h5", expected) for split in SPLITS}
     identity = label_identity(expected, codebook.identity, params)
@@ -70,7 +71,7 @@ def check_codebook(codebook: Codebook, weights: str) -> None:
 def _label(
     writer: RowWriter,
     store: RowStore,
-    tail: Tail,
+    tail: AnyTail,
     codebook_KE: torch.Tensor,
     params: LabelsParams,
     batch: int,

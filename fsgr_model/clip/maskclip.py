@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.split import Tail
+from fsgr_model.clip.towers import AnyTail
 from fsgr_model.params import LabelsParams
 
 # CLIP's learned logit scale ends at its clamp, 100 (arXiv 2103.00020, section 2.5).
@@ -20,7 +20,7 @@ NEVER = -100.0
 
 @torch.inference_mode()
 def label_patches(
-    tail: Tail, tokens_BTW: torch.Tensor, codebook_KE: torch.Tensor, params: LabelsParams
+    tail: AnyTail, tokens_BTW: torch.Tensor, codebook_KE: torch.Tensor, params: LabelsParams
 ) -> torch.Tensor:
     """Concept of every patch: int64 [B, G]. `tail.align` must be `params.attention`."""
     assert tail.align == params.attention

@@ -1,16 +1,14 @@
-"""Stage `clip`: the CLIP that `params.yaml` names: a tag of open_clip, a checkpoint file, or trained here."""
+"""Stage `clip`: the CLIP that `params.yaml` names: a tag of open_clip, a file, a folder, or trained here."""
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from fsgr_model.artifacts import fingerprint, load_json, sha256_file, whole_folder
 from fsgr_model.clip.demo_training import Pairs, retrieval_accuracy, train_clip
+from fsgr_model.clip.hf_folder import read_clip_folder
 from fsgr_model.clip.loading import (
     build_model,
     build_preprocess,
@@ -21,21 +19,14 @@ from fsgr_model.clip.loading import (
 )
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import vision_tower
+from fsgr_model.clip.towers import make_trunk
+from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 
 Config = dict[str, Any]
-# What PyTorch and open_clip raise for files that are no checkpoint of this model.
-CHECKPOINT_ERRORS = (
-    RuntimeError,
-    SafetensorError,
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    LookupError,
-)
-# Numbers that OpenAI's archives hold next to the weights.
-OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+LOCAL_DIR = "local-dir:"
+FOLDER = "folder"
 
 
 def prepare_clip(
@@ -57,17 +48,21 @@ def prepare_clip(
     Raises:
         UserError: unknown architecture or tag, no connection, or weights that do not fit.
     """
-    name, config = read_config(model)
     resize = {"resize_mode": resize_mode}
-    if pretrained == "demo":
-        assert training is not None, "ClipParams sees to it"
-        clip, config, wanted, origin = train_demo(name, config, resize, training, seed, dataset, runtime)
+    folder = clip_folder(model, pretrained)
+    if folder:
+        name, (clip, config, wanted, origin) = folder.name, load_folder(folder)
     else:
-        clip, config, wanted, origin = load_pretrained(name, config, pretrained)
+        name, config = read_config(model)
+        if pretrained == "demo":
+            assert training is not None, "ClipParams sees to it"
+            clip, config, wanted, origin = train_demo(name, config, resize, training, seed, dataset, runtime)
+        else:
+            clip, config, wanted, origin = load_pretrained(name, config, pretrained)
     preprocessing = default_preprocessing(config, wanted | resize)
-    vision_tower(clip, cut=0)
-    with whole_folder(out) as folder:
-        save_clip(folder, clip, name, config, preprocessing, origin)
+    make_trunk(clip, cut=0)
+    with whole_folder(out) as partial:
+        save_clip(partial, clip, name, config, preprocessing, origin)
     print(f"clip: {name}, {'QuickGELU' if config.get('quick_gelu') else 'GELU'}, weights: {origin}")
 
 
@@ -129,40 +124,47 @@ def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Modu
             "give one of them, the path of a checkpoint, or demo"
         )
     path = _download(name, pretrained, tag) if tag else Path(pretrained)
-    archive = is_torchscript(path)
-    if tag or archive:
+    if tag or is_torchscript(path):
         config = {**config, "quick_gelu": tag.get("quick_gelu", False) if tag else True}
     model = build_model(config, name)
-    load_weights(model, path, archive, name)
+    load_weights(model, path, name)
     origin = {"pretrained": pretrained if tag else path.name, "file_sha256": sha256_file(path)}
     return model, config, tag, origin
 
 
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, the form in which OpenAI published CLIP."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[1:2] == ["constants.pkl"] for name in archive.namelist())
-
-
-def load_weights(model: nn.Module, path: Path, archive: bool, name: str) -> None:
-    """Load a checkpoint of any form that open_clip reads into `model`; every weight must be there.
+def clip_folder(model: str, pretrained: str) -> Path | None:
+    """The folder that `clip.model` names, with open_clip's `local-dir:` before it or without; None if none.
 
     Raises:
-        UserError: the file is broken, or is of another model.
+        UserError: there is no such folder, or `clip.pretrained` speaks of other weights than its own.
     """
+    folder = Path(model.removeprefix(LOCAL_DIR))
+    if not folder.is_dir():
+        if model.startswith(LOCAL_DIR):
+            raise UserError(f"clip.model: there is no folder {folder}; give the place of a CLIP's own folder")
+        if pretrained == FOLDER:
+            raise UserError(f"clip.pretrained is {FOLDER}, but clip.model is {model}, which is no folder")
+        return None
+    if pretrained != FOLDER:
+        raise UserError(
+            f"clip.model is the folder {folder}, which holds its own weights; set clip.pretrained: {FOLDER}"
+        )
+    return folder
+
+
+def load_folder(folder: Path) -> tuple[nn.Module, Config, Config, Config]:
+    """The CLIP of a folder; the same four things as `load_pretrained` returns."""
+    found = read_clip_folder(folder)
+    model = build_model(found.config, folder.name)
     try:
-        if archive:
-            weights = torch.jit.load(path, map_location="cpu").state_dict()
-            model.load_state_dict({k: v.float() for k, v in weights.items() if k not in OPENAI_EXTRAS})
-        else:
-            open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
+        put_weights(model, found.weights)
     except CHECKPOINT_ERRORS as error:
         raise UserError(
-            f"clip.pretrained: {path} cannot be loaded into {name}: {first_line(error)}; "
-            "check that the file is whole and that clip.model names its architecture"
+            f"clip.model: the weights {found.file} do not fit the config beside them: {first_line(error)}; "
+            "get the whole repository again"
         ) from None
+    origin = {"pretrained": found.file.name, "file_sha256": sha256_file(found.file)}
+    return model, found.config, found.preprocessing, origin
 
 
 def _download(name: str, pretrained: str, tag: Config) -> Path:
@@ -171,5 +173,12 @@ def _download(name: str, pretrained: str, tag: Config) -> Path:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"clip.pretrained: weights {pretrained!r} of {name} cannot be downloaded: {first_line(error)}; "
-            "connect to the internet once, or download them elsewhere and give the file's path"
+            "connect to the internet once (a download that stopped goes on), or get them elsewhere from "
+            f"{_place(tag)} and give the file's path"
         ) from None
+
+
+def _place(tag: Config) -> str:
+    """Where the weights of a tag are published."""
+    hub = tag.get("hf_hub")
+    return f"huggingface.co/{hub.rstrip('/')}" if hub else tag.get("url", "their publisher")

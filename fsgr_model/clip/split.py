@@ -37,6 +37,12 @@ class Trunk(nn.Module):
         self.visual = vision_tower(clip_model, cut)
         self.cut = cut
 
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(T, W) of one image's tokens."""
+        positions: Any = self.visual.positional_embedding
+        return tuple(positions.shape)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens_BTW = self.visual._embeds(images)
         for block in self.visual.transformer.resblocks[: self.cut]:

@@ -4,16 +4,18 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
+from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.checked_json import Id, read_checked
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-from fsgr_model.params import CaptionFiles
+from fsgr_model.errors import UserError
 
 
 @dataclass(slots=True)
 class CocoImage:
     id: Id
     file_name: str
+    domain: str = ""
 
 
 @dataclass(slots=True)
@@ -25,12 +27,17 @@ class CocoCaption:
 
 @dataclass(slots=True)
 class CocoCaptionFile:
+    """`annotations` are None where the file has no such list: image_info_test2014.json and its like."""
+
     images: list[CocoImage]
-    annotations: list[CocoCaption]
+    annotations: list[CocoCaption] | None = None
 
 
-def read_coco(root: Path, files: CaptionFiles) -> RawDataset:
+def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """The images and captions of the three files below `root`.
+
+    A file name starts from the folder of its split in `folders`, where that is given. The test file may be
+    without `annotations`: its images are captioned then, not scored.
 
     Raises:
         UserError: a file is missing, no JSON, or not of the COCO caption form.
@@ -39,8 +46,15 @@ def read_coco(root: Path, files: CaptionFiles) -> RawDataset:
     for split in SPLITS:
         name = getattr(files, split)
         content = read_checked(root / name, CocoCaptionFile)
-        dataset.images.extend(RawImage(image.id, split, image.file_name, name) for image in content.images)
+        if content.annotations is None and split != "test":
+            raise UserError(
+                f"{root / name}: annotations: missing; only the test file may be without captions"
+            )
+        start = f"{getattr(folders, split)}/" if folders else ""
+        dataset.images.extend(
+            RawImage(image.id, split, start + image.file_name, name, image.domain) for image in content.images
+        )
         dataset.captions.extend(
-            RawCaption(entry.image_id, entry.id, entry.caption, name) for entry in content.annotations
+            RawCaption(entry.image_id, entry.id, entry.caption, name) for entry in content.annotations or []
         )
     return dataset

@@ -34,13 +34,16 @@ class CheckedImages:
     bad: list[tuple[RawImage, str]]
 
 
-def check_images(images: list[RawImage], folder: Path, workers: int) -> CheckedImages:
-    """Open every image below `folder` in `workers` processes (0: in this one)."""
+def check_images(images: list[RawImage], folder: Path, workers: int, place: Path) -> CheckedImages:
+    """Open every image below `folder` in `workers` processes (0: in this one).
+
+    `place` is what the manifest calls `folder`: another name where the folder is still to be moved.
+    """
     paths = [folder / image.file_name for image in images]
     checked = CheckedImages([], [])
-    for image, path, found in zip(images, paths, _inspect_all(paths, workers), strict=True):
+    for image, found in zip(images, _inspect_all(paths, workers), strict=True):
         if isinstance(found, ImageFacts):
-            checked.good.append(_record(image, path, found))
+            checked.good.append(_record(image, place / image.file_name, found))
         else:
             checked.bad.append((image, found))
     return checked
@@ -73,6 +76,7 @@ def _record(image: RawImage, path: Path, facts: ImageFacts) -> ImageRecord:
         height=facts.height,
         bytes=facts.bytes,
         sha256=facts.sha256,
+        domain=image.domain,
     )
 
 

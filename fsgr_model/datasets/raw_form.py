@@ -1,23 +1,27 @@
 """What a reader takes out of the user's files, before any picture is opened."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fsgr_model.datasets.normal_form import Split
 
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """An image as listed in the JSON file `source`; `file_name` is below the folder of the images."""
+    """An image as listed in the file `source`; `file_name` is below the folder of the images.
+
+    `domain` names the part of a split that is scored apart as well.
+    """
 
     image_id: int
     split: Split
     file_name: str
     source: str
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RawCaption:
-    """A caption as listed in the JSON file `source`."""
+    """A caption as listed in the file `source`."""
 
     image_id: int
     annotation_id: int
@@ -27,7 +31,11 @@ class RawCaption:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """All images and captions that the user's files list, as they list them."""
+    """All images and captions that the user's files list, as they list them.
+
+    `notes` are sentences for the report: what a reader left out or decided.
+    """
 
     images: list[RawImage]
     captions: list[RawCaption]
+    notes: list[str] = field(default_factory=list)

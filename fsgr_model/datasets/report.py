@@ -1,6 +1,7 @@
 """What was found in a dataset, for `report.json` and for the terminal."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,10 @@ def duplicate_images(groups: list[list[ImageRecord]]) -> list[dict[str, Any]]:
 
 
 def dataset_report(
-    dataset: Dataset, bad: list[tuple[RawImage, str]], groups: list[list[ImageRecord]]
+    dataset: Dataset,
+    bad: list[tuple[RawImage, str]],
+    groups: list[list[ImageRecord]],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of `report.json`; what the demo reports of itself stays apart."""
     with_objects = {annotation["image_id"] for annotation in dataset.instances["annotations"]}
@@ -81,6 +85,7 @@ def dataset_report(
             "objects": len(dataset.instances["annotations"]),
             "images_with_objects": len(with_objects),
         },
+        **({"notes": list(notes)} if notes else {}),
         **({"demo": dataset.report} if dataset.report else {}),
     }
 
@@ -94,6 +99,8 @@ def print_summary(report: dict[str, Any], groups: list[list[ImageRecord]], place
     )
     words = report["words_per_caption"]
     print(f"captions an image: {histogram}; words: median {words['median']}, longest {words['longest']}")
+    for note in report.get("notes", []):
+        print(f"note: {note}")
     for image in report["skipped_images"]:
         print(
             f"left out: image {image['image_id']} ({image['split']}), {image['file_name']}: {image['reason']}"

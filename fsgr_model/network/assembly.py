@@ -18,7 +18,7 @@ from fsgr_model.artifacts import whole_file
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.loading import load_clip
-from fsgr_model.clip.split import Tail
+from fsgr_model.clip.towers import make_tail
 from fsgr_model.datasets.normal_form import Split
 from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
@@ -54,7 +54,7 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: t
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     word_VE = load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)
     trunk = RowStore(data / "features" / f"{split}.h5", clip.identity).identity
-    tail = Tail(clip.model, trunk["cut"], params.align)
+    tail = make_tail(clip.model, trunk["cut"], params.align)
     joint_width = tail.proj.shape[1]
     codebook_KE = None if codebook is None else codebook.embeddings_KE
     for name, vectors in [("codebook", codebook_KE), ("word embeddings", word_VE)]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.clip.split import Tail
+from fsgr_model.clip.towers import AnyTail
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
 from fsgr_model.network.encoder import CrossModalEncoder
 from fsgr_model.network.quantiser import SemanticQuantiser
@@ -38,7 +38,7 @@ class Captioner(nn.Module):
     """
 
     def __init__(
-        self, tail: Tail, side: int, codebook_KE: Tensor | None, word_VE: Tensor, params: ModelParams
+        self, tail: AnyTail, side: int, codebook_KE: Tensor | None, word_VE: Tensor, params: ModelParams
     ) -> None:
         super().__init__()
         shape = (params.d_model, params.num_heads, params.d_ff)

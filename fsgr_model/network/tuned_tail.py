@@ -5,7 +5,10 @@ Shapes: B images, T tokens = 1 CLS + G patches, W vision width.
 
 from torch import Tensor, nn
 
+from fsgr_model.clip.resnet import ResNetTail
 from fsgr_model.clip.split import Tail, TailOutput, run_block
+from fsgr_model.clip.towers import AnyTail
+from fsgr_model.errors import UserError
 from fsgr_model.network.adapters import Adapter
 from fsgr_model.network.prompts import LatePrompts
 from fsgr_model.params import ModelParams
@@ -52,10 +55,15 @@ class TunedTail(nn.Module):
         return None if self.adapters is None else self.adapters[number]
 
 
-def tuned(tail: Tail, params: ModelParams) -> Tail | TunedTail:
+def tuned(tail: AnyTail, params: ModelParams) -> AnyTail | TunedTail:
     """The tail with the adapters and prompts that `params` asks for; `tail` itself where it asks for none."""
     if not (params.adapters or params.prompts):
         return tail
+    if isinstance(tail, ResNetTail):
+        raise UserError(
+            "model.adapters and model.prompts go into the blocks of a vision transformer, and a ResNet has "
+            "none; set model.adapters: false and model.prompts: 0"
+        )
     blocks, width = len(tail.blocks), tail.proj.shape[0]
     adapters = nn.ModuleList(Adapter(width) for _ in range(blocks)) if params.adapters else None
     prompts = (

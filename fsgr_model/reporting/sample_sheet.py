@@ -37,7 +37,10 @@ LARGEST_FILE = 1_000_000
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One image of the sheet: `label_map` is [side, side] of integers, `remark` is written on the picture."""
+    """One image of the sheet: `label_map` is [side, side] of integers, `remark` is written on the picture.
+
+    An empty `reference` is left out.
+    """
 
     image_path: Path
     label_map: NDArray[np.integer]
@@ -117,7 +120,8 @@ def draw_card(
     if row.remark:
         draw_tag(drawing, (PADDING + 8, PADDING + PICTURE - 32), row.remark)
     y = draw_legend(drawing, (PADDING, y), INNER_WIDTH, _legend(row.label_map, concepts, colours)) + 10
-    for label, text in (("XE", row.xe_caption), ("SCST", row.scst_caption), ("human", row.reference)):
+    texts = [("XE", row.xe_caption), ("SCST", row.scst_caption)]
+    for label, text in [*texts, ("human", row.reference)] if row.reference else texts:
         drawing.text((PADDING, y + 1), label, QUIET, font(TEXT_SIZE - 2))
         y = (
             draw_paragraph(drawing, (PADDING + LABEL_WIDTH, y), INNER_WIDTH - LABEL_WIDTH, text, TEXT_SIZE)

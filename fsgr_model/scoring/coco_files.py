@@ -11,7 +11,8 @@ from fsgr_model.datasets.checked_json import Id, read_checked
 from fsgr_model.datasets.instances import Category
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
-from fsgr_model.scoring.provenance import CIDER_DEFINITION, Fact, package_versions
+from fsgr_model.scoring.caption_tokens import Tokenizer
+from fsgr_model.scoring.provenance import CIDER_DEFINITION, Fact, package_versions, tokenizer_fact
 from fsgr_model.scoring.report import Report, caption_report
 
 
@@ -75,7 +76,11 @@ def read_references(path: Path) -> dict[int, list[str]]:
 
 
 def score_files(
-    references: Path, results: Path, instances: Path | None, meteor: Literal["auto", "off"]
+    references: Path,
+    results: Path,
+    instances: Path | None,
+    meteor: Literal["auto", "off"],
+    tokenizer: Tokenizer,
 ) -> Report:
     """Scores of a result file as a JSON object: the caption part of what the stage `evaluate` writes.
 
@@ -83,8 +88,9 @@ def score_files(
         UserError: a file is malformed, or the images of references and results differ.
     """
     objects: Any = read_checked(instances, _InstanceFile) if instances else None
-    report = caption_report(read_references(references), read_results(results), objects, meteor)
+    report = caption_report(read_references(references), read_results(results), objects, meteor, tokenizer)
     report["provenance"] = [
+        tokenizer_fact(tokenizer),
         Fact(what="CIDEr", value=CIDER_DEFINITION),
         *[Fact(what=f"sha256 of {path}", value=sha256_file(path)) for path in (references, results)],
         *([Fact(what=f"sha256 of {instances}", value=sha256_file(instances))] if instances else []),

@@ -1,11 +1,10 @@
 """The caption metrics of the COCO evaluation server (arXiv 1504.00325), from pycocoevalcap's own scorers.
 
-They are run one by one, on our tokenizer: `COCOEvalCap` would start Java for tokens and download SPICE.
+They are run one by one, by default on our tokenizer: `COCOEvalCap` would start Java for tokens and download
+SPICE.
 """
 
 import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,11 +15,10 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
 from fsgr_model.errors import UserError
-from fsgr_model.scoring.java import find_java
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from fsgr_model.scoring.caption_tokens import Sentences, Tokenizer, tokenized
+from fsgr_model.scoring.java import find_java, first_on_path
 
 MOST_LISTED = 10
-Sentences = dict[int, list[str]]
 
 
 @dataclass
@@ -35,7 +33,10 @@ class ScoreReport:
 
 
 def score_captions(
-    references: dict[int, list[str]], results: dict[int, str], meteor: Literal["auto", "off"] = "auto"
+    references: dict[int, list[str]],
+    results: dict[int, str],
+    meteor: Literal["auto", "off"] = "auto",
+    tokenizer: Tokenizer = "python",
 ) -> ScoreReport:
     """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), and METEOR.
 
@@ -43,13 +44,14 @@ def score_captions(
         references: image id -> raw captions.
         results: image id -> one raw caption, for exactly the same images.
         meteor: `auto` scores METEOR where a Java runtime is found; `off` leaves it out.
+        tokenizer: `python` is ours, `java` the official program.
 
     Raises:
-        UserError: the image ids differ, an image has no reference, or the METEOR program fails.
+        UserError: the image ids differ, an image has no reference, or a Java program fails.
     """
     _check_images(references, results)
-    truth = {image_id: [_tokenized(text) for text in references[image_id]] for image_id in sorted(references)}
-    found = {image_id: [_tokenized(results[image_id])] for image_id in sorted(references)}
+    truth = tokenized(references, tokenizer)
+    found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
     report = ScoreReport()
     bleu, _ = Bleu(4).compute_score(truth, found, verbose=0)
     report.metrics.update({f"Bleu_{n}": float(score) for n, score in enumerate(bleu, start=1)})
@@ -58,10 +60,6 @@ def score_captions(
     _add_meteor(report, truth, found, meteor)
     report.omit("SPICE", "never run here: it needs Java and a download of 384 MB")
     return report
-
-
-def _tokenized(text: str) -> str:
-    return " ".join(ptb_tokenize(text))
 
 
 def _check_images(references: dict[int, list[str]], results: dict[int, str]) -> None:
@@ -95,7 +93,7 @@ def _add_meteor(report: ScoreReport, truth: Sentences, found: Sentences, meteor:
 
 
 def _meteor(java: Path, truth: Sentences, found: Sentences) -> float:
-    with _first_on_path(java.parent):
+    with first_on_path(java.parent):
         scorer = Meteor()
     try:
         return float(scorer.compute_score(truth, found)[0])
@@ -119,14 +117,3 @@ def _close(scorer: Meteor) -> None:
     for pipe in (process.stdin, process.stdout, process.stderr):
         with contextlib.suppress(BrokenPipeError):
             pipe.close()
-
-
-@contextlib.contextmanager
-def _first_on_path(folder: Path) -> Iterator[None]:
-    """pycocoevalcap starts `java` by that name alone."""
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
-    try:
-        yield
-    finally:
-        os.environ["PATH"] = before

@@ -14,8 +14,14 @@ from fsgr_model.params import EvaluateParams
 from fsgr_model.reporting.sample_sheet import SheetRow, choose_sheet_images, draw_sample_sheet
 from fsgr_model.scoring.coco_files import read_results
 from fsgr_model.scoring.label_accuracy import label_accuracy
-from fsgr_model.scoring.provenance import pipeline_provenance
-from fsgr_model.scoring.report import NO_INSTANCES, Report, caption_report, domain_reports
+from fsgr_model.scoring.provenance import pipeline_provenance, tokenizer_fact
+from fsgr_model.scoring.report import (
+    NO_INSTANCES,
+    Report,
+    caption_report,
+    domain_reports,
+    report_without_references,
+)
 
 PHASES = ("xe", "scst")
 LABEL_METRICS = ("label_accuracy", "label_chance", "label_majority")
@@ -29,7 +35,9 @@ def evaluate(data: Path, params_file: Path, metrics: Path, sheet: Path, params: 
     """
     images = read_images(data / "dataset", "test")
     captions = read_captions(data / "dataset")
-    references = {image.image_id: [caption.text for caption in captions[image.image_id]] for image in images}
+    references = {
+        image.image_id: [caption.text for caption in captions.get(image.image_id, [])] for image in images
+    }
     instances = read_instances(data / "dataset")
     labels = RowStore(data / "labels" / "test.h5", {})
     concepts: list[str] = load_json(data / "codebook" / "codebook.json")["names"]
@@ -37,12 +45,15 @@ def evaluate(data: Path, params_file: Path, metrics: Path, sheet: Path, params: 
     results = {phase: read_results(data / "captions" / f"{phase}.json") for phase in PHASES}
     label_scores = _score_labels(label_NG, images, instances, concepts, _resize_mode(data))
     for phase in PHASES:
-        report = caption_report(references, results[phase], instances, params.meteor)
-        domains = {image.image_id: image.domain for image in images}
-        report |= domain_reports(domains, references, results[phase], instances)
+        if any(references.values()):
+            report = caption_report(references, results[phase], instances, params.meteor, params.tokenizer)
+            domains = {image.image_id: image.domain for image in images}
+            report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
+        else:
+            report = report_without_references(references.keys(), results[phase])
         omitted = report.pop("omitted") + label_scores.get("omitted", [])
         report |= {name: label_scores[name] for name in LABEL_METRICS if name in label_scores}
-        provenance = pipeline_provenance(data, params_file, phase)
+        provenance = [tokenizer_fact(params.tokenizer), *pipeline_provenance(data, params_file, phase)]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {_summary(report)}")
     _draw_sheet(
@@ -95,10 +106,12 @@ def _draw_sheet(
             label_map=label_NG[row_of[image.image_id]].reshape(side, side),
             xe_caption=results["xe"][image.image_id],
             scst_caption=results["scst"][image.image_id],
-            reference=references[image.image_id][0],
+            reference=next(iter(references[image.image_id]), ""),
             remark=image.domain,
         )
         for image in choose_sheet_images(images, count)
     ]
-    title = "Test images, label maps, captions of XE and SCST, and a person's"
+    title = "Test images, label maps, captions of XE and SCST" + (
+        ", and a person's" * any(references.values())
+    )
     draw_sample_sheet(path, rows, concepts, title, centre_only=resize_mode != "squash")

@@ -22,6 +22,12 @@ class Fact(TypedDict):
     value: str
 
 
+def tokenizer_fact(tokenizer: str) -> Fact:
+    """Which program split the captions into tokens for the COCO metrics."""
+    programs = {"python": "this project's PTB tokenizer", "java": "Stanford's PTBTokenizer, by pycocoevalcap"}
+    return Fact(what="tokenizer", value=programs[tokenizer])
+
+
 def package_versions() -> list[Fact]:
     """Versions of Python and of the packages that can change a number."""
     python = Fact(what="python", value=platform.python_version())

@@ -19,6 +19,11 @@ UNK, PAD, BOS, EOS = range(4)
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
 
 
+def _places(words: Sequence[str]) -> str:
+    """`<pad> at 0, no <unk>, ...`"""
+    return ", ".join(f"{word} at {words.index(word)}" if word in words else f"no {word}" for word in SPECIALS)
+
+
 class Vocabulary:
     """Words and their ids; the four special ones come first.
 
@@ -28,7 +33,10 @@ class Vocabulary:
 
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[:4]) != SPECIALS:
-            raise UserError(f"a word list must begin with {', '.join(SPECIALS)}; found {list(words[:4])}")
+            raise UserError(
+                f"a word list must begin with {', '.join(SPECIALS)}, ids 0 to 3; it begins with "
+                f"{list(words[:4])} and has {_places(words)}"
+            )
         repeated = [word for word, count in Counter(words).items() if count > 1]
         if repeated:
             raise UserError(f"a word list must hold every word once; found again: {repeated[:10]}")
@@ -37,6 +45,9 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._id_of
 
     @property
     def fingerprint(self) -> str:
@@ -78,16 +89,20 @@ class Vocabulary:
         """Read a JSON list of words, or an object with such a list as `itos`. Every word keeps its id.
 
         Raises:
-            UserError: the file is missing or malformed, or its words break the rules of a word list.
+            UserError: the file is missing or malformed, its words break the rules of a word list, or an
+                object gives (as `stoi`) other ids than the places in its list.
         """
         found = load_json(path)
         words = found.get("itos") if isinstance(found, dict) else found
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(f"{path} must be a JSON list of words (or have one as `itos`)")
         try:
-            return cls(words)
+            vocabulary = cls(words)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+        if isinstance(found, dict) and found.get("stoi", vocabulary._id_of) != vocabulary._id_of:
+            raise UserError(f"{path}: `stoi` gives other ids than the places in `itos`; correct it")
+        return vocabulary
 
 
 def build_vocabulary(token_lists: Iterable[Sequence[str]], min_count: int) -> Vocabulary:

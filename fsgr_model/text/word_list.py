@@ -1,27 +1,41 @@
 """Makes `data/vocab/`: the word list, its CLIP embeddings and CIDEr-D's document frequencies."""
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from fsgr_model.artifacts import whole_folder
+from fsgr_model.artifacts import save_json, whole_folder
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
-from fsgr_model.datasets.normal_form import read_captions, read_images
+from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.device import pick_device
 from fsgr_model.params import VocabParams
 from fsgr_model.scoring.cider_d import DocumentFrequencies
-from fsgr_model.text.vocabulary import SPECIALS, build_vocabulary, save_word_embeddings
+from fsgr_model.text.coverage import coverage, described
+from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, build_vocabulary, save_word_embeddings
 
 
 def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: VocabParams) -> None:
-    """Words, embeddings and document frequencies of the training captions; no other split is looked at.
+    """Words, embeddings and document frequencies of the training captions, or the words of `params.file`.
 
-    A special word's vector is that of its name without the angle brackets.
+    `report.json` says how much of the training and validation captions the words cover; the validation
+    captions are counted only. A special word's vector is that of its name without the angle brackets.
+
+    Raises:
+        UserError: `params.file` is no word list, or no word is frequent enough.
     """
-    captions = read_captions(dataset)
-    training = [
-        [caption.tokens for caption in captions[image.image_id]] for image in read_images(dataset, "train")
-    ]
-    vocabulary = build_vocabulary((tokens for of_image in training for tokens in of_image), params.min_count)
+    training, validation = _tokens(dataset, "train"), _tokens(dataset, "val")
+    vocabulary = (
+        Vocabulary.load(Path(params.file))
+        if params.file
+        else build_vocabulary(chain.from_iterable(training), params.min_count)
+    )
+    report: dict[str, Any] = {
+        "words": len(vocabulary),
+        "from": params.file or f"training captions, words that occur {params.min_count} times",
+        "train": coverage(vocabulary, chain.from_iterable(training)),
+        "val": coverage(vocabulary, chain.from_iterable(validation)),
+    }
     clip = load_clip(clip_folder, pick_device())
     texts = [word.strip("<>") if word in SPECIALS else word for word in vocabulary.words]
     embeddings_VE = embed_texts(clip, texts, templates("word"))
@@ -31,6 +45,15 @@ def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: Vocab
     )
     with whole_folder(folder) as partial:
         vocabulary.save(partial / "words.json")
+        save_json(partial / "report.json", report)
         save_word_embeddings(partial / "embeddings.safetensors", vocabulary, embeddings_VE)
         frequencies.save(partial / "document_frequencies.safetensors", vocabulary)
     print(f"vocab: {len(vocabulary)} words, {len(frequencies.keys)} n-grams of {len(training)} images")
+    for split in ("train", "val"):
+        print(f"vocab: {described(split, report[split])}")
+
+
+def _tokens(dataset: Path, split: Split) -> list[list[list[str]]]:
+    """The tokens of each caption of each image."""
+    captions = read_captions(dataset)
+    return [[caption.tokens for caption in captions[image.image_id]] for image in read_images(dataset, split)]

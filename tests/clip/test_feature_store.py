@@ -7,8 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+from fsgr_model.artifacts import check_free_space
 from fsgr_model.clip import feature_store
-from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter, check_free_space, publish
+from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter, publish
 from fsgr_model.errors import UserError
 
 FORMAT = RowFormat("tokens", (3, 4), "float16")

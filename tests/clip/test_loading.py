@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fsgr_model.clip import preparation
 from fsgr_model.clip.loading import build_model, build_preprocess, default_preprocessing, load_clip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.preparation import prepare_clip
+from fsgr_model.clip.weight_files import OPENAI_EXTRAS
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipParams, RuntimeParams
 from tests.clip.conftest import tiny_config
@@ -82,7 +82,7 @@ def test_archive_of_openai_is_read_and_has_quick_gelu(model, config_file, tmp_pa
     torch.jit.trace(model, inputs, check_trace=False).save(path)
     folder = prepare(config_file, path, tmp_path / "clip")
     quick = build_model({**tiny_config(), "quick_gelu": True}, "tiny").eval()
-    quick.load_state_dict({k: v for k, v in model.state_dict().items() if k not in preparation.OPENAI_EXTRAS})
+    quick.load_state_dict({k: v for k, v in model.state_dict().items() if k not in OPENAI_EXTRAS})
     check_same(quick, folder)
 
 
@@ -148,6 +148,15 @@ def _of_another_model(path, model):
     torch.save(build_model(tiny_config(width=48), "wide").state_dict(), path)
 
 
+def _of_another_image_size(path, model):
+    """Other position embeddings: resizing them would hide that the wrong architecture was named."""
+    torch.save(build_model(tiny_config(image_size=64), "larger").state_dict(), path)
+
+
+def _empty(path, model):
+    torch.save({}, path)
+
+
 def _with_a_weight_missing(path, model):
     torch.save({key: value for key, value in model.state_dict().items() if key != "visual.proj"}, path)
 
@@ -161,7 +170,18 @@ def _text(path, model):
     path.write_text("these are not the weights")
 
 
-@pytest.mark.parametrize("write", [_truncated, _of_another_model, _with_a_weight_missing, _with_code, _text])
+BROKEN = [
+    _truncated,
+    _of_another_model,
+    _of_another_image_size,
+    _empty,
+    _with_a_weight_missing,
+    _with_code,
+    _text,
+]
+
+
+@pytest.mark.parametrize("write", BROKEN)
 def test_a_bad_checkpoint_is_refused(write, model, config_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "weights.pt", model)
@@ -169,6 +189,12 @@ def test_a_bad_checkpoint_is_refused(write, model, config_file, tmp_path, monkey
         prepare(config_file, tmp_path / "weights.pt", tmp_path / "clip")
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "clip").exists()
+
+
+def test_a_file_of_something_else_is_told(config_file, tmp_path):
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match=r"list\.pt cannot be loaded .*it holds a list, not weights by name"):
+        prepare(config_file, tmp_path / "list.pt", tmp_path / "clip")
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut short", "gone"])

@@ -23,10 +23,11 @@ def tiny_model(**vision):
     return build_model(tiny_config(**vision), "tiny").eval()
 
 
-def named_model(name):
+def named_model(name, **vision):
     """The architecture's vision tower, with a text tower of one block, which has no part in it."""
     torch.manual_seed(1)
     config = open_clip.get_model_config(name)
+    config["vision_cfg"] |= vision
     config["text_cfg"] |= {"vocab_size": 100, "layers": 1}
     return build_model(config, name).eval()
 
@@ -61,9 +62,15 @@ def test_trunk_then_tail_is_encode_image_of_vit_b():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ViT-B-16-quickgelu", "ViT-L-14"])
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16-quickgelu", "ViT-L-14"])
 def test_trunk_then_tail_is_encode_image_of_large_models(name):
     check_parity(named_model(name), 224, 6)
+
+
+@pytest.mark.slow
+def test_trunk_then_tail_is_encode_image_at_336_pixels():
+    """Of 24 equal blocks, 3 are enough to tell."""
+    check_parity(named_model("ViT-L-14-336", layers=3), 336, 1)
 
 
 @torch.inference_mode()

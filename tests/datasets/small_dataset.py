@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.datasets.build import build_dataset
-from fsgr_model.params import DatasetParams
 
 FILES = {split: f"captions_{split}.json" for split in ("train", "val", "test")}
 IMAGE_IDS = {"train": (11, 12, 13, 14), "val": (21,), "test": (31,)}
@@ -52,6 +52,21 @@ class SmallDataset:
 def draw_noise(path: Path, number: int) -> None:
     pixels = np.random.default_rng(number).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def write_instances(root: Path, image_ids: list[int], name: str = "{}.png") -> None:
+    """One dog an image, in `instances.json`."""
+    content = {
+        "images": [
+            {"id": each, "file_name": name.format(each), "width": 12, "height": 9} for each in image_ids
+        ],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [
+            {"id": each, "image_id": each, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5]]}
+            for each in image_ids
+        ],
+    }
+    (root / "instances.json").write_text(json.dumps(content))
 
 
 def _caption_file(image_ids: tuple[int, ...]) -> dict[str, list[dict[str, Any]]]:

@@ -1,6 +1,5 @@
 """The COCO reader and the image check: what is made, what is left out, what is refused."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from fsgr_model.artifacts import load_json, sha256_file
 from fsgr_model.datasets.normal_form import read_captions, read_images, read_instances
 from fsgr_model.errors import UserError
-from tests.datasets.small_dataset import SmallDataset
+from tests.datasets.small_dataset import SmallDataset, write_instances
 
 
 def cut_off(path: Path) -> None:
@@ -148,15 +147,3 @@ def test_a_failed_run_keeps_the_dataset_made_before(small: SmallDataset) -> None
     place = small.root.parent / "made" / "dataset"
     assert (place / "images.json").read_bytes() == before
     assert [folder.name for folder in place.parent.iterdir()] == ["dataset"]
-
-
-def write_instances(root: Path, image_ids: list[int]) -> None:
-    content = {
-        "images": [{"id": each, "file_name": f"{each}.png", "width": 12, "height": 9} for each in image_ids],
-        "categories": [{"id": 1, "name": "dog"}],
-        "annotations": [
-            {"id": each, "image_id": each, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5]]}
-            for each in image_ids
-        ],
-    }
-    (root / "instances.json").write_text(json.dumps(content))

@@ -12,11 +12,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from fsgr_model.dataset_params import DemoWorldParams
 from fsgr_model.datasets.demo.world import Assignment, draw_demo_world, draw_pictures
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.normal_form import Dataset, write_dataset
 from fsgr_model.errors import UserError
-from fsgr_model.params import DemoWorldParams, load_params
+from fsgr_model.params import load_params
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 WORLD_FILE = Path("data/demo/world.yaml")

@@ -14,6 +14,8 @@ from torch import nn
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.preparation import read_config
 from fsgr_model.clip.split import Tail, TailOutput, Trunk, query_key_value, run_block
+from fsgr_model.clip.towers import make_tail
+from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.tuned_tail import TunedTail, tuned
 from fsgr_model.params import ModelParams
@@ -223,3 +225,11 @@ def test_only_adapters_and_prompts_of_the_tail_are_trained_and_kept():
     xe_step(captioner, torch.randn(2, 10, 16))
     torch.optim.SGD(captioner.parameters(), lr=1.0).step()
     assert all(map(torch.equal, before, captioner.tail.frozen.parameters()))
+
+
+def test_a_resnet_has_no_blocks_to_tune() -> None:
+    config = {**SMALL, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}
+    tail = make_tail(build_model(config, "small-rn"), 0, "csa")
+    assert tuned(tail, model_params(adapters=False, prompts=0)) is tail
+    with pytest.raises(UserError, match=r"a ResNet has none; set model\.adapters: false"):
+        tuned(tail, model_params())

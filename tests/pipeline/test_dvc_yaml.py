@@ -15,10 +15,12 @@ PLUMBING = {
     "fsgr_model/clip/feature_store.py",
     "fsgr_model/clip/open_clip_api.py",
     "fsgr_model/clip/torchvision_repair.py",
+    "fsgr_model/dataset_params.py",
     "fsgr_model/device.py",
     "fsgr_model/errors.py",
     "fsgr_model/params.py",
     "fsgr_model/progress.py",
+    "fsgr_model/section.py",
     "fsgr_model/training/resume.py",
 }
 

@@ -5,12 +5,16 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from fsgr_model.dataset_params import FILES_OF_FORMAT
 from fsgr_model.params import load_params
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Of these a dataset needs one, and only a CLIP trained from scratch has `training`.
-ALTERNATIVES = {"dataset.demo", "dataset.captions", "dataset.karpathy_file", "clip.training"}
+ALTERNATIVES = {
+    "clip.training",
+    *(f"dataset.{files}" for files in FILES_OF_FORMAT.values()),
+}
 
 
 def unnamed(section: BaseModel, prefix: str = "") -> set[str]:

@@ -1,5 +1,6 @@
 """The sheet shows the right pictures with their labels in colours that tell them apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,17 @@ def test_sheet_is_one_picture_of_the_promised_width(tmp_path: Path) -> None:
     draw_sample_sheet(tmp_path / "sheet.png", rows, CONCEPTS, "Test images")
     assert (tmp_path / "sheet.png").read_bytes() == first
     assert len(first) < LARGEST_FILE
+
+
+def test_without_a_reference_there_is_no_line_for_it(tmp_path: Path) -> None:
+    one = row(tmp_path, 0)
+    heights = []
+    for reference in ("the reference", ""):
+        rows = [replace(one, reference=reference)]
+        draw_sample_sheet(tmp_path / "sheet.png", rows, CONCEPTS, "Test images")
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            heights.append(sheet.height)
+    assert heights[1] < heights[0]
 
 
 def test_picture_stands_beside_its_overlay(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ CATEGORIES = [
 OFF = EvaluateParams(meteor="off", sheet_images=2)
 
 
-def make_data(data: Path, with_instances: bool = True, resize_mode: str = "squash") -> None:
+def make_data(
+    data: Path, with_instances: bool = True, resize_mode: str = "squash", with_references: bool = True
+) -> None:
     (data / "dataset").mkdir(parents=True)
     images = []
     for image_id in TEXTS:
@@ -41,6 +43,7 @@ def make_data(data: Path, with_instances: bool = True, resize_mode: str = "squas
         CaptionRecord(image_id, 10 * image_id + number, text, ptb_tokenize(text))
         for image_id, texts in TEXTS.items()
         for number, text in enumerate(texts)
+        if with_references or image_id == 4
     ]
     square = [[0, 0, 8, 0, 8, 4, 0, 4]]
     objects = [
@@ -135,6 +138,25 @@ def test_cropped_images_have_no_label_accuracy(tmp_path: Path) -> None:
     scores = run(tmp_path)["xe"]
     reasons = {row["metric"]: row["reason"] for row in scores["omitted"]}
     assert "shortest" in reasons["label_accuracy"] and "CHAIRi" in scores
+
+
+def test_without_references_captions_have_no_scores_and_the_reason_is_given(tmp_path: Path) -> None:
+    make_data(tmp_path / "data", with_references=False)
+    scores = run(tmp_path)["scst"]
+    assert scores["images"] == 3
+    assert scores["bad_endings"] == pytest.approx(1 / 3)
+    assert scores["label_accuracy"] == pytest.approx(5 / 6)
+    assert not {"CIDEr", "Bleu_4", "CHAIRi", "seen", "unseen"} & scores.keys()
+    reasons = {row["metric"]: row["reason"] for row in scores["omitted"]}
+    assert "no references" in reasons["CIDEr"] and reasons.keys() >= {"Bleu_1", "METEOR", "SPICE", "CHAIRs"}
+    assert (tmp_path / "plots" / "sheet.png").stat().st_size > 1000
+
+
+def test_without_references_every_test_image_needs_a_caption(tmp_path: Path) -> None:
+    make_data(tmp_path / "data", with_references=False)
+    save_json(tmp_path / "data" / "captions" / "xe.json", [{"image_id": 1, "caption": "a dog"}])
+    with pytest.raises(UserError, match="captions and test images differ: 2; 3"):
+        run(tmp_path)
 
 
 def test_a_missing_caption_is_an_error_and_writes_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ SENTENCES = Path(__file__).with_name("odd_sentences.txt").read_text(encoding="ut
 DEMO_CAPTIONS = Path("data/dataset/captions.json")
 # A JSON file of captions in COCO's format, to compare on human captions.
 OWN_CAPTIONS = "FSGR_TEST_CAPTIONS"
+# A folder with COCO's captions_val2017.json.
+REAL = "FSGR_COCO_DATA"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,24 @@ def test_equals_java_on_human_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     content = json.loads(Path(os.environ[OWN_CAPTIONS]).read_text(encoding="utf-8"))
     captions = [annotation["caption"] for annotation in content["annotations"]]
     assert misses(captions, official(captions, monkeypatch)) <= len(captions) // 1000
+
+
+@pytest.mark.java
+@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder with captions_val2017.json")
+def test_every_miss_on_val2017_is_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 of 25,014: a last letter keeps its full stop here, and in the program unless the next caption begins
+    as a sentence does.
+    """
+    content = json.loads((Path(os.environ[REAL]) / "captions_val2017.json").read_text(encoding="utf-8"))
+    captions = [annotation["caption"] for annotation in content["annotations"]]
+    differences = [
+        (ours, theirs)
+        for text, theirs in zip(captions, official(captions, monkeypatch), strict=True)
+        if (ours := " ".join(ptb_tokenize(text))) != theirs
+    ]
+    assert len(captions) == 25_014 and len(differences) == 3
+    for ours, theirs in differences:
+        assert ours == theirs + "." and len(theirs.replace("/", " ").split()[-1]) == 1
 
 
 def misses(captions: list[str], expected: list[str]) -> int:

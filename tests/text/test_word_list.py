@@ -1,17 +1,23 @@
 """The stage `vocab` with a small random CLIP."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from fsgr_model.artifacts import load_json, save_json
 from fsgr_model.clip.loading import build_model, default_preprocessing, load_clip, save_clip
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
+from fsgr_model.errors import UserError
 from fsgr_model.params import VocabParams
 from fsgr_model.scoring.cider_d import DocumentFrequencies
+from fsgr_model.text.coverage import coverage
+from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, load_word_embeddings
 from fsgr_model.text.word_list import make_word_list
 
+REAL = "FSGR_COCO_DATA"
 CONFIG = {
     "embed_dim": 8,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
@@ -50,6 +56,49 @@ def test_words_vectors_and_frequencies_of_the_training_split(data: Path) -> None
     torch.testing.assert_close(word_VE.norm(dim=1), torch.ones(8))
     frequencies = DocumentFrequencies.load(data / "vocab" / "document_frequencies.safetensors", vocabulary)
     assert (frequencies.num_images, frequencies.num_words) == (2, 8)
+
+
+def test_an_imported_list_keeps_its_ids_and_says_what_it_lacks(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SPECIALS, "zebra", " ", "dog", "a", "zoo"]
+    save_json(tmp_path / "list.json", words)
+    params = VocabParams(min_count=1, file=str(tmp_path / "list.json"))
+    make_word_list(data / "dataset", data / "clip", data / "vocab", params)
+    vocabulary = Vocabulary.load(data / "vocab" / "words.json")
+    assert vocabulary.words == words
+    assert len(load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)) == 9
+    report = load_json(data / "vocab" / "report.json")
+    assert report["train"] == {
+        "tokens": 7,
+        "known": 5,
+        "share_known": 5 / 7,
+        "words_never_met": 3,
+        "unknown_words": 2,
+        "commonest_unknown": [["cat", 1], ["runs", 1]],
+    }
+    assert (report["val"]["tokens"], report["val"]["known"]) == (2, 2)
+    said = capsys.readouterr().out
+    assert "known of train: 71.43% of 7 tokens; commonest unknown: cat (1), runs (1)" in said
+
+
+def test_a_list_that_is_not_there(data: Path, tmp_path: Path) -> None:
+    params = VocabParams(min_count=1, file=str(tmp_path / "list.json"))
+    with pytest.raises(UserError, match=r"list\.json does not exist"):
+        make_word_list(data / "dataset", data / "clip", data / "vocab", params)
+    assert not (data / "vocab").exists()
+
+
+@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder of COCO captions and a word list")
+def test_the_published_list_and_the_captions_of_val2017() -> None:
+    """Every id is kept, and the list knows 99.4% of the tokens."""
+    folder = Path(os.environ[REAL])
+    vocabulary = Vocabulary.load(folder / "fsgr_vocab_10201.json")
+    assert vocabulary.words == load_json(folder / "fsgr_vocab_10201.json")["itos"]
+    assert len(vocabulary) == 10_201
+    captions = load_json(folder / "captions_val2017.json")["annotations"]
+    found = coverage(vocabulary, (ptb_tokenize(caption["caption"]) for caption in captions))
+    assert (found["tokens"], found["known"]) == (261_411, 259_966)
 
 
 def test_a_vector_is_what_clip_says_of_the_word(data: Path) -> None:

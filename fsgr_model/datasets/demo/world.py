@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from fsgr_model.dataset_params import DemoWorldParams
 from fsgr_model.datasets.demo.backdrops import PAINTERS, WEATHER
 from fsgr_model.datasets.demo.grammar import write_captions
 from fsgr_model.datasets.demo.pictures import Mask, Picture, draw_scene
@@ -25,7 +26,6 @@ from fsgr_model.datasets.demo.sprites import SPRITES
 from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split
 from fsgr_model.errors import UserError
-from fsgr_model.params import DemoWorldParams
 from fsgr_model.progress import progress
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 

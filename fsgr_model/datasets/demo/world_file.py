@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from fsgr_model.errors import UserError
-from fsgr_model.params import Section
+from fsgr_model.section import Section
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 Words = dict[str, Chance]

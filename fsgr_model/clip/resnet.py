@@ -1,0 +1,108 @@
+"""CLIP's ResNets: everything but the attention pool is the trunk, the attention pool is the tail.
+
+The cache holds the map of the last layer as tokens, behind their mean, which takes the place of a vision
+transformer's CLS token (arXiv 2103.00020, section 2.4).
+
+Shapes: B images, T tokens = 1 mean + G places of the map, W width of the map, E joint width.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fsgr_model.clip.split import Align, TailOutput, correlative_attention
+from fsgr_model.errors import UserError
+
+
+class ResNetTrunk(nn.Module):
+    """All layers: float32 images [B, 3, height, width] -> tokens_BTW, the map and its mean before it."""
+
+    def __init__(self, clip_model: nn.Module, cut: int) -> None:
+        super().__init__()
+        self.visual = resnet_tower(clip_model, cut)
+        self.cut = cut
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(T, W) of one image's tokens."""
+        return tuple(self.visual.attnpool.positional_embedding.shape)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.visual.stem(images)
+        for layer in (self.visual.layer1, self.visual.layer2, self.visual.layer3, self.visual.layer4):
+            x = layer(x)
+        map_BGW = x.flatten(2).transpose(1, 2)
+        return torch.cat([map_BGW.mean(dim=1, keepdim=True), map_BGW], dim=1)
+
+
+class ResNetTail(nn.Module):
+    """The attention pool, with the outputs of `Tail`.
+
+    `align`: `plain` lets every place of the map ask as the mean does; `csa` is correlative attention in the
+    same layer (SCLIP, arXiv 2312.01597); `value` is MaskCLIP's form for ResNets (arXiv 2112.01071):
+    each place's own value and the projection, without position embeddings.
+    """
+
+    def __init__(self, clip_model: nn.Module, cut: int, align: Align) -> None:
+        super().__init__()
+        self.pool = resnet_tower(clip_model, cut).attnpool
+        side = round((self.pool.positional_embedding.shape[0] - 1) ** 0.5)
+        self.grid_size = (side, side)
+        self.align = align
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "ResNetTail":
+        """Nothing here is trained, whatever the network around it does."""
+        return super().train(False)
+
+    @property
+    def proj(self) -> torch.Tensor:
+        """[W, E], as a vision transformer has it."""
+        return self.pool.c_proj.weight.T
+
+    def forward(self, tokens_BTW: torch.Tensor) -> TailOutput:
+        """From the cache (float16 or float32) to the three outputs, in the precision of the weights."""
+        tokens_BTW = tokens_BTW.to(self.proj.dtype)
+        global_BE = self._pool(tokens_BTW, asking=slice(0, 1))[:, 0]
+        return TailOutput(tokens_BTW[:, 1:], global_BE, self.aligned(tokens_BTW))
+
+    def aligned(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
+        """Only `align_BGE`."""
+        tokens_BTW = tokens_BTW.to(self.proj.dtype)
+        if self.align == "value":
+            return self.pool.c_proj(self.pool.v_proj(tokens_BTW[:, 1:]))
+        if self.align == "plain":
+            return self._pool(tokens_BTW, asking=slice(1, None))
+        query, key, value = self._query_key_value(tokens_BTW)
+        return self.pool.c_proj(correlative_attention(query, key, value, self.pool.num_heads))[:, 1:]
+
+    def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
+        """Keys of the places of the map, heads side by side: [B, G, W]."""
+        return self._query_key_value(tokens_BTW.to(self.proj.dtype))[1][:, 1:]
+
+    def _pool(self, tokens_BTW: torch.Tensor, asking: slice) -> torch.Tensor:
+        """What the tokens `asking` gather from all: [B, number of them, E]."""
+        query, key, value = self._query_key_value(tokens_BTW)
+        heads = (
+            x.unflatten(-1, (self.pool.num_heads, -1)).transpose(1, 2) for x in (query[:, asking], key, value)
+        )
+        return self.pool.c_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+
+    def _query_key_value(self, tokens_BTW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        placed_BTW = tokens_BTW + self.pool.positional_embedding
+        return self.pool.q_proj(placed_BTW), self.pool.k_proj(placed_BTW), self.pool.v_proj(placed_BTW)
+
+
+def resnet_tower(clip_model: nn.Module, cut: int) -> Any:
+    """The model's ResNet, which can only be cut before its attention pool.
+
+    Raises:
+        UserError: `cut` is not 0.
+    """
+    if cut:
+        raise UserError(
+            f"clip.cut {cut}: a ResNet of CLIP is cut before its attention pool only; set clip.cut: 0"
+        )
+    return clip_model.visual

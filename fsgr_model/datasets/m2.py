@@ -1,0 +1,188 @@
+"""Reader of the M2 Transformer's split files (Cornia et al., arXiv 1912.08226).
+
+`coco_{train,restval,dev,test}_ids.npy` hold **annotation** ids of COCO caption files: five captions of each
+image of Karpathy's split. Image ids are numbers of the same size, so what a file holds is checked.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fsgr_model.dataset_params import CaptionSource, M2Params
+from fsgr_model.datasets.checked_json import read_checked
+from fsgr_model.datasets.coco import CocoCaptionFile
+from fsgr_model.datasets.contract import check_annotations_unique
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.normal_form import Split
+from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.errors import UserError
+
+# restval: the part of COCO's validation images that the split gives to training.
+SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "dev": "val", "test": "test"}
+Ids = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image of the caption file `source`; `file_name` starts from the folder of the images."""
+
+    image_id: int
+    file_name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class CaptionFiles:
+    """What the caption files list: images, and captions by annotation id."""
+
+    images: list[ListedImage]
+    captions: dict[int, RawCaption]
+
+
+def read_m2(root: Path, params: M2Params) -> RawDataset:
+    """The captions that the id files name, and their images; whatever none of them names is left out.
+
+    Raises:
+        UserError: a file is missing or malformed, or an id file holds something else than annotation ids of
+            the caption files.
+    """
+    known = read_caption_files(root, params.sources)
+    ids = {name: read_id_file(root / params.ids / f"coco_{name}_ids.npy") for name in SPLIT_OF}
+    check_each_id_once(ids)
+    if params.partial:
+        check_annotations_fit_better(ids, known)
+    else:
+        check_all_are_annotations(ids, known)
+    return select(ids, known)
+
+
+def read_caption_files(root: Path, sources: list[CaptionSource]) -> CaptionFiles:
+    """Everything that the caption files list, whichever split it belongs to.
+
+    Raises:
+        UserError: a file is missing, no JSON, not of the COCO caption form, or two captions share an id.
+    """
+    images: list[ListedImage] = []
+    captions: list[RawCaption] = []
+    for source in sources:
+        content = read_checked(root / source.captions, CocoCaptionFile)
+        images.extend(
+            ListedImage(image.id, f"{source.images}/{image.file_name}", source.captions)
+            for image in content.images
+        )
+        captions.extend(
+            RawCaption(entry.image_id, entry.id, entry.caption, source.captions)
+            for entry in content.annotations or []
+        )
+    check_annotations_unique(captions)
+    return CaptionFiles(images, {caption.annotation_id: caption for caption in captions})
+
+
+def read_id_file(path: Path) -> list[int]:
+    """The ids of a NumPy file, a list of whole numbers.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} does not exist; dataset.m2.ids is the folder of the four coco_*_ids.npy files"
+        ) from None
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path} is not a NumPy file ({error}); get it again") from None
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+        raise UserError(f"{path} must hold one list of whole numbers; get it again")
+    return found.tolist()
+
+
+def check_each_id_once(ids: Ids) -> None:
+    """An id stands once in all four files together."""
+    places: dict[int, list[str]] = {}
+    for name, of_file in ids.items():
+        for each in of_file:
+            places.setdefault(each, []).append(name)
+    repeated = [f"{each} ({', '.join(names)})" for each, names in places.items() if len(names) > 1]
+    if repeated:
+        raise UserError(f"ids that stand twice in the coco_*_ids.npy files: {listed(repeated)}; keep one")
+
+
+def check_all_are_annotations(ids: Ids, known: CaptionFiles) -> None:
+    """Every id is that of an annotation; the message tells image ids, a mixture and missing files apart."""
+    image_ids = {image.image_id for image in known.images}
+    for name, of_file in ids.items():
+        strange = [each for each in of_file if each not in known.captions]
+        if strange:
+            among_images = sum(each in image_ids for each in strange)
+            raise UserError(
+                f"coco_{name}_ids.npy: {len(strange)} of {len(of_file)} ids are not ids of annotations in "
+                f"{listed(sorted({image.source for image in known.images}))}: {listed(strange)}; "
+                + _explanation(among_images, len(strange), all(each in image_ids for each in of_file))
+            )
+
+
+def _explanation(among_images: int, strange: int, all_images: bool) -> str:
+    if all_images:
+        return "all ids of the file are image ids; it must hold the `id` of annotations, not their `image_id`"
+    if among_images == strange:
+        return (
+            "these are image ids, mixed with annotation ids; make the file from the `id` of annotations alone"
+        )
+    return (
+        f"{among_images} of them are image ids; a caption file may be missing from dataset.m2.sources; "
+        "or set dataset.m2.partial: true if only a part of the captions is wanted"
+    )
+
+
+def check_annotations_fit_better(ids: Ids, known: CaptionFiles) -> None:
+    """For caption files that hold a part of the ids: annotation ids name more of them than image ids would.
+
+    Both kinds of ids are drawn from the same range, so some always fit by chance; the right kind names nearly
+    all that the caption files hold.
+    """
+    named = {each for of_file in ids.values() for each in of_file}
+    image_ids = {image.image_id for image in known.images}
+    annotations = len(named & known.captions.keys()) / max(len(known.captions), 1)
+    images = len(named & image_ids) / max(len(image_ids), 1)
+    if annotations <= images:
+        raise UserError(
+            f"the coco_*_ids.npy files name {annotations:.1%} of the annotations by their `id`, but "
+            f"{images:.1%} of the images by theirs: they look like image ids; make them from the `id` of "
+            "annotations"
+        )
+
+
+def select(ids: Ids, known: CaptionFiles) -> RawDataset:
+    """The captions of each split and their images.
+
+    An image whose captions stand in two splits is listed in both, for the contract to refuse.
+    """
+    captions: list[RawCaption] = []
+    splits: dict[tuple[str, int], set[Split]] = {}
+    for name, of_file in ids.items():
+        for caption in (known.captions[each] for each in of_file if each in known.captions):
+            captions.append(caption)
+            splits.setdefault((caption.source, caption.image_id), set()).add(SPLIT_OF[name])
+    images = [
+        RawImage(image.image_id, split, image.file_name, image.source)
+        for image in known.images
+        for split in sorted(splits.get((image.source, image.image_id), ()))
+    ]
+    return RawDataset(images, captions, _notes(ids, known, captions))
+
+
+def _notes(ids: Ids, known: CaptionFiles, captions: list[RawCaption]) -> list[str]:
+    """How many captions and images of each file were found, and how many no file names."""
+    chosen = {caption.annotation_id: caption.image_id for caption in captions}
+    notes = []
+    for name, of_file in ids.items():
+        found = [each for each in of_file if each in chosen]
+        images = len({chosen[each] for each in found})
+        notes.append(f"coco_{name}_ids.npy: {len(found)} of {len(of_file)} captions, of {images} images")
+    per_image = Counter(chosen.values())
+    notes.append(f"left out, since no id file names them: {len(known.captions) - len(chosen)} captions, ")
+    notes[-1] += f"{len(known.images) - len(per_image)} images"
+    return notes

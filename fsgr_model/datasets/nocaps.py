@@ -1,0 +1,65 @@
+"""Reader of nocaps (Agrawal et al., arXiv 1812.08658): trained on COCO captions, tested on novel objects.
+
+nocaps brings no training captions. Its files are COCO-style, with a `domain` for each image: it shows COCO's
+objects only (in-domain), others only (out-domain), or both (near-domain). The validation file has ten
+references an image, the test file none.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from fsgr_model.dataset_params import PerSplit
+from fsgr_model.datasets.coco import read_coco
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.raw_form import RawDataset, RawImage
+from fsgr_model.errors import UserError
+
+DOMAINS = {"in-domain": "in", "near-domain": "near", "out-domain": "out"}
+# nocaps counts images and captions from 0, COCO uses the same small numbers. nocaps keeps its ids, which its
+# server asks for; COCO's are moved up.
+COCO_IDS_FROM = 1_000_000_000
+
+
+def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
+    """Training and validation images from COCO-style files, test images from a file of nocaps.
+
+    Ids of training and validation are `COCO_IDS_FROM` more than in their files. Domains are in, near and out.
+
+    Raises:
+        UserError: as `read_coco`; or a test image has another domain, or only some have one.
+    """
+    dataset = read_coco(root, files, folders)
+    test = [image for image in dataset.images if image.split == "test"]
+    _check_domains(root / files.test, test)
+    return RawDataset(
+        [_moved(image) for image in dataset.images],
+        [
+            caption
+            if caption.source == files.test
+            else replace(
+                caption,
+                image_id=caption.image_id + COCO_IDS_FROM,
+                annotation_id=caption.annotation_id + COCO_IDS_FROM,
+            )
+            for caption in dataset.captions
+        ],
+        [f"ids of training and validation are those of the files plus {COCO_IDS_FROM}; nocaps keeps its own"],
+    )
+
+
+def _moved(image: RawImage) -> RawImage:
+    if image.split == "test":
+        return replace(image, domain=DOMAINS.get(image.domain, ""))
+    return replace(image, image_id=image.image_id + COCO_IDS_FROM, domain="")
+
+
+def _check_domains(path: Path, images: list[RawImage]) -> None:
+    """Every test image has one of the three domains, or none has any (the file of the test server)."""
+    odd = [image for image in images if image.domain not in DOMAINS]
+    if not odd or all(image.domain == "" for image in images):
+        return
+    raise UserError(
+        f"{path}: domain must be one of {', '.join(DOMAINS)} for every image, or for none; found "
+        + listed([f"{image.domain or 'none'!r} (image {image.image_id})" for image in odd])
+        + "; use the file as nocaps.org gives it"
+    )

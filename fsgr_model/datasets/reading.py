@@ -1,0 +1,135 @@
+"""The user's files in the normal form: first their lists and the contract between them, then the pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.datasets.coco import read_coco
+from fsgr_model.datasets.contract import check_contract, check_splits_filled
+from fsgr_model.datasets.image_check import check_images, refuse_bad_images
+from fsgr_model.datasets.instances import read_instance_files
+from fsgr_model.datasets.karpathy import read_karpathy
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.m2 import read_m2
+from fsgr_model.datasets.nocaps import read_nocaps
+from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
+from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.datasets.shards import read_shards, unpack_pictures
+from fsgr_model.datasets.table import read_table
+from fsgr_model.errors import UserError
+from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A dataset, the images that were left out with the reason for each, and what the reader has to say."""
+
+    dataset: Dataset
+    bad: list[tuple[RawImage, str]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where the pictures lie now, and where they will be found once the stage has ended."""
+
+    folder: Path
+    place: Path
+
+
+def read_dataset(params: DatasetParams, seed: int, place: Path, folder: Path, workers: int) -> Reading:
+    """Read what `params` names; pictures of tar files are unpacked to `folder`, which will become `place`.
+
+    Raises:
+        UserError: the files break a rule of the contract.
+    """
+    root = Path(params.root)
+    _check_folders(params, root)
+    raw, pictures = _read_lists(params, root, seed, place, folder)
+    captions = caption_records(raw.captions)
+    checked = check_images(raw.images, pictures.folder, workers, pictures.place)
+    if params.on_bad_image == "fail":
+        refuse_bad_images(checked.bad, pictures.folder)
+    left_out = {image.image_id for image, _ in checked.bad}
+    check_splits_filled([image for image in raw.images if image.image_id not in left_out])
+    captions = [caption for caption in captions if caption.image_id not in left_out]
+    instances = read_instance_files(root, params.instances, checked.good)
+    return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, raw.notes)
+
+
+def _check_folders(params: DatasetParams, root: Path) -> None:
+    if not root.is_dir():
+        raise UserError(
+            f"dataset.root: there is no folder {root}; put the dataset or a link to it there, "
+            "or give its place with -S dataset.root=/path/to/it"
+        )
+    for name in _image_folders(params):
+        if not (root / name).is_dir():
+            raise UserError(
+                f"dataset.images: there is no folder {root / name}; name the folder of the images below "
+                f"{root}"
+            )
+
+
+def _image_folders(params: DatasetParams) -> list[str]:
+    if params.m2 and params.format == "m2":
+        return [source.images for source in params.m2.sources]
+    if isinstance(params.images, PerSplit):
+        return [params.images.train, params.images.val, params.images.test]
+    return [params.images]
+
+
+def _read_lists(
+    params: DatasetParams, root: Path, seed: int, place: Path, folder: Path
+) -> tuple[RawDataset, Pictures]:
+    """What the files list, checked against the contract, and where its pictures are."""
+    if params.format == "webdataset":
+        assert params.shards is not None
+        shards = read_shards(root, params.shards)
+        check_contract(shards.raw)
+        unpack_pictures(shards, folder / "images")
+        return shards.raw, Pictures(folder / "images", place / "images")
+    raw = _read_files(params, root, seed)
+    check_contract(raw)
+    below = root / params.images if isinstance(params.images, str) else root
+    return raw, Pictures(below, below)
+
+
+def _read_files(params: DatasetParams, root: Path, seed: int) -> RawDataset:
+    """What the reader of the format makes of the lists."""
+    folders = params.images if isinstance(params.images, PerSplit) else None
+    if params.format == "coco" and params.captions:
+        return read_coco(root, params.captions, folders)
+    if params.format == "nocaps" and params.captions:
+        return read_nocaps(root, params.captions, folders)
+    if params.format == "karpathy" and params.karpathy_file:
+        return read_karpathy(root, params.karpathy_file)
+    if params.format == "m2" and params.m2:
+        return read_m2(root, params.m2)
+    assert params.format == "folder" and params.table, "DatasetParams sees to it"
+    return read_table(root, params.table, seed)
+
+
+def caption_records(captions: list[RawCaption]) -> list[CaptionRecord]:
+    """Tokenize all captions.
+
+    Raises:
+        UserError: captions without a word (empty, blanks or punctuation only), all listed.
+    """
+    records = [
+        CaptionRecord(caption.image_id, caption.annotation_id, caption.text, ptb_tokenize(caption.text))
+        for caption in captions
+    ]
+    empty = [raw for raw, record in zip(captions, records, strict=True) if not record.tokens]
+    if empty:
+        raise UserError(
+            "captions without a word: "
+            + listed(
+                [
+                    f"annotation {raw.annotation_id} of image {raw.image_id} in {raw.source} ({raw.text!r})"
+                    for raw in empty
+                ]
+            )
+            + "; write or remove them"
+        )
+    return records

@@ -1,0 +1,189 @@
+"""Reader of WebDataset shards: tar files in which the files of a sample share their name up to its first dot.
+
+The captions of `000123.jpg` are the lines of `000123.txt`, or else `captions` (a list) or `caption` in
+`000123.json`. Pictures are unpacked, since later stages open files; the disk then holds them twice.
+"""
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsgr_model.artifacts import check_free_space
+from fsgr_model.dataset_params import PerSplit
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.errors import UserError
+from fsgr_model.progress import progress
+
+PICTURES = frozenset(("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"))
+MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<kind>[^/]+)")
+FIRST_ID = 1
+
+
+@dataclass
+class Sample:
+    """What a shard holds under one key; `picture` is the name of a member."""
+
+    picture: str = ""
+    text: list[str] | None = None
+    described: list[str] = field(default_factory=list)
+
+    @property
+    def captions(self) -> list[str]:
+        return self.described if self.text is None else self.text
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The raw dataset; for each shard, where each of its pictures goes; and the bytes that they take."""
+
+    raw: RawDataset
+    places: dict[Path, dict[str, str]]
+    bytes: int
+
+
+def read_shards(root: Path, patterns: PerSplit) -> Shards:
+    """List the samples of all shards; images and captions are numbered from 1, in the order of the shards.
+
+    Raises:
+        UserError: a pattern matches no file, a shard is broken, or a sample has no picture or several.
+    """
+    raw, places, size = RawDataset([], []), {}, 0
+    for split in SPLITS:
+        for shard in _matching(root, getattr(patterns, split), split):
+            source = shard.relative_to(root).as_posix()
+            samples, bytes_of_pictures = _read_samples(shard)
+            size += bytes_of_pictures
+            places[shard] = {each.picture: _place(source, key, each) for key, each in samples.items()}
+            for sample in samples.values():
+                image_id = len(raw.images) + FIRST_ID
+                raw.images.append(RawImage(image_id, split, places[shard][sample.picture], source))
+                for caption in sample.captions:
+                    raw.captions.append(RawCaption(image_id, len(raw.captions) + FIRST_ID, caption, source))
+    raw.notes.append(f"unpacked {len(raw.images)} pictures of {len(places)} shards, {size / 1e9:.3f} GB")
+    return Shards(raw, places, size)
+
+
+def unpack_pictures(shards: Shards, folder: Path) -> None:
+    """Write every picture below `folder`, under the name that the raw dataset gives it.
+
+    Raises:
+        UserError: the disk has too little space, or a shard is broken.
+    """
+    check_free_space(folder, shards.bytes)
+    print(f"unpacking {len(shards.raw.images)} pictures, {shards.bytes / 1e9:.3f} GB", flush=True)
+    for shard, place_of in progress(shards.places.items(), len(shards.places), "unpacking", "shards"):
+        with _opened(shard) as archive:
+            for member in archive:
+                if member.name in place_of:
+                    path = folder / place_of[member.name]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(_content(archive, member))
+
+
+def _matching(root: Path, pattern: str, split: str) -> list[Path]:
+    try:
+        found = sorted(root.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise UserError(f"dataset.shards.{split}: {pattern!r} is no pattern below {root}: {error}") from None
+    if not found:
+        raise UserError(
+            f"dataset.shards.{split}: no file below {root} matches {pattern!r}; write it as train-*.tar"
+        )
+    return found
+
+
+def _place(source: str, key: str, sample: Sample) -> str:
+    """Shards may use the same keys, so each has a folder of its own."""
+    return f"{source.partition('.tar')[0]}/{key}.{sample.picture.rpartition('.')[2]}"
+
+
+def _read_samples(shard: Path) -> tuple[dict[str, Sample], int]:
+    """Samples by key in the order of the shard, and the bytes of their pictures."""
+    samples: dict[str, Sample] = {}
+    size = 0
+    with _opened(shard) as archive:
+        for member in archive:
+            parts = MEMBER.fullmatch(member.name)
+            if parts and not member.isdir():
+                sample = samples.setdefault(parts["key"], Sample())
+                size += _take(sample, shard, archive, member, parts["kind"].lower())
+        _check_end(archive)
+    bare = [key for key, sample in samples.items() if not sample.picture]
+    if bare:
+        raise UserError(
+            f"{shard}: samples without a picture ({', '.join(sorted(PICTURES))}): {listed(bare)}; "
+            "make the shard again without them"
+        )
+    return samples, size
+
+
+def _take(sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> int:
+    """Add a member to its sample, if it is a picture or holds captions; the bytes that are to be unpacked."""
+    if not member.isfile():
+        raise UserError(f"{shard}: {member.name} is a link, not a file; make the shard again with files")
+    if kind in PICTURES:
+        if sample.picture:
+            raise UserError(
+                f"{shard}: one sample has two pictures, {sample.picture} and {member.name}; keep one of them"
+            )
+        sample.picture = member.name
+        return member.size
+    if kind == "txt":
+        text = _decoded(shard, member, _content(archive, member))
+        sample.text = [line for line in text.splitlines() if line.strip()]
+    elif kind == "json":
+        sample.described = _captions_in_json(shard, member, _content(archive, member))
+    return 0
+
+
+def _captions_in_json(shard: Path, member: tarfile.TarInfo, data: bytes) -> list[str]:
+    try:
+        values: Any = json.loads(_decoded(shard, member, data))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{shard}: {member.name} is not valid JSON: {error.msg}; make the shard again"
+        ) from None
+    found = values.get("captions", values.get("caption", [])) if isinstance(values, dict) else None
+    captions = [found] if isinstance(found, str) else found
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise UserError(f"{shard}: {member.name} needs `captions` (a list of texts) or `caption` (a text)")
+    return captions
+
+
+def _decoded(shard: Path, member: tarfile.TarInfo, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{shard}: {member.name} is not UTF-8 text (byte {error.start})") from None
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    opened = archive.extractfile(member)
+    assert opened is not None, "regular files have content"
+    with opened:
+        return opened.read()
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """A tar file ends with a block of zeros; one that was cut off at a header would else look complete."""
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it was cut off")
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
+    """The tar file; what is wrong with it, then or while it is read, as a UserError."""
+    try:
+        with tarfile.open(shard) as archive:
+            yield archive
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"{shard} is not a whole tar file ({error}); get it again") from None

@@ -1,0 +1,15 @@
+"""What every section of params.yaml is made of."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Rate = Annotated[float, Field(gt=0, le=0.01)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of parameters that knows all of its names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
