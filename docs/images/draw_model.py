@@ -29,7 +29,8 @@ ARROWS = [
     ("image", "trunk"), ("trunk", "cache"), ("cache", "tail"), ("tail", "embed"), ("tail", "quantiser"),
     ("codebook", "quantiser"), ("quantiser", "text"), ("embed", "encoder"), ("text", "encoder"),
     ("encoder", "decoder"), ("decoder", "caption"), ("words", "decoder"), ("tail", "maps"),
-    ("maps", "contrast"), ("embed", "contrast"), ("encoder", "alignment"), ("captions", "alignment"), ("caption", "losses"),
+    ("maps", "contrast"), ("embed", "contrast"), ("encoder", "alignment"), ("captions", "alignment"),
+    ("caption", "losses"),
 ]  # fmt: skip
 LEGEND = [
     (0.1, FROZEN, "frozen; of the tail, adapters and prompts are trained"),
