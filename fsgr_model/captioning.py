@@ -1,15 +1,19 @@
-"""Captions of a whole split by beam search."""
+"""Captions of a whole split by beam search.
 
-from collections.abc import Iterator
+Shapes: B images, S beams of an image, L positions, T trunk tokens, W vision width.
+"""
+
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fsgr_model.artifacts import save_json
 from fsgr_model.clip.feature_store import RowStore, groups_of
 from fsgr_model.decoding import beam_search
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.network.assembly import Assembly, assemble, load_weights
+from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.params import DecodeParams, ModelParams
 from fsgr_model.progress import progress
 
@@ -29,16 +33,22 @@ def caption_split(data: Path, weights: Path, out: Path, model: ModelParams, deco
     save_json(out, results)
 
 
-@torch.no_grad()
 def caption_images(
     assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams
-) -> Iterator[str]:
+) -> list[str]:
     """The best caption of each image."""
-    captioner, device = assembly.captioner.eval(), assembly.device
-    tokens_BTW = torch.from_numpy(store.rows(image_ids)).to(device).float()
-    with autocast(device):
-        start = captioner.encode(tokens_BTW).start
+    tokens_BTW = torch.from_numpy(store.rows(image_ids)).to(assembly.device).float()
+    _, caption_BSL = search(assembly.captioner, tokens_BTW, decode)
+    return [assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist()]
+
+
+@torch.no_grad()
+def search(captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams) -> tuple[Encoded, Tensor]:
+    """The encoded images, and their captions [B, S, L] int64 by beam search, the best first."""
+    captioner.eval()
+    with autocast(tokens_BTW.device):
+        encoded = captioner.encode(tokens_BTW)
         caption_BSL, _ = beam_search(
-            captioner.step, start, len(image_ids), decode.beam_size, decode.max_length
+            captioner.step, encoded.start, len(tokens_BTW), decode.beam_size, decode.max_length
         )
-    return (assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist())
+    return encoded, caption_BSL

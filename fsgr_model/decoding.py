@@ -26,6 +26,23 @@ def word_log_probs(logits: Tensor) -> Tensor:
     return logits.log_softmax(dim=-1)
 
 
+def spoken_log_probs(logits_BSLV: Tensor, caption_BSL: Tensor) -> Tensor:
+    """Log-probability of every word of given captions, [B, S, L] float32; 0 at padding.
+
+    `logits_BSLV` are those of teacher forcing: position l was read before word l was chosen.
+    """
+    padded_BSL = caption_BSL == PAD
+    # Any spoken word stands in for padding, whose own log-probability is minus infinity.
+    chosen_BSL = caption_BSL.masked_fill(padded_BSL, logits_BSLV.shape[-1] - 1)
+    log_prob_BSL = word_log_probs(logits_BSLV).gather(-1, chosen_BSL[..., None])[..., 0]
+    return log_prob_BSL.masked_fill(padded_BSL, 0.0)
+
+
+def preceding_words(caption_BSL: Tensor) -> Tensor:
+    """What the decoder has read when it chooses each word: `<bos>`, then all words but the last."""
+    return torch.cat([torch.full_like(caption_BSL[..., :1], BOS), caption_BSL[..., :-1]], dim=-1)
+
+
 def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) -> Tensor:
     """The likeliest word at every position, [B, 1, L] int64."""
     return _extend(step, state, (num_images, 1), max_length, lambda log_prob_BSV: log_prob_BSV.argmax(dim=-1))

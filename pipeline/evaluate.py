@@ -13,6 +13,7 @@ def main() -> None:
         data=Path("data"),
         params_file=Path("params.yaml"),
         metrics=Path("metrics"),
+        by_image=Path("data/scores"),
         sheet=Path("plots/sheet.png"),
         params=params.evaluate,
     )

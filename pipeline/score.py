@@ -19,14 +19,19 @@ def main() -> None:
     parser.add_argument(
         "--tokenizer", choices=["python", "java"], default="python", help="java: the official program"
     )
+    parser.add_argument(
+        "--by-image", type=Path, metavar="FILE", help="write the scores of each image as JSON"
+    )
     arguments = parser.parse_args()
-    report = score_files(
+    report, by_image = score_files(
         references=arguments.references,
         results=arguments.results,
         instances=arguments.instances,
         meteor=arguments.meteor,
         tokenizer=arguments.tokenizer,
     )
+    if arguments.by_image:
+        by_image.save(arguments.by_image)
     print(json.dumps(report, indent=1, ensure_ascii=False))
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from fsgr_model.artifacts import fingerprint, load_json, save_json, sha256_file
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.errors import UserError
+from fsgr_model.zero_weights import ZeroWeights
 
 WEIGHTS = "clip.safetensors"
 DESCRIPTION = "clip.json"
@@ -110,7 +111,8 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     """
     description = load_json(folder / DESCRIPTION)
     _check_weights(folder / WEIGHTS, description["weights_sha256"])
-    model = build_model(description["config"], description["model"])
+    with ZeroWeights():
+        model = build_model(description["config"], description["model"])
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:

@@ -6,6 +6,8 @@ import warnings
 import zlib
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fsgr_model.errors import UserError
@@ -24,7 +26,11 @@ class BadImage(UserError):
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The picture of a file: fully decoded, turned upright (EXIF orientation), in RGB.
+    """The picture of a file: fully decoded, turned upright (EXIF orientation), in RGB of 8 bits.
+
+    Of an animation it is the first frame. What is transparent shows white, as on a page. Grey of 16 bits is
+    scaled by its largest value, grey of 32 bits (whole or floating-point) from its darkest pixel to its
+    brightest, since it has no fixed white (choices: Pillow itself would cut both off at 255).
 
     Raises:
         BadImage: the file is missing, or cannot be decoded.
@@ -57,10 +63,30 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as picture:
-                return ImageOps.exif_transpose(picture).convert("RGB")
+                return _as_rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         raise BadImage(name, "not an image that Pillow can read") from None
     except TOO_LARGE:
         raise BadImage(name, f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
     except DECODING_ERRORS as error:
         raise BadImage(name, f"cannot be decoded ({error})") from None
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        return _grey(np.asarray(picture) / 65535)
+    if picture.mode in ("I", "F"):
+        level_HW = np.asarray(picture, dtype=np.float64)
+        return _grey((level_HW - level_HW.min()) / max(np.ptp(level_HW), np.finfo(np.float64).tiny))
+    if picture.has_transparency_data:
+        page = Image.new("RGBA", picture.size, "white")
+        page.alpha_composite(picture.convert("RGBA"))
+        picture = page
+    return picture.convert("RGB")
+
+
+def _grey(share_HW: NDArray[np.floating]) -> Image.Image:
+    """Shares of white, 0 to 1, as a picture."""
+    if not np.isfinite(share_HW).all():
+        raise ValueError("it holds NaN or infinity")
+    return Image.fromarray(np.rint(255 * share_HW).astype(np.uint8)).convert("RGB")

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fsgr_model.artifacts import whole_file
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.feature_store import RowStore
-from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.datasets.normal_form import Split
 from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import ModelParams
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
+from fsgr_model.zero_weights import ZeroWeights
 
 FORMAT_VERSION = 1
 
@@ -50,18 +53,28 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: t
         UserError: an artifact is missing, or two of them disagree; with both numbers.
     """
     clip = load_clip(data / "clip", device)
-    codebook = load_codebook(data / "codebook") if params.semantics else None
-    vocabulary = Vocabulary.load(data / "vocab" / "words.json")
-    word_VE = load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)
     trunk = RowStore(data / "features" / f"{split}.h5", clip.identity).identity
-    tail = make_tail(clip.model, trunk["cut"], params.align)
+    return put_together(data, clip, trunk["cut"], params, seed, device)
+
+
+def put_together(
+    artifacts: Path, clip: Clip, cut: int, params: ModelParams, seed: int, device: torch.device
+) -> Assembly:
+    """The network with fresh weights from `artifacts`/{codebook,vocab}, around a CLIP cut at block `cut`.
+
+    Raises:
+        UserError: an artifact is missing, or two of them disagree; with both numbers.
+    """
+    codebook = load_codebook(artifacts / "codebook") if params.semantics else None
+    vocabulary = Vocabulary.load(artifacts / "vocab" / "words.json")
+    word_VE = load_word_embeddings(artifacts / "vocab" / "embeddings.safetensors", vocabulary)
+    tail = make_tail(clip.model, cut, params.align)
     joint_width = tail.proj.shape[1]
     codebook_KE = None if codebook is None else codebook.embeddings_KE
     for name, vectors in [("codebook", codebook_KE), ("word embeddings", word_VE)]:
         if vectors is not None and (width := vectors.shape[1]) != joint_width:
             raise UserError(
-                f"the {name} in {data} have width {width}, the CLIP in {data / 'clip'} has {joint_width}; "
-                "run dvc repro"
+                f"the {name} in {artifacts} have width {width}, its CLIP has {joint_width}; run dvc repro"
             )
     if tail.grid_size[0] != tail.grid_size[1]:
         raise UserError(f"the encoder needs a square grid of patches; this CLIP has {tail.grid_size}")
@@ -70,7 +83,7 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: t
     made_with = {
         "format_version": FORMAT_VERSION,
         "model": params.model_dump(),
-        "trunk": trunk,
+        "trunk": trunk_identity(clip.identity, cut),
         "codebook": None if codebook is None else codebook.identity,
         "words": vocabulary.fingerprint,
         "num_words": len(vocabulary),
@@ -85,6 +98,41 @@ def parameter_counts(captioner: Captioner) -> dict[str, int]:
         part = ".".join(name.split(".")[:2])
         counts[part] = counts.get(part, 0) + weight.numel()
     return counts
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A trained network in evaluation mode, with the CLIP it belongs to, which is cut at block `cut`."""
+
+    clip: Clip
+    cut: int
+    assembly: Assembly
+
+
+def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
+    """A trained network from `artifacts`/{clip,codebook,vocab} and the folder of its weights.
+
+    The weights' own note says how it was built: no parameter file and no cache is needed.
+
+    Raises:
+        UserError: a file is missing, damaged, or does not belong to the others.
+    """
+    path = weights / "model.safetensors"
+    made_with, _ = read_weights(path)
+    clip = load_clip(artifacts / "clip", device)
+    try:
+        params = ModelParams.model_validate(made_with["model"])
+        cut = int(made_with["trunk"]["cut"])
+    except (KeyError, ValidationError):
+        raise UserError(
+            f"{path} does not say how its network was built, or says it as another version of this project "
+            "did; make it again with dvc repro"
+        ) from None
+    with ZeroWeights():
+        assembly = put_together(artifacts, clip, cut, params, seed=0, device=device)
+    load_weights(weights, assembly)
+    assembly.captioner.eval()
+    return Restored(clip, cut, assembly)
 
 
 def describe(captioner: Captioner) -> str:
@@ -110,14 +158,7 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
         UserError: no such file, a damaged one, or one made with another CLIP, vocabulary, codebook or shape.
     """
     path = folder / "model.safetensors"
-    try:
-        with safe_open(path, framework="pt") as opened:
-            made_with = json.loads((opened.metadata() or {}).get("made_with", "{}"))
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run dvc repro") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); run dvc repro") from None
+    made_with, weights = read_weights(path)
     for key, expected in assembly.made_with.items():
         if made_with.get(key) != expected:
             raise UserError(
@@ -129,3 +170,19 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
         odd = sorted(expected_names ^ weights.keys())
         raise UserError(f"{path} and the network differ in {odd[:5]}; run dvc repro")
     assembly.captioner.load_state_dict(weights, strict=False)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What weights were made with, and the weights themselves, on the CPU.
+
+    Raises:
+        UserError: no such file, or a damaged one.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            made_with = json.loads((opened.metadata() or {}).get("made_with", "{}"))
+            return made_with, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run dvc repro") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); run dvc repro") from None

@@ -1,4 +1,4 @@
-"""A sheet of test images: the picture, its label map as coloured patches, the captions and a reference.
+"""A sheet of images: the picture, its label map as coloured patches, the captions and a reference.
 
 Shapes: label maps are [side, side] ids into the concept names, first row on top.
 """
@@ -37,16 +37,15 @@ LARGEST_FILE = 1_000_000
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One image of the sheet: `label_map` is [side, side] of integers, `remark` is written on the picture.
+    """One image of the sheet.
 
-    An empty `reference` is left out.
+    `texts`: who speaks, and what; `label_map`: [side, side] of integers, drawn beside the picture where there
+    is one; `remark` is written on the picture.
     """
 
     image_path: Path
-    label_map: NDArray[np.integer]
-    xe_caption: str
-    scst_caption: str
-    reference: str
+    texts: Sequence[tuple[str, str]]
+    label_map: NDArray[np.integer] | None = None
     remark: str = ""
 
 
@@ -76,7 +75,8 @@ def draw_sample_sheet(
     """
     if not rows:
         raise ValueError("a sheet needs at least one row")
-    colours = concept_colours([row.label_map for row in rows], len(concepts))
+    maps = [row.label_map for row in rows if row.label_map is not None]
+    colours = concept_colours(maps, len(concepts))
     cards = [draw_card(row, concepts, colours, centre_only) for row in rows]
     bands = [cards[first : first + COLUMNS] for first in range(0, len(cards), COLUMNS)]
     heights = [max(card.height for card in band) for band in bands]
@@ -90,10 +90,10 @@ def draw_sample_sheet(
             sheet.paste(card, place)
         top += height + GAP
     with whole_file(path) as partial:
-        partial.write_bytes(_small_png(sheet))
+        partial.write_bytes(small_png(sheet))
 
 
-def _small_png(sheet: Image.Image) -> bytes:
+def small_png(sheet: Image.Image) -> bytes:
     """Lossless where that is small enough (drawn scenes), else 256 colours."""
     lossless = _png(sheet)
     return lossless if len(lossless) <= LARGEST_FILE else _png(sheet.quantize(256))
@@ -112,16 +112,18 @@ def draw_card(
     card = Image.new("RGB", (CARD_WIDTH, 2000), CARD)
     drawing = ImageDraw.Draw(card)
     picture = open_rgb(row.image_path)
-    picture = _centre(picture) if centre_only else picture
-    card.paste(_square(picture), (PADDING, PADDING))
-    y = PADDING + PICTURE + 12
-    right = PADDING + PICTURE + BETWEEN_PICTURES
-    card.paste(_square(overlay(picture, row.label_map, colours)), (right, PADDING))
+    picture = centre(picture) if centre_only else picture
+    side = INNER_WIDTH if row.label_map is None else PICTURE
+    card.paste(_square(picture, side), (PADDING, PADDING))
+    y = PADDING + side + 12
+    if row.label_map is not None:
+        right = PADDING + PICTURE + BETWEEN_PICTURES
+        card.paste(_square(overlay(picture, row.label_map, colours), side), (right, PADDING))
+        entries = legend_entries(row.label_map, concepts, colours)
+        y = draw_legend(drawing, (PADDING, y), INNER_WIDTH, entries) + 10
     if row.remark:
-        draw_tag(drawing, (PADDING + 8, PADDING + PICTURE - 32), row.remark)
-    y = draw_legend(drawing, (PADDING, y), INNER_WIDTH, _legend(row.label_map, concepts, colours)) + 10
-    texts = [("XE", row.xe_caption), ("SCST", row.scst_caption)]
-    for label, text in [*texts, ("human", row.reference)] if row.reference else texts:
+        draw_tag(drawing, (PADDING + 8, PADDING + side - 32), row.remark)
+    for label, text in row.texts:
         drawing.text((PADDING, y + 1), label, QUIET, font(TEXT_SIZE - 2))
         y = (
             draw_paragraph(drawing, (PADDING + LABEL_WIDTH, y), INNER_WIDTH - LABEL_WIDTH, text, TEXT_SIZE)
@@ -140,18 +142,18 @@ def overlay(picture: Image.Image, label_map: NDArray[np.integer], colours: dict[
     return Image.blend(pale.convert("RGB"), tint, 0.6)
 
 
-def _square(picture: Image.Image) -> Image.Image:
+def _square(picture: Image.Image, side: int) -> Image.Image:
     """The picture's centre at the size of the sheet."""
-    return _centre(picture).resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
+    return centre(picture).resize((side, side), Image.Resampling.LANCZOS)
 
 
-def _centre(picture: Image.Image) -> Image.Image:
+def centre(picture: Image.Image) -> Image.Image:
     side = min(picture.size)
     left, upper = (picture.width - side) // 2, (picture.height - side) // 2
     return picture.crop((left, upper, left + side, upper + side))
 
 
-def _legend(
+def legend_entries(
     label_map: NDArray[np.integer], concepts: Sequence[str], colours: dict[int, Colour]
 ) -> list[tuple[Colour, str]]:
     """Colour and name of each concept on the map, the most frequent first."""

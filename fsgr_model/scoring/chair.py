@@ -35,10 +35,20 @@ ENDINGS_WITH_MAN = ("man", "woman")
 
 @dataclass(frozen=True)
 class ChairScore:
-    """CHAIRi: share of object mentions that are hallucinated. CHAIRs: share of captions with at least one."""
+    """How many objects each caption names, and how many of those it invents, in the order of the results."""
 
-    per_instance: float
-    per_sentence: float
+    named: list[int]
+    invented: list[int]
+
+    @property
+    def per_instance(self) -> float:
+        """CHAIRi: share of object mentions that are hallucinated."""
+        return sum(self.invented) / max(sum(self.named), 1)
+
+    @property
+    def per_sentence(self) -> float:
+        """CHAIRs: share of captions with at least one such mention."""
+        return sum(map(bool, self.invented)) / max(len(self.invented), 1)
 
 
 def plural(noun: str) -> str:
@@ -121,13 +131,11 @@ def chair(
     for annotation in instances["annotations"]:
         if annotation["image_id"] in present:
             present[annotation["image_id"]].add(annotation["category_id"])
-    mentioned = invented = wrong_captions = 0
+    named, invented = [], []
     for image_id, caption in results.items():
         for reference in references[image_id]:
             present[image_id].update(names.mentions(ptb_tokenize(reference)))
         mentions = names.mentions(ptb_tokenize(caption))
-        hallucinated = [category_id for category_id in mentions if category_id not in present[image_id]]
-        mentioned += len(mentions)
-        invented += len(hallucinated)
-        wrong_captions += bool(hallucinated)
-    return ChairScore(invented / max(mentioned, 1), wrong_captions / max(len(results), 1))
+        named.append(len(mentions))
+        invented.append(sum(category_id not in present[image_id] for category_id in mentions))
+    return ChairScore(named, invented)

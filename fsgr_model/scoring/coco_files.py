@@ -12,7 +12,8 @@ from fsgr_model.datasets.instances import Category
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Tokenizer
-from fsgr_model.scoring.provenance import CIDER_DEFINITION, Fact, package_versions, tokenizer_fact
+from fsgr_model.scoring.image_scores import ImageScores
+from fsgr_model.scoring.provenance import Fact, cider_signature, package_versions, tokenizer_fact
 from fsgr_model.scoring.report import Report, caption_report
 
 
@@ -81,19 +82,22 @@ def score_files(
     instances: Path | None,
     meteor: Literal["auto", "off"],
     tokenizer: Tokenizer,
-) -> Report:
-    """Scores of a result file as a JSON object: the caption part of what the stage `evaluate` writes.
+) -> tuple[Report, ImageScores]:
+    """Scores of a result file as a JSON object, the caption part of what `evaluate` writes; and by image.
 
     Raises:
         UserError: a file is malformed, or the images of references and results differ.
     """
     objects: Any = read_checked(instances, _InstanceFile) if instances else None
-    report = caption_report(read_references(references), read_results(results), objects, meteor, tokenizer)
+    report, by_image = caption_report(
+        read_references(references), read_results(results), objects, meteor, tokenizer
+    )
+    report["interval_95"] = by_image.intervals()
     report["provenance"] = [
         tokenizer_fact(tokenizer),
-        Fact(what="CIDEr", value=CIDER_DEFINITION),
+        Fact(what="CIDEr signature", value=cider_signature(tokenizer)),
         *[Fact(what=f"sha256 of {path}", value=sha256_file(path)) for path in (references, results)],
         *([Fact(what=f"sha256 of {instances}", value=sha256_file(instances))] if instances else []),
         *package_versions(),
     ]
-    return report
+    return report, by_image

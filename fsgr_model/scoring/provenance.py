@@ -11,10 +11,11 @@ from typing_extensions import TypedDict
 from fsgr_model.artifacts import fingerprint, load_json, sha256_file
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
-CIDER_DEFINITION = (
-    "CIDEr-D by pycocoevalcap's Cider: document frequencies of the evaluated references, n-grams of 1 to 4, "
-    "sigma 6, no end token, 1.0 = 100 in tables; PTB tokens; captions as decoded, no post-processing"
+CIDER_SIGNATURE = (
+    "CIDEr-D, n-grams 1-4, sigma 6, document frequencies of the evaluated references, no end token, "
+    f"no post-processing, 1.0 is 100, pycocoevalcap {version('pycocoevalcap')}, tokens of "
 )
+TOKENIZERS = {"python": "this project's PTB tokenizer", "java": "Stanford's PTBTokenizer, by pycocoevalcap"}
 
 
 class Fact(TypedDict):
@@ -22,10 +23,14 @@ class Fact(TypedDict):
     value: str
 
 
+def cider_signature(tokenizer: str) -> str:
+    """What a CIDEr-D number depends on beside captions and references; with another it does not compare."""
+    return CIDER_SIGNATURE + TOKENIZERS[tokenizer]
+
+
 def tokenizer_fact(tokenizer: str) -> Fact:
     """Which program split the captions into tokens for the COCO metrics."""
-    programs = {"python": "this project's PTB tokenizer", "java": "Stanford's PTBTokenizer, by pycocoevalcap"}
-    return Fact(what="tokenizer", value=programs[tokenizer])
+    return Fact(what="tokenizer", value=TOKENIZERS[tokenizer])
 
 
 def package_versions() -> list[Fact]:
@@ -60,7 +65,6 @@ def pipeline_provenance(data: Path, params_file: Path, phase: str) -> list[Fact]
     params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
     clip = load_json(data / "clip" / "clip.json")
     return [
-        Fact(what="CIDEr", value=CIDER_DEFINITION),
         Fact(what="git revision", value=git_revision()),
         Fact(what=f"fingerprint of {params_file}", value=fingerprint(params)),
         *[Fact(what=f"sha256 of {name}", value=sha256_file(path)) for name, path in files.items()],

@@ -7,12 +7,18 @@ from, are lists, which it does not.
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fsgr_model.artifacts import fingerprint
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.chair import chair
 from fsgr_model.scoring.coco_metrics import score_captions
-from fsgr_model.scoring.endings import bad_ending_share
+from fsgr_model.scoring.endings import ends_badly
+from fsgr_model.scoring.image_scores import ImageScores
+from fsgr_model.scoring.provenance import cider_signature
 
 Report = dict[str, Any]
 NO_INSTANCES = "no instances (objects with categories) are known for these images"
@@ -30,8 +36,8 @@ def caption_report(
     instances: dict[str, list[dict[str, Any]]] | None,
     meteor: Literal["auto", "off"],
     tokenizer: Tokenizer,
-) -> Report:
-    """COCO metrics, CHAIR, the share of bad endings, the number of images, and `omitted`.
+) -> tuple[Report, ImageScores]:
+    """COCO metrics, CHAIR, the share of bad endings, the number of images, and `omitted`; and all by image.
 
     Args:
         references: image id -> raw captions.
@@ -43,21 +49,50 @@ def caption_report(
     Raises:
         UserError: the images differ.
     """
+    results = dict(sorted(results.items()))
     scores = score_captions(references, results, meteor, tokenizer)
     report: Report = dict(scores.metrics)
+    columns = dict(scores.columns)
     omitted: list[dict[str, str]] = list(scores.omitted)
     if instances and instances["annotations"]:
         hallucination = chair(references, results, instances)
         report["CHAIRi"], report["CHAIRs"] = hallucination.per_instance, hallucination.per_sentence
+        named, invented = np.array(hallucination.named), np.array(hallucination.invented)
+        columns |= {"objects": named, "wrong_objects": invented, "wrong_object": np.minimum(invented, 1)}
     else:
         omitted += [{"metric": name, "reason": NO_INSTANCES} for name in ("CHAIRi", "CHAIRs")]
-    report["bad_endings"] = bad_ending_share(results.values())
+    columns["bad_ending"] = bad_endings(results)
+    report["bad_endings"] = float(columns["bad_ending"].mean())
     report["images"] = len(results)
     report["omitted"] = omitted
-    return report
+    return report, image_scores(results, columns, cider_signature(tokenizer), references)
 
 
-def report_without_references(expected: Collection[int], results: dict[int, str]) -> Report:
+def image_scores(
+    results: dict[int, str],
+    columns: dict[str, NDArray[Any]],
+    signature: str,
+    references: dict[int, list[str]],
+) -> ImageScores:
+    """Columns, in ascending order of image ids, with the captions and references that they belong to."""
+    of_results = dict(sorted(results.items()))
+    against = references_fingerprint(references)
+    return ImageScores(list(of_results), list(of_results.values()), columns, signature, against)
+
+
+def references_fingerprint(references: dict[int, list[str]]) -> str:
+    """16 hex digits that name the captions of each image, whatever their order."""
+    return fingerprint([[image_id, sorted(texts)] for image_id, texts in sorted(references.items())])
+
+
+def bad_endings(results: dict[int, str]) -> NDArray[np.int64]:
+    """1 for each caption that stops in the middle, else 0; in ascending order of image ids."""
+    return np.array([int(ends_badly(results[image_id])) for image_id in sorted(results)])
+
+
+def report_without_references(
+    expected: Collection[int], results: dict[int, str]
+) -> tuple[Report, ImageScores]:
     """What can be said of captions of a test split without references: no score, and why.
 
     Raises:
@@ -67,7 +102,10 @@ def report_without_references(expected: Collection[int], results: dict[int, str]
     if odd:
         raise UserError(f"captions and test images differ: {listed(odd)}; run dvc repro captions")
     omitted = [{"metric": name, "reason": NO_REFERENCES} for name in REFERENCE_METRICS]
-    return {"bad_endings": bad_ending_share(results.values()), "images": len(results), "omitted": omitted}
+    columns = {"bad_ending": bad_endings(results)}
+    share = float(columns["bad_ending"].mean())
+    report = {"bad_endings": share, "images": len(results), "omitted": omitted}
+    return report, image_scores(results, columns, "none", {})
 
 
 def domain_reports(
@@ -84,7 +122,7 @@ def domain_reports(
     reports = {}
     for domain in sorted(set(domain_of.values()) - {""}):
         ids = [image_id for image_id, its in domain_of.items() if its == domain]
-        scores = caption_report(_of(references, ids), _of(results, ids), instances, "off", tokenizer)
+        scores, _ = caption_report(_of(references, ids), _of(results, ids), instances, "off", tokenizer)
         reports[domain] = {name: scores[name] for name in DOMAIN_METRICS if name in scores}
         reports[domain]["images"] = len(ids)
     return reports

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from fsgr_model.artifacts import sha256_file
-from fsgr_model.decoding import sample, word_log_probs
+from fsgr_model.decoding import preceding_words, sample, spoken_log_probs
 from fsgr_model.device import pick_device
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import ModelParams, ScstParams
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
-from fsgr_model.text.vocabulary import BOS, PAD, Vocabulary
+from fsgr_model.text.vocabulary import PAD, Vocabulary
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.run import Run, train
@@ -73,13 +73,8 @@ class SelfCritical:
     @staticmethod
     def log_probs(model: Captioner, tokens_BTW: Tensor, caption_BSL: Tensor) -> Tensor:
         """Log-probability of every sampled word, in one pass with gradient; [B, S, L], 0 at padding."""
-        begin_BS1 = torch.full_like(caption_BSL[..., :1], BOS)
-        logits_BSLV = model(tokens_BTW, torch.cat([begin_BS1, caption_BSL[..., :-1]], dim=-1))
-        padded_BSL = caption_BSL == PAD
-        # Any spoken word stands in for padding, whose own log-probability is minus infinity.
-        chosen_BSL = caption_BSL.masked_fill(padded_BSL, logits_BSLV.shape[-1] - 1)
-        log_prob_BSL = word_log_probs(logits_BSLV).gather(-1, chosen_BSL[..., None])[..., 0]
-        return log_prob_BSL.masked_fill(padded_BSL, 0.0)
+        logits_BSLV = model(tokens_BTW, preceding_words(caption_BSL))
+        return spoken_log_probs(logits_BSLV, caption_BSL)
 
 
 def leave_one_out_advantage(reward_BS: Tensor) -> Tensor:

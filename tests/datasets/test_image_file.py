@@ -37,6 +37,41 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert (picture.mode, picture.size) == ("RGB", (5, 7))
 
 
+def test_transparent_pixels_show_white(tmp_path: Path) -> None:
+    half = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
+    half.putpixel((1, 0), (200, 0, 0, 0))
+    half.save(tmp_path / "alpha.png")
+    seen = open_rgb(tmp_path / "alpha.png")
+    assert [seen.getpixel((x, 0)) for x in (0, 1)] == [(200, 0, 0), (255, 255, 255)]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str) -> None:
+    level = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    Image.fromarray(level).save(tmp_path / f"deep.{suffix}")
+    assert np.asarray(open_rgb(tmp_path / f"deep.{suffix}"))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_thirty_two_bits_go_from_darkest_to_brightest(tmp_path: Path, kind: type) -> None:
+    Image.fromarray(np.array([[-100_000, 0, 100_000]], dtype=kind)).save(tmp_path / "deep.tif")
+    assert np.asarray(open_rgb(tmp_path / "deep.tif"))[0, :, 0].tolist() == [0, 128, 255]
+    Image.fromarray(np.full((2, 2), 7, dtype=kind)).save(tmp_path / "flat.tif")
+    assert np.asarray(open_rgb(tmp_path / "flat.tif")).max() == 0
+
+
+def test_pixels_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[1.0, np.nan]], dtype=np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(BadImage, match="NaN"):
+        open_rgb(tmp_path / "nan.tif")
+
+
+def test_an_animation_shows_its_first_frame(tmp_path: Path) -> None:
+    red, blue = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
+    red.save(tmp_path / "moving.gif", save_all=True, append_images=[blue])
+    assert open_rgb(tmp_path / "moving.gif").getpixel((1, 1)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_file_cut_off_is_an_error(tmp_path: Path, suffix: str) -> None:
     path = save_noise(tmp_path / f"cut.{suffix}")

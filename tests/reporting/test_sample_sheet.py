@@ -35,7 +35,8 @@ def row(folder: Path, number: int, caption: str = "a dog on the grass", side: in
     pixels = np.random.default_rng(number).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     label_map = np.random.default_rng(number).integers(0, len(CONCEPTS), (side, side)).astype(np.uint16)
-    return SheetRow(path, label_map, caption, caption, "the reference", "unseen")
+    texts = [("XE", caption), ("SCST", caption), ("human", "the reference")]
+    return SheetRow(path, texts, label_map, "unseen")
 
 
 def test_half_of_the_sheet_comes_from_each_domain() -> None:
@@ -65,11 +66,11 @@ def test_sheet_is_one_picture_of_the_promised_width(tmp_path: Path) -> None:
     assert len(first) < LARGEST_FILE
 
 
-def test_without_a_reference_there_is_no_line_for_it(tmp_path: Path) -> None:
+def test_a_sheet_is_as_high_as_its_texts(tmp_path: Path) -> None:
     one = row(tmp_path, 0)
     heights = []
-    for reference in ("the reference", ""):
-        rows = [replace(one, reference=reference)]
+    for texts in (one.texts, one.texts[:2]):
+        rows = [replace(one, texts=texts)]
         draw_sample_sheet(tmp_path / "sheet.png", rows, CONCEPTS, "Test images")
         with Image.open(tmp_path / "sheet.png") as sheet:
             heights.append(sheet.height)

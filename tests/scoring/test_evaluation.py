@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsgr_model.artifacts import save_json, sha256_file
+from fsgr_model.artifacts import load_json, save_json, sha256_file
 from fsgr_model.clip.feature_store import RowFormat, RowWriter
+from fsgr_model.clip.loading import build_model, clip_identity, default_preprocessing, save_clip
+from fsgr_model.clip.split import trunk_identity
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.errors import UserError
 from fsgr_model.params import EvaluateParams
 from fsgr_model.scoring import provenance
 from fsgr_model.scoring.evaluation import evaluate
+from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from tests.clip.conftest import tiny_config
 
 TEXTS = {1: ["a dog runs", "the dog"], 2: ["a cat sleeps here"], 3: ["two dogs sit"], 4: ["a training cat"]}
 SPOKEN = {1: "a dog runs", 2: "a dog sleeps on a", 3: "two dogs sit"}
@@ -54,8 +58,7 @@ def make_data(
     write_dataset(data / "dataset", Dataset(images, captions, instances, {}))
     save_json(data / "codebook" / "codebook.json", {"names": ["cat", "dog", "sky"], "identity": {}})
     save_json(data / "vocab" / "words.json", ["<unk>"])
-    clip = {"model": "tiny", "weights_sha256": "0" * 64, "preprocessing": {"resize_mode": resize_mode}}
-    save_json(data / "clip" / "clip.json", clip)
+    write_clip(data, resize_mode)
     for phase in ("xe", "scst"):
         rows = [{"image_id": image_id, "caption": caption} for image_id, caption in SPOKEN.items()]
         save_json(data / "captions" / f"{phase}.json", rows)
@@ -66,10 +69,28 @@ def make_data(
         writer.write([1, 2, 3], labels)
 
 
+def write_clip(data: Path, resize_mode: str) -> None:
+    """A random CLIP of four patches, and trunk tokens of the test images."""
+    config = tiny_config(image_size=16, layers=2)
+    preprocessing = default_preprocessing(config, {"resize_mode": resize_mode})
+    save_clip(data / "clip", build_model(config, "tiny"), "tiny", config, preprocessing, {})
+    identity = trunk_identity(clip_identity(load_json(data / "clip" / "clip.json")), 1)
+    row_format = RowFormat("tokens", (5, 32), "float16")
+    with RowWriter(data / "features" / "test.h5", row_format, [1, 2, 3], identity) as writer:
+        writer.write([1, 2, 3], np.random.default_rng(0).normal(size=(3, 5, 32)))
+
+
 def run(folder: Path, params: EvaluateParams = OFF) -> dict[str, dict]:
     params_file = folder / "params.yaml"
     params_file.write_text("lr: 1e-3\n")
-    evaluate(folder / "data", params_file, folder / "metrics", folder / "plots" / "sheet.png", params)
+    evaluate(
+        folder / "data",
+        params_file,
+        folder / "metrics",
+        folder / "data" / "scores",
+        folder / "plots" / "sheet.png",
+        params,
+    )
     return {phase: json.loads((folder / "metrics" / f"{phase}.json").read_text()) for phase in ("xe", "scst")}
 
 
@@ -85,6 +106,19 @@ def test_metrics_of_the_test_split(tmp_path: Path) -> None:
     assert scores["CIDEr"] > 0
     assert [row["metric"] for row in scores["omitted"]] == ["METEOR", "SPICE"]
     assert (tmp_path / "plots" / "sheet.png").stat().st_size > 1000
+
+
+def test_scores_by_image_make_up_those_of_all(tmp_path: Path) -> None:
+    make_data(tmp_path / "data")
+    scores = run(tmp_path)["xe"]
+    by_image = ImageScores.of_json(load_json(tmp_path / "data" / "scores" / "xe.json"), "xe.json")
+    assert dict(zip(by_image.image_ids, by_image.captions, strict=True)) == SPOKEN
+    again = {name: statistic.value for name, statistic in by_image.statistics().items()}
+    assert again.keys() >= {"CIDEr", "Bleu_4", "CLIPScore", "RefCLIPScore", "CHAIRi", "CHAIRs", "bad_endings"}
+    assert again == {name: pytest.approx(scores[name], abs=1e-9) for name in again}
+    for name in ("CIDEr", "Bleu_4"):
+        ends = scores["interval_95"][name]
+        assert 0 <= ends["low"] <= scores[name] <= ends["high"]
 
 
 def test_domains_are_scored_apart(tmp_path: Path) -> None:
@@ -114,14 +148,15 @@ def test_provenance_names_every_input(tmp_path: Path) -> None:
     }
     model = tmp_path / "data" / "models" / "xe" / "model.safetensors"
     assert facts["xe"]["sha256 of model"] == sha256_file(model) != facts["scst"]["sha256 of model"]
-    assert "0" * 64 in facts["xe"]["clip"]
+    assert sha256_file(tmp_path / "data" / "clip" / "clip.safetensors") in facts["xe"]["clip"]
     needed = {
         "git revision",
         "sha256 of dataset images",
         "sha256 of dataset captions",
         "sha256 of vocabulary",
     }
-    needed |= {"sha256 of captions", "CIDEr", "python", "torch", "open_clip_torch", "pycocoevalcap", "numpy"}
+    needed |= {"sha256 of captions", "CIDEr signature"}
+    needed |= {"python", "torch", "open_clip_torch", "pycocoevalcap", "numpy"}
     assert needed <= facts["xe"].keys()
 
 
@@ -148,6 +183,9 @@ def test_without_references_captions_have_no_scores_and_the_reason_is_given(tmp_
     assert scores["label_accuracy"] == pytest.approx(5 / 6)
     assert not {"CIDEr", "Bleu_4", "CHAIRi", "seen", "unseen"} & scores.keys()
     reasons = {row["metric"]: row["reason"] for row in scores["omitted"]}
+    assert scores["CLIPScore"] >= 0 and "RefCLIPScore" not in scores
+    by_image = ImageScores.of_json(load_json(tmp_path / "data" / "scores" / "xe.json"), "xe.json")
+    assert by_image.statistics().keys() == {"CLIPScore", "bad_endings"}
     assert "no references" in reasons["CIDEr"] and reasons.keys() >= {"Bleu_1", "METEOR", "SPICE", "CHAIRs"}
     assert (tmp_path / "plots" / "sheet.png").stat().st_size > 1000
 

@@ -1,0 +1,77 @@
+"""CLIPScore and RefCLIPScore (Hessel et al., arXiv 2104.08718) from the CLIP in use and its cached features.
+
+The numbers of one CLIP do not compare with those of another; published ones are of OpenAI's ViT-B/32. A
+network that sees through the same CLIP may be flattered.
+
+Shapes: N images, E joint width.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fsgr_model.clip.feature_store import RowStore, groups_of
+from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.clip.text_embeddings import embed_texts
+from fsgr_model.clip.towers import make_tail
+from fsgr_model.device import pick_device
+
+PROMPT = "A photo depicts {}"
+WEIGHT = 2.5
+IMAGES_A_STEP = 256
+
+
+class ClipScorer:
+    """Scores captions of the images whose unit embeddings are given by id, against their references.
+
+    Where no image has references, there is no RefCLIPScore.
+    """
+
+    def __init__(
+        self, clip: Clip, image_E: Mapping[int, Tensor], references: Mapping[int, Sequence[str]]
+    ) -> None:
+        self.clip = clip
+        self.image_ids = sorted(references)
+        self.image_NE = torch.stack([image_E[image_id] for image_id in self.image_ids])
+        texts = [text for image_id in self.image_ids for text in references[image_id]]
+        counts = [len(references[image_id]) for image_id in self.image_ids]
+        self.references = embed_texts(clip, texts, [PROMPT]).split(counts) if texts else None
+
+    def score(self, results: Mapping[int, str]) -> dict[str, NDArray[np.float64]]:
+        """CLIPScore and RefCLIPScore of each image's caption, [N] by ascending image id.
+
+        CLIPScore is 2.5 max(cos, 0) (equation 1); RefCLIPScore its harmonic mean with the best cosine to a
+        reference, at least 0 (section 3).
+        """
+        caption_NE = embed_texts(self.clip, [results[image_id] for image_id in self.image_ids], [PROMPT])
+        clip_N = WEIGHT * (caption_NE * self.image_NE).sum(dim=1).clamp(min=0)
+        scores = {"CLIPScore": clip_N.double().numpy()}
+        if self.references is None:
+            return scores
+        pairs = zip(self.references, caption_NE, strict=True)
+        best_N = torch.stack([(of_image @ caption_E).max() for of_image, caption_E in pairs]).clamp(min=0)
+        ref_clip_N = 2 * clip_N * best_N / (clip_N + best_N).clamp(min=1e-12)
+        return scores | {"RefCLIPScore": ref_clip_N.double().numpy()}
+
+
+def make_clip_scorer(data: Path, references: Mapping[int, Sequence[str]]) -> ClipScorer:
+    """From `data`/clip and the cached features of the test split.
+
+    Raises:
+        UserError: a file is missing, or the features are those of another CLIP.
+    """
+    clip = load_clip(data / "clip", pick_device())
+    store = RowStore(data / "features" / "test.h5", clip.identity)
+    tail = make_tail(clip.model, store.identity["cut"], "plain")
+    image_E: dict[int, Tensor] = {}
+    with torch.inference_mode():
+        for group in groups_of(sorted(references), IMAGES_A_STEP):
+            tokens_BTW = torch.from_numpy(store.rows(group)).to(tail.proj.device)
+            global_BE = F.normalize(tail(tokens_BTW).global_BE, dim=-1).float().cpu()
+            image_E |= dict(zip(group, global_BE, strict=True))
+    return ClipScorer(clip, image_E, references)

@@ -1,0 +1,157 @@
+"""Two systems on the same images: which differences of scores are real, and which images changed most."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsgr_model.artifacts import load_json
+from fsgr_model.datasets.normal_form import read_captions, read_images, read_instances
+from fsgr_model.errors import UserError
+from fsgr_model.scoring.bootstrap import interval, resampled
+from fsgr_model.scoring.caption_tokens import Tokenizer
+from fsgr_model.scoring.coco_files import read_references, read_results
+from fsgr_model.scoring.image_scores import ImageScores
+from fsgr_model.scoring.report import caption_report, references_fingerprint
+
+WORKSPACE = "workspace"
+ROUNDING = 1e-9
+SHOWN_FIRST = ("CIDEr", "Bleu_4", "ROUGE_L", "CHAIRi", "CHAIRs", "bad_endings", "CLIPScore", "RefCLIPScore")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score of A and of B, and the interval that holds 95% of the resampled differences B - A."""
+
+    score: str
+    a: float
+    b: float
+    low: float
+    high: float
+
+    @property
+    def real(self) -> bool:
+        """Whether the interval leaves out 0 (and rounding errors): other images would not have turned it."""
+        return self.low > ROUNDING or self.high < -ROUNDING
+
+
+@dataclass(frozen=True)
+class References:
+    """What result files are scored with: captions by image id, COCO instances where known, a tokenizer."""
+
+    texts: dict[int, list[str]]
+    instances: dict[str, list[dict[str, Any]]] | None
+    tokenizer: Tokenizer
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of these captions in scores by image."""
+        return references_fingerprint(self.texts)
+
+
+def references_of_file(path: Path, tokenizer: Tokenizer) -> References:
+    """Those of a COCO caption file."""
+    return References(read_references(path), None, tokenizer)
+
+
+def references_of_test_split(dataset: Path, tokenizer: Tokenizer) -> References:
+    """Those of `data/dataset/`, whose images may have none."""
+    captions = read_captions(dataset)
+    images = read_images(dataset, "test")
+    texts = {image.image_id: [c.text for c in captions.get(image.image_id, [])] for image in images}
+    return References(texts, read_instances(dataset), tokenizer)
+
+
+def load_system(name: str, phase: str, data: Path, references: References) -> ImageScores:
+    """Scores by image of what `name` stands for.
+
+    Args:
+        name: a COCO result file (it is scored here), `workspace`, or what DVC and git know: the name of an
+            experiment, a branch, a tag, a commit.
+        phase: xe or scst; of no meaning for a file.
+        data: the project's `data`.
+        references: what result files are scored with.
+
+    Raises:
+        UserError: there is no such thing, or it has no scores by image.
+    """
+    if Path(name).is_file():
+        results = read_results(Path(name))
+        return caption_report(references.texts, results, references.instances, "off", references.tokenizer)[1]
+    path = data / "scores" / f"{phase}.json"
+    if name == WORKSPACE:
+        return ImageScores.of_json(load_json(path), str(path))
+    return ImageScores.of_json(json.loads(read_at_revision(path, name)), f"{path} of {name}")
+
+
+def read_at_revision(path: Path, revision: str) -> str:
+    """Text of a file that DVC or git keeps, as it was at a revision.
+
+    Raises:
+        UserError: no such file or revision, or its content is not in DVC's cache.
+    """
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        return dvc.api.read(path.as_posix(), rev=revision)
+    except (DvcException, FileNotFoundError) as error:
+        raise UserError(
+            f"{revision} is no file, and {path} of that revision cannot be had: {error}; give a result file, "
+            f"{WORKSPACE}, or what dvc exp show lists, and run dvc repro evaluate there"
+        ) from None
+
+
+def check_comparable(a: ImageScores, b: ImageScores) -> None:
+    """Refuse scores of other images, of other references, or made in another way.
+
+    Raises:
+        UserError: with what differs.
+    """
+    if a.image_ids != b.image_ids:
+        odd = sorted(set(a.image_ids) ^ set(b.image_ids))
+        raise UserError(f"A and B must caption the same images; only one has {odd[:10]} ({len(odd)} in all)")
+    for what, of_a, of_b in (
+        ("against other references", a.references, b.references),
+        ("in another way", a.signature, b.signature),
+    ):
+        if of_a != of_b:
+            raise UserError(f"A and B were scored {what}: {of_a!r} and {of_b!r}; score both again")
+
+
+def differences(a: ImageScores, b: ImageScores) -> list[Difference]:
+    """Every score that both have, by a paired bootstrap: both are scored on the same resamples."""
+    of_a, of_b = a.statistics(), b.statistics()
+    names = [name for name in SHOWN_FIRST if name in of_a and name in of_b]
+    score_R = resampled([*(of_a[name] for name in names), *(of_b[name] for name in names)])
+    return [
+        Difference(name, of_a[name].value, of_b[name].value, *interval(b_R - a_R))
+        for name, a_R, b_R in zip(names, score_R[: len(names)], score_R[len(names) :], strict=True)
+    ]
+
+
+def most_changed(a: ImageScores, b: ImageScores, count: int) -> list[int]:
+    """Rows of the images whose CIDEr rose most, then of those where it fell most, half of `count` each.
+
+    None where there are no references, hence no CIDEr.
+    """
+    if "CIDEr" not in a.columns:
+        return []
+    change_N = b.columns["CIDEr"] - a.columns["CIDEr"]
+    order = np.argsort(-change_N, kind="stable")
+    rose = [int(row) for row in order[: (count + 1) // 2] if change_N[row] > 0]
+    fell = [int(row) for row in order[::-1][: count // 2] if change_N[row] < 0]
+    return rose + fell
+
+
+def as_table(rows: list[Difference]) -> str:
+    """The differences as Markdown."""
+    lines = ["| score | A | B | B - A | 95% interval | real |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row.score} | {row.a:.4f} | {row.b:.4f} | {row.b - row.a:+.4f} "
+        f"| {row.low:+.4f} to {row.high:+.4f} | {'yes' if row.real else 'no'} |"
+        for row in rows
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""Captions of image files are those that the pipeline makes from its cache."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.datasets.image_file import open_rgb
+from fsgr_model.datasets.normal_form import read_images
+from fsgr_model.decoding import beam_search
+from fsgr_model.errors import UserError
+from fsgr_model.inference import ImageCaptioner
+from fsgr_model.model_folder import ModelFiles, pipeline_model
+from fsgr_model.scoring.coco_files import read_results
+
+
+@pytest.fixture
+def captioner(files: ModelFiles) -> ImageCaptioner:
+    return ImageCaptioner(files)
+
+
+@pytest.fixture
+def images(project: Path, captioner: ImageCaptioner) -> dict[int, torch.Tensor]:
+    """The prepared images of the test split."""
+    records = read_images(project / "data" / "dataset", "test")
+    return {record.image_id: captioner.prepare(open_rgb(Path(record.path))) for record in records}
+
+
+def test_captions_are_those_of_the_stage(project, captioner, images):
+    of_stage = read_results(project / "data" / "captions" / "xe.json")
+    described = captioner.describe(list(images.values()))
+    spoken = {image_id: each.captions[0].text for image_id, each in zip(images, described, strict=True)}
+    assert spoken == of_stage
+    assert len(set(spoken.values())) > 2, "the small network tells its pictures apart"
+
+
+def test_tokens_are_those_of_the_cache(project, captioner, images):
+    cached = RowStore(project / "data" / "features" / "test.h5", {}).rows(list(images))
+    tokens = captioner.tokens(list(images.values())).numpy()
+    np.testing.assert_allclose(tokens, cached.astype(np.float32), rtol=2e-3, atol=2e-3)
+
+
+def test_label_map_is_that_of_the_stage(project, captioner, images):
+    stored = RowStore(project / "data" / "labels" / "test.h5", {}).rows(list(images))
+    drawn = np.stack([captioner.label_map(image).ravel() for image in images.values()])
+    assert (drawn == stored).mean() > 0.99
+
+
+def test_images_of_a_batch_do_not_mix(captioner, images):
+    alone = [captioner.describe([image])[0] for image in images.values()]
+    together = captioner.describe(list(images.values())[::-1])[::-1]
+    for one, many in zip(alone, together, strict=True):
+        assert one.captions[0].word_ids == many.captions[0].word_ids
+        assert one.captions[0].log_probability == pytest.approx(many.captions[0].log_probability, abs=1e-4)
+        assert np.array_equal(one.concept_SS, many.concept_SS)
+
+
+@torch.no_grad()
+def test_log_probability_is_the_score_of_the_beam(captioner, images):
+    network = captioner.assembly.captioner
+    start = network.encode(captioner.tokens(list(images.values()))).start
+    _, score_BS = beam_search(network.step, start, len(images), 3, 10)
+    found = [each.captions[0].log_probability for each in captioner.describe(list(images.values()))]
+    assert found == pytest.approx(score_BS[:, 0].tolist(), abs=1e-4)
+
+
+def test_samples_are_as_many_as_asked_and_follow_the_seed(files, images):
+    def drawn(seed: int) -> list[list[str]]:
+        captioner = ImageCaptioner(files, samples=6, seed=seed)
+        return [[c.text for c in each.captions] for each in captioner.describe(list(images.values()))]
+
+    first = drawn(0)
+    assert {len(texts) for texts in first} == {6}
+    assert first == drawn(0) != drawn(1)
+    assert max(len(set(texts)) for texts in first) > 1
+
+
+def test_beam_size_replaces_that_of_the_parameters(files):
+    assert ImageCaptioner(files, beam_size=1).decode.beam_size == 1
+    assert ImageCaptioner(files).decode.beam_size == 3
+
+
+def test_attention_has_a_map_that_sums_to_one_for_each_word(captioner, images):
+    image = next(iter(images.values()))
+    caption = captioner.describe([image])[0].captions[0]
+    attention_LSS = captioner.attention(image, caption)
+    assert attention_LSS.shape == (len(caption.text.split()), 4, 4)
+    np.testing.assert_allclose(attention_LSS.sum(axis=(1, 2)), 1, rtol=1e-5)
+
+
+def test_weights_that_are_not_there_or_say_nothing(project, tmp_path):
+    with pytest.raises(UserError, match=r"scst/model\.safetensors does not exist"):
+        ImageCaptioner(pipeline_model("scst", project))
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    foreign = ModelFiles(project / "data", tmp_path, project / "params.yaml")
+    with pytest.raises(UserError, match="does not say how its network was built"):
+        ImageCaptioner(foreign)
