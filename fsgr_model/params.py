@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.errors import UserError
@@ -216,10 +216,15 @@ class DecodeParams(Section):
     batch_size: Count = Field(50, description="images a step")
 
 
+def _off(value: object) -> object:
+    """YAML reads `off` without quotes as false, and DVC writes it so: `dvc exp run -S evaluate.meteor=off`."""
+    return "off" if value is False else value
+
+
 class EvaluateParams(Section):
     """Scores and pictures."""
 
-    meteor: Literal["auto", "off"] = Field(
+    meteor: Annotated[Literal["auto", "off"], BeforeValidator(_off)] = Field(
         "auto", description="auto: METEOR where a Java runtime is found, else recorded as left out"
     )
     tokenizer: Literal["python", "java"] = Field(
