@@ -217,7 +217,7 @@ class DecodeParams(Section):
 
 
 def _off(value: object) -> object:
-    """YAML reads `off` without quotes as false, and DVC writes it so: `dvc exp run -S evaluate.meteor=off`."""
+    """YAML reads a bare `off` as false, and DVC writes it so: `dvc exp run -S evaluate.meteor=off`."""
     return "off" if value is False else value
 
 

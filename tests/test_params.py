@@ -44,12 +44,12 @@ def test_a_rate_that_yaml_reads_as_text_is_a_number(tmp_path):
     assert load_params(path).lr == 5e-6
 
 
-@pytest.mark.parametrize("rate", [0.25, 0.025, 0, -1e-4, float("nan")])
 def test_off_may_stand_without_quotes(tmp_path):
     assert load_params(write(tmp_path, evaluate__meteor=False)).evaluate.meteor == "off"
     assert "evaluate.meteor" in message(write(tmp_path, evaluate__meteor=True))
 
 
+@pytest.mark.parametrize("rate", [0.25, 0.025, 0, -1e-4, float("nan")])
 def test_a_learning_rate_that_destroys_the_weights_is_refused(tmp_path, rate):
     assert "lr: Input should be" in message(write(tmp_path, lr=rate))
 
