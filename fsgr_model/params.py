@@ -71,8 +71,10 @@ class CodebookParams(Section):
 class LabelsParams(Section):
     """MaskCLIP label maps (arXiv 2112.01071)."""
 
-    attention: Literal["value", "csa"] = Field(
-        "value", description="last block: MaskCLIP's value path, or SCLIP's correlative self-attention"
+    attention: Literal["value", "csa", "plain"] = Field(
+        "value",
+        description="last block: MaskCLIP's value path, SCLIP's correlative self-attention, or as it was "
+        "trained (the best where the image embedding is the mean of the patches)",
     )
     prompt_denoising: Fraction = Field(
         0.0, description="drop concepts whose best patch confidence is below this; 0 is off, the paper's 0.5"
