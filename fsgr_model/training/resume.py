@@ -57,15 +57,34 @@ class ResumePoint:
 def resume_point(stage: str, fingerprint: str) -> Iterator[ResumePoint]:
     """Open and lock the folder of a run. The lock dies with the process, so it is never stale.
 
+    Two experiments of DVC's queue may come to the same stage at once: the later one waits, then runs it too.
+
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, and this is no experiment.
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     folder = root / ".resume" / f"{stage}-{fingerprint}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        _lock(lock, folder)
+    with _locked(folder):
         yield ResumePoint(folder)
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The folder's open and locked file; the folder is made."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (folder / "lock").open("a+")
+        except FileNotFoundError:
+            # The run that was under way has just deleted the folder.
+            continue
+        _lock(lock, folder)
+        if _is_file(lock, folder / "lock"):
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            return lock
+        # What was waited for is gone with its folder.
+        lock.close()
 
 
 def _lock(lock: IO[str], folder: Path) -> None:
@@ -73,13 +92,18 @@ def _lock(lock: IO[str], folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        raise UserError(
-            f"this very run is already under way in process {lock.read().strip() or '?'} ({folder}); "
-            "wait for it or stop it"
-        ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+        where = f"process {lock.read().strip() or '?'} ({folder})"
+        if "DVC_EXP_NAME" not in os.environ:
+            lock.close()
+            raise UserError(
+                f"this very run is already under way in {where}; wait for it or stop it"
+            ) from None
+        print(f"another experiment runs this very stage in {where}; waiting for it", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _is_file(opened: IO[str], path: Path) -> bool:
+    return path.exists() and os.path.samestat(os.fstat(opened.fileno()), path.stat())
 
 
 class StopRequest:
