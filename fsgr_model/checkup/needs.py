@@ -19,8 +19,8 @@ from fsgr_model.params import Params
 FLOAT16 = UINT16 = 2
 FLOAT32 = 4
 GB = 1e9
-# Values that a transformer layer keeps for the backward pass, for each value of its input: 34 bytes at 16
-# bits each (Korthikanti et al., arXiv 2205.05198, eq. 2), without the attention weights: fused attention keeps none.
+# Values that a transformer layer keeps for the backward pass, for each value of its input: 34 bytes of 16-bit
+# numbers (Korthikanti et al., arXiv 2205.05198, eq. 2). Fused attention keeps no attention weights.
 KEPT_VALUES = 17
 # A layer of encoder or decoder attends twice; the second attention adds its 11 bytes of 34 again.
 KEPT_VALUES_TWO_ATTENTIONS = 23

@@ -128,10 +128,10 @@ def estimate_hours(
     words: int,
     findings: Findings,
 ) -> None:
-    """Time every kind of step, and tell the hours of each stage, all epochs counted, as if patience never ended.
+    """Time every kind of step, and tell the hours of each stage, as if patience never ended one early.
 
-    Left out: drawing the demo, training a CLIP, losses of `xe.alignment`, searching prototypes, and the stages
-    that take little.
+    Left out: drawing the demo, training a CLIP, the losses of `xe.alignment`, the search for prototypes, and
+    the stages that take little.
     """
     start = time.perf_counter()
     # Weights of zeros take as long as others; only drawing them takes longer.
@@ -148,8 +148,8 @@ def estimate_hours(
         }
     except torch.OutOfMemoryError:
         findings.problem(
-            "memory: a step does not fit into the memory of the GPU; lower runtime.image_batch, xe.batch_size "
-            "and scst.batch_size"
+            "memory: a step does not fit into the memory of the GPU; lower runtime.image_batch, "
+            "xe.batch_size and scst.batch_size"
         )
         return
     seconds = stage_seconds(size, params, {kind: each.seconds for kind, each in found.items()})
