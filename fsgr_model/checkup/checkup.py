@@ -48,7 +48,7 @@ def _check_parts(params: Params, all_images: bool, timing: bool, data: Path, fin
             )
             return
         check_disk(size, plan, data, findings)
-        check_memory(size, plan, params, findings)
+        check_memory(size, plan, params, timing, findings)
         if timing:
             estimate_hours(size, config, name, params, concepts, words, findings)
 

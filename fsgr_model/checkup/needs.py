@@ -66,7 +66,8 @@ def check_disk(size: DatasetSize, plan: Blueprint, data: Path, findings: Finding
 def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
     """Rough bytes of the largest training step: weights with Adam's state, and what the backward pass keeps.
 
-    Everything is counted as float32, so it is an upper estimate for a GPU, where bf16 halves much of it.
+    It is an upper estimate: everything is counted as float32, of which bf16 on a GPU halves much, and frozen
+    layers keep less. An XE step of the recipe for COCO took 0.09 GB an image on a CPU, where this says 0.16.
     """
     weights = sum(weight.numel() for weight in plan.captioner.parameters())
     trained = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
@@ -87,8 +88,13 @@ def _kept_values(plan: Blueprint, params: Params, B: int, S: int, L: int) -> int
     return (tail if model.adapters or model.prompts else 0) + encoder + decoder + logits
 
 
-def check_memory(size: DatasetSize, plan: Blueprint, params: Params, findings: Findings) -> None:
-    """Compare with the memory of the device that a run would take."""
+def check_memory(
+    size: DatasetSize, plan: Blueprint, params: Params, timing: bool, findings: Findings
+) -> None:
+    """Compare with the memory of the device that a run would take.
+
+    Too little on a GPU is no problem yet if steps are to be timed there: they will tell better.
+    """
     device = pick_device()
     needed, there = memory_bytes(size, plan, params), device_memory(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"memory of this {device}"
@@ -97,7 +103,7 @@ def check_memory(size: DatasetSize, plan: Blueprint, params: Params, findings: F
         f"about {needed / GB:.1f} GB for a training step, {there / GB:.1f} GB on {name} (from shapes: "
         "weights, Adam's state, and what layers keep for the backward pass, in float32)",
     )
-    if needed > there:
+    if needed > there and not (timing and device.type == "cuda"):
         findings.problem(
             f"memory: a training step needs about {needed / GB:.1f} GB, {name} has {there / GB:.1f} GB; "
             "lower xe.batch_size and scst.batch_size"

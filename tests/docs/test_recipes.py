@@ -1,7 +1,7 @@
 """The recipes of docs/recipes.md, run as printed, on small made-up files.
 
-A recipe's fenced blocks are read from the page: blocks without a language are commands, yaml blocks are lines to
-change in params.yaml, the csv block is how a table of captions begins.
+A recipe's fenced blocks are read from the page: blocks without a language are commands, yaml blocks are lines
+to change in params.yaml, the csv block is how a table of captions begins.
 """
 
 import csv
@@ -120,8 +120,9 @@ def write_karpathy(project: Path, name: str) -> None:
     entries = []
     for image_id, split in zip(range(11, 17), ["train"] * 4 + ["val", "test"], strict=True):
         draw_noise(root / folder / f"{image_id}.png", image_id)
+        captions = [{"raw": "A red dog.", "sentid": 10 * image_id + number} for number in range(5)]
         place = folder if name == "coco" else ""
-        entries.append(karpathy_entry(image_id, split, filepath=place))
+        entries.append(karpathy_entry(image_id, split, filepath=place, sentences=captions))
     (root / f"dataset_{name}.json").write_text(json.dumps({"images": entries}))
     (root / "ram_tag_list.txt").write_text("dog\ncat\n")
 
