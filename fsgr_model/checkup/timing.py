@@ -139,26 +139,30 @@ def estimate_hours(
         plan = draw_blueprint(config, name, params, concepts, words, pick_device())
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     try:
-        found = {
-            "features": timed(steps.features, params.runtime.image_batch),
-            "labels": timed(steps.labels, params.runtime.image_batch),
-            "validation": timed(steps.validation, params.xe.batch_size),
-            "XE": timed(steps.xe, params.xe.batch_size),
-            "SCST": timed(steps.scst, params.scst.batch_size),
-        }
+        found = time_all(steps, params)
     except torch.OutOfMemoryError:
         findings.problem(
             "memory: a step does not fit into the memory of the GPU; lower runtime.image_batch, "
             "xe.batch_size and scst.batch_size"
         )
         return
+    took = time.perf_counter() - start
     seconds = stage_seconds(size, params, {kind: each.seconds for kind, each in found.items()})
     shown = ", ".join(f"{stage} {each / HOUR:.2f}" for stage, each in seconds.items())
     findings.fact("hours", f"about {sum(seconds.values()) / HOUR:.2f} at most on {steps.device}: {shown}")
     each_step = ", ".join(f"{kind} {each.seconds:.3g} s ({each.images})" for kind, each in found.items())
-    findings.fact(
-        "measured", f"in {time.perf_counter() - start:.0f} s, a step (with so many images timed): {each_step}"
-    )
+    findings.fact("measured", f"in {took:.0f} s, a step (with so many images timed): {each_step}")
+
+
+def time_all(steps: Steps, params: Params) -> dict[str, Timed]:
+    """Each kind of step, with as many images as its stage takes at once."""
+    return {
+        "features": timed(steps.features, params.runtime.image_batch),
+        "labels": timed(steps.labels, params.runtime.image_batch),
+        "validation": timed(steps.validation, params.xe.batch_size),
+        "XE": timed(steps.xe, params.xe.batch_size),
+        "SCST": timed(steps.scst, params.scst.batch_size),
+    }
 
 
 def stage_seconds(size: DatasetSize, params: Params, step: dict[str, float]) -> dict[str, float]:

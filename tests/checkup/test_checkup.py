@@ -3,7 +3,7 @@
 import json
 import shutil
 import tarfile
-from collections import namedtuple
+from collections import Counter, namedtuple
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from fsgr_model.checkup import needs, weights
+from fsgr_model.checkup.blueprint import draw_blueprint
+from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.published import compare_with_published, published_splits
+from fsgr_model.clip.loading import build_model
 from fsgr_model.dataset_params import FILES_OF_FORMAT
 from fsgr_model.params import load_params
-from tests.checkup.conftest import ROOT, Project
+from tests.checkup.conftest import ROOT, TINY_CLIP, Project
 from tests.datasets.small_dataset import draw_noise, karpathy_entry
 
 Usage = namedtuple("Usage", "total used free")
@@ -86,6 +89,14 @@ def test_missing_and_broken_lists_are_told_together(project: Project) -> None:
     assert missing.startswith("dataset.captions.train: ") and "does not exist" in missing
     assert "captions_val.json is not valid JSON" in val
     assert "captions_test.json is not valid JSON" in test
+
+
+def test_a_problem_that_is_found_twice_is_listed_once(project: Project) -> None:
+    """The reader stops at the file of the training images; then all files are looked at."""
+    (project.small.root / "captions_train.json").write_text("{")
+    (project.small.root / "captions_test.json").write_text("{")
+    train, test = project.problems()
+    assert "captions_train.json is not" in train and "captions_test.json is not" in test
 
 
 def test_wrong_parameters_are_a_problem(project: Project) -> None:
@@ -197,8 +208,19 @@ def test_presets_name_published_splits(preset: str, counts: tuple[int, ...]) -> 
 
 
 def test_disk_is_images_by_tokens_by_width_by_two_bytes(project: Project) -> None:
-    """Of 6 images of 32 pixels in patches of 8: 17 tokens of width 16."""
+    """Of 6 images of 32 pixels in patches of 8: 17 tokens of width 16, and 16 labels."""
     assert "the cache is 6 images x 17 tokens x 16 x 2 bytes" in fact(project.check(), "disk")
+    params = load_params(project.params_file)
+    plan = draw_blueprint(TINY_CLIP, "tiny", params, 3, 9, torch.device("meta"))
+    size = DatasetSize({"train": 4, "val": 1, "test": 1}, 2, 5, Counter(), 12, unpacked=77)
+    clip = sum(weight.numel() for weight in build_model(TINY_CLIP, "tiny").parameters())
+    captioner = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
+    assert needs.disk_bytes(size, plan) == {
+        "feature cache": 6 * 17 * 16 * 2,
+        "label maps": 6 * 16 * 2,
+        "weights": 4 * (clip + 2 * captioner),
+        "unpacked pictures": 77,
+    }
 
 
 def as_table(project: Project) -> dict[str, Any]:
