@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.dataset_params import FILES_OF_FORMAT
 from fsgr_model.params import load_params
 
@@ -29,7 +30,7 @@ def unnamed(section: BaseModel, prefix: str = "") -> set[str]:
 
 
 def test_there_are_presets() -> None:
-    assert {path.stem for path in PRESETS} >= {"coco", "flickr8k"}
+    assert {path.stem for path in PRESETS} >= {"coco", "coco_vitl", "flickr8k", "flickr30k", "nocaps"}
 
 
 @pytest.mark.parametrize("path", [*PRESETS, ROOT / "params.yaml"], ids=lambda path: path.stem)
@@ -42,7 +43,24 @@ def test_preset_opens_with_its_command(path: Path) -> None:
     assert f"cp presets/{path.name} params.yaml && dvc repro" in path.read_text().splitlines()[0]
 
 
-def test_every_value_of_the_coco_preset_has_its_source() -> None:
-    lines = (ROOT / "presets" / "coco.yaml").read_text().splitlines()
+@pytest.mark.parametrize("name", ["coco", "coco_vitl", "flickr30k", "nocaps"])
+def test_every_value_of_a_recipe_has_its_source(name: str) -> None:
+    lines = (ROOT / "presets" / f"{name}.yaml").read_text().splitlines()
     values = [line for line in lines if line and not line.startswith("#") and not line.endswith(":")]
     assert [line for line in values if " # " not in line] == []
+
+
+# Steps of half an epoch: training images / batch / 2.
+HALF_EPOCHS = {"coco": 113_287, "coco_vitl": 113_287, "flickr30k": 29_000, "nocaps": 118_287}
+
+
+@pytest.mark.parametrize(("name", "images"), HALF_EPOCHS.items())
+def test_prototypes_are_renewed_twice_an_epoch(name: str, images: int) -> None:
+    params = load_params(ROOT / "presets" / f"{name}.yaml")
+    assert params.model.memory_refresh == images // params.xe.batch_size // 2
+
+
+def test_the_large_clip_is_cut_at_half_of_its_blocks() -> None:
+    for name in ("coco", "coco_vitl"):
+        clip = load_params(ROOT / "presets" / f"{name}.yaml").clip
+        assert 2 * clip.cut == open_clip.get_model_config(clip.model)["vision_cfg"]["layers"]

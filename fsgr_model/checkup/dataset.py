@@ -1,0 +1,188 @@
+"""The user's dataset against the rules of stage `dataset`: all that are broken, not only the first."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fsgr_model.checkup.findings import Findings
+from fsgr_model.checkup.needed_files import check_all_json, check_files
+from fsgr_model.checkup.pictures import Decoding, check_pictures, check_shards
+from fsgr_model.checkup.published import compare_with_published
+from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.datasets import contract
+from fsgr_model.datasets.checked_json import read_checked
+from fsgr_model.datasets.coco import read_coco
+from fsgr_model.datasets.demo.world_file import load_world
+from fsgr_model.datasets.instances import InstanceFile
+from fsgr_model.datasets.karpathy import read_karpathy
+from fsgr_model.datasets.m2 import read_m2
+from fsgr_model.datasets.nocaps import read_nocaps
+from fsgr_model.datasets.normal_form import SPLITS, Split
+from fsgr_model.datasets.raw_form import RawDataset
+from fsgr_model.datasets.reading import caption_records
+from fsgr_model.datasets.shards import Shards, read_shards
+from fsgr_model.datasets.table import read_table
+from fsgr_model.errors import UserError
+
+RULES: tuple[Callable[[RawDataset], None], ...] = (
+    lambda raw: contract.check_splits_filled(raw.images),
+    lambda raw: contract.check_file_names_stay_below(raw.images),
+    lambda raw: contract.check_images_unique(raw.images),
+    contract.check_captions_have_images,
+    lambda raw: contract.check_annotations_unique(raw.captions),
+    contract.check_images_have_captions,
+    lambda raw: _check_captions_have_words(raw),
+)
+LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+
+
+@dataclass(frozen=True)
+class DatasetSize:
+    """What later stages cost depends on.
+
+    `words`: the words of the training captions, split at blanks, with their counts; empty for the demo.
+    `longest`: words of the longest of them. `unpacked`: bytes of pictures that come out of tar files.
+    """
+
+    images: dict[Split, int]
+    captions_an_image: int
+    longest: int
+    words: Counter[str]
+    captions: int
+    categories: int = 0
+    unpacked: int = 0
+    decoding: Decoding | None = None
+
+    @property
+    def all_images(self) -> int:
+        return sum(self.images.values())
+
+
+def check_dataset(
+    params: DatasetParams, seed: int, all_images: bool, workers: int, findings: Findings
+) -> DatasetSize | None:
+    """Check everything; None where the lists of images cannot be read."""
+    if not check_files(params, findings):
+        check_all_json(params, findings)
+        return None
+    try:
+        if params.format == "demo":
+            return _demo_size(params, findings)
+        raw, shards = read_lists(params, seed)
+    except UserError as error:
+        findings.problem(str(error))
+        check_all_json(params, findings)
+        return None
+    for rule in RULES:
+        with findings.collected():
+            rule(raw)
+    size = _size(raw, 0 if shards is None else shards.bytes)
+    _tell_counts(size, findings)
+    compare_with_published(params, size.images, findings)
+    categories = _check_instances(params, raw, findings)
+    decoding = (
+        check_pictures(raw.images, params, all_images, workers, findings)
+        if shards is None
+        else check_shards(shards.places, params, all_images, findings)
+    )
+    return replace(size, categories=categories, decoding=decoding)
+
+
+def read_lists(params: DatasetParams, seed: int) -> tuple[RawDataset, Shards | None]:
+    """What the files of any format but the demo list, as stage `dataset` reads them; nothing is unpacked.
+
+    Raises:
+        UserError: a file is not of its format.
+    """
+    root = Path(params.root)
+    folders = params.images if isinstance(params.images, PerSplit) else None
+    match params.format:
+        case "coco" | "nocaps":
+            assert params.captions is not None
+            read = read_coco if params.format == "coco" else read_nocaps
+            return read(root, params.captions, folders), None
+        case "karpathy":
+            assert params.karpathy_file is not None
+            return read_karpathy(root, params.karpathy_file), None
+        case "m2":
+            assert params.m2 is not None
+            return read_m2(root, params.m2), None
+        case "folder":
+            assert params.table is not None
+            return read_table(root, params.table, seed), None
+        case "webdataset":
+            assert params.shards is not None
+            shards = read_shards(root, params.shards)
+            return shards.raw, shards
+        case _:
+            raise ValueError(f"format {params.format} has no lists")
+
+
+def _size(raw: RawDataset, unpacked: int) -> DatasetSize:
+    images = Counter(image.split for image in raw.images)
+    training = {image.image_id for image in raw.images if image.split == "train"}
+    of_image: Counter[int] = Counter()
+    words: Counter[str] = Counter()
+    longest = 0
+    for caption in raw.captions:
+        if caption.image_id in training:
+            spoken = caption.text.lower().split()
+            words.update(spoken)
+            of_image[caption.image_id] += 1
+            longest = max(longest, len(spoken))
+    return DatasetSize(
+        {split: images[split] for split in SPLITS},
+        max(of_image.values(), default=1),
+        longest,
+        words,
+        unpacked=unpacked,
+        captions=len(raw.captions),
+    )
+
+
+def _tell_counts(size: DatasetSize, findings: Findings) -> None:
+    counts = ", ".join(f"{split} {count:,}" for split, count in size.images.items())
+    findings.fact("images", f"{counts}; {size.captions:,} captions")
+
+
+def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings) -> int:
+    """How many categories the mask files name. Sizes of masks and images are compared by the stage only."""
+    ours = {image.image_id for image in raw.images}
+    categories: set[int] = set()
+    for path in (Path(params.root) / name for name in params.instances):
+        if not path.is_file():
+            continue  # is a problem already
+        with findings.collected():
+            content = read_checked(path, InstanceFile)
+            categories |= {category["id"] for category in content["categories"]}
+            shared = len(ours & {image["id"] for image in content["images"]})
+            findings.fact("masks", f"{path}: of {shared:,} of the images")
+            if not shared:
+                raise UserError(
+                    f"dataset.instances: {path} has none of the image ids of the captions; its masks belong "
+                    "to other images, give the file that goes with the captions"
+                )
+    return len(categories)
+
+
+def _check_captions_have_words(raw: RawDataset) -> None:
+    """Only captions without a letter or digit are tokenized: the others have a word."""
+    caption_records([caption for caption in raw.captions if not LETTER_OR_DIGIT.search(caption.text)])
+
+
+def _demo_size(params: DatasetParams, findings: Findings) -> DatasetSize:
+    assert params.demo is not None, "DatasetParams sees to it"
+    world = load_world(Path(params.root) / params.watch)
+    counts = (params.demo.train_images, params.demo.val_images, params.demo.test_images)
+    size = DatasetSize(
+        dict(zip(SPLITS, counts, strict=True)),
+        world.captions.an_image,
+        world.captions.words[1],
+        Counter(),
+        captions=world.captions.an_image * sum(counts),
+        categories=len(world.synonyms()),
+    )
+    _tell_counts(size, findings)
+    return size

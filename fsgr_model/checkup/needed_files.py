@@ -1,0 +1,83 @@
+"""The files that a parameter file names: which there must be, and whether they can be read."""
+
+from pathlib import Path
+
+from fsgr_model.artifacts import load_json
+from fsgr_model.checkup.findings import Findings
+from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.datasets.normal_form import SPLITS
+
+M2_FILES = tuple(f"coco_{name}_ids.npy" for name in ("train", "restval", "dev", "test"))
+
+
+def list_files(params: DatasetParams) -> dict[str, str]:
+    """The files that list images and captions, below the root, with the parameter that names each."""
+    if params.format == "demo":
+        return {params.watch: "dataset.watch"}
+    if params.format in ("coco", "nocaps") and params.captions:
+        return {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
+    if params.format == "karpathy" and params.karpathy_file:
+        return {params.karpathy_file: "dataset.karpathy_file"}
+    if params.format == "folder" and params.table:
+        return {params.table.file: "dataset.table.file"}
+    if params.format == "m2" and params.m2:
+        ids = {f"{params.m2.ids}/{name}": "dataset.m2.ids" for name in M2_FILES}
+        return ids | {source.captions: "dataset.m2.sources" for source in params.m2.sources}
+    return {}  # the shards of webdataset are patterns, which their reader looks up
+
+
+def image_folders(params: DatasetParams) -> list[str]:
+    """The folders of the images, below the root."""
+    if params.format in ("demo", "webdataset"):
+        return []
+    if params.format == "m2" and params.m2:
+        return [source.images for source in params.m2.sources]
+    if isinstance(params.images, PerSplit):
+        return [params.images.train, params.images.val, params.images.test]
+    return [params.images]
+
+
+def check_files(params: DatasetParams, findings: Findings) -> bool:
+    """Whether everything is there that the lists of images need; what is missing is a problem, all of it."""
+    root = Path(params.root)
+    if not root.is_dir():
+        findings.problem(
+            f"dataset.root: there is no folder {root}; put the dataset or a link to it there, or give its "
+            "place: dataset.root in the parameter file"
+        )
+        return False
+    lists = list_files(params)
+    others = dict.fromkeys(params.instances, "dataset.instances")
+    if not (root / params.watch).exists():
+        others |= {} if params.watch in lists else {params.watch: "dataset.watch"}
+    there = [_is_readable(root / name, rule, findings) for name, rule in (lists | others).items()]
+    for name in dict.fromkeys(image_folders(params)):
+        if not (root / name).is_dir():
+            findings.problem(
+                f"dataset.images: there is no folder {root / name}; unpack the images there, or name the "
+                f"folder that they are in, below {root}"
+            )
+    if there:
+        findings.fact("files", f"{sum(there)} of {len(there)} there, below {root}")
+    return all(there[: len(lists)])
+
+
+def _is_readable(path: Path, rule: str, findings: Findings) -> bool:
+    if not path.exists():
+        findings.problem(f"{rule}: {path} does not exist; put it there, or give its name below dataset.root")
+        return False
+    try:
+        with path.open("rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        findings.problem(f"{rule}: {path} cannot be read ({error.strerror}); see to its type and its rights")
+        return False
+    return True
+
+
+def check_all_json(params: DatasetParams, findings: Findings) -> None:
+    """Every list that is there and is no JSON is a problem: a reader stops at the first of them."""
+    for path in (Path(params.root) / name for name in list_files(params)):
+        if path.suffix == ".json" and path.is_file():
+            with findings.collected():
+                load_json(path)

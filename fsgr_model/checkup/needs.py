@@ -1,0 +1,117 @@
+"""What a run needs of disk and memory, from the shapes, against what this machine has.
+
+Shapes: B images, S captions of an image, L positions, T tokens = 1 CLS + G patches, W vision
+width, V words.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from fsgr_model.checkup.blueprint import Blueprint
+from fsgr_model.checkup.dataset import DatasetSize
+from fsgr_model.checkup.findings import Findings
+from fsgr_model.device import pick_device
+from fsgr_model.params import Params
+
+FLOAT16 = UINT16 = 2
+FLOAT32 = 4
+GB = 1e9
+# Values that a transformer layer keeps for the backward pass, for each value of its input: 34 bytes of 16-bit
+# numbers (Korthikanti et al., arXiv 2205.05198, eq. 2). Fused attention keeps no attention weights.
+KEPT_VALUES = 17
+# A layer of encoder or decoder attends twice; the second attention adds its 11 bytes of 34 again.
+KEPT_VALUES_TWO_ATTENTIONS = 23
+# Weight, gradient, and Adam's two moments.
+COPIES_OF_TRAINED = 4
+# Logits, their log-softmax, and its gradient.
+COPIES_OF_LOGITS = 3
+
+
+def disk_bytes(size: DatasetSize, plan: Blueprint) -> dict[str, int]:
+    """Bytes that the stages write: cached tokens [N, T, W] float16, label maps [N, G] uint16, weights of
+    CLIP and of two captioners float32, pictures out of tar files.
+    N is the number of all images.
+    """
+    T, W = plan.token_shape
+    trained = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
+    return {
+        "feature cache": size.all_images * T * W * FLOAT16,
+        "label maps": size.all_images * (T - 1) * UINT16,
+        "weights": (plan.clip_parameters + 2 * trained) * FLOAT32,
+        "unpacked pictures": size.unpacked,
+    }
+
+
+def check_disk(size: DatasetSize, plan: Blueprint, data: Path, findings: Findings) -> None:
+    """Compare with the free space where `data` lies; a run that starts from nothing is meant."""
+    parts = {name: count for name, count in disk_bytes(size, plan).items() if count}
+    needed, free = sum(parts.values()), shutil.disk_usage(data).free
+    T, W = plan.token_shape
+    shown = ", ".join(f"{name} {count / GB:.2f}" for name, count in parts.items())
+    findings.fact(
+        "disk",
+        f"{needed / GB:.2f} GB needed, {free / GB:.2f} GB free ({shown}; the cache is "
+        f"{size.all_images:,} images x {T} tokens x {W} x 2 bytes)",
+    )
+    if needed > free:
+        findings.problem(
+            f"disk: a run writes {needed / GB:.2f} GB below {data}, {free / GB:.2f} GB are free there; free "
+            "some space, or make data a link to a larger disk"
+        )
+
+
+def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
+    """Rough bytes of the largest training step: weights with Adam's state, and what the backward pass keeps.
+
+    It is an upper estimate: everything is counted as float32, of which bf16 on a GPU halves much, and frozen
+    layers keep less. An XE step of the recipe for COCO took 0.09 GB an image on a CPU, where this says 0.16.
+    """
+    weights = sum(weight.numel() for weight in plan.captioner.parameters())
+    trained = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
+    spoken = min(size.longest + 1, params.xe.max_length)
+    steps = (
+        _kept_values(plan, params, params.xe.batch_size, size.captions_an_image, spoken),
+        _kept_values(plan, params, params.scst.batch_size, params.scst.samples, params.scst.max_length),
+    )
+    return FLOAT32 * (weights + (COPIES_OF_TRAINED - 1) * trained + max(steps))
+
+
+def _kept_values(plan: Blueprint, params: Params, B: int, S: int, L: int) -> int:
+    (T, W), model = plan.token_shape, params.model
+    tail = B * (T + model.prompts) * W * plan.tail_blocks * KEPT_VALUES
+    encoder = B * (T - 1) * model.d_model * model.encoder_layers * KEPT_VALUES_TWO_ATTENTIONS
+    decoder = B * S * L * model.d_model * model.decoder_layers * KEPT_VALUES_TWO_ATTENTIONS
+    logits = B * S * L * plan.words * COPIES_OF_LOGITS
+    return (tail if model.adapters or model.prompts else 0) + encoder + decoder + logits
+
+
+def check_memory(
+    size: DatasetSize, plan: Blueprint, params: Params, timing: bool, findings: Findings
+) -> None:
+    """Compare with the memory of the device that a run would take.
+
+    Too little on a GPU is no problem yet if steps are to be timed there: they will tell better.
+    """
+    device = pick_device()
+    needed, there = memory_bytes(size, plan, params), device_memory(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"memory of this {device}"
+    findings.fact(
+        "memory",
+        f"about {needed / GB:.1f} GB for a training step, {there / GB:.1f} GB on {name} (from shapes: "
+        "weights, Adam's state, and what layers keep for the backward pass, in float32)",
+    )
+    if needed > there and not (timing and device.type == "cuda"):
+        findings.problem(
+            f"memory: a training step needs about {needed / GB:.1f} GB, {name} has {there / GB:.1f} GB; "
+            "lower xe.batch_size and scst.batch_size"
+        )
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes of a GPU's memory, else of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

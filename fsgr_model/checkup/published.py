@@ -1,0 +1,65 @@
+"""How many images and captions the published splits have, to tell a partial or mixed-up file."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from fsgr_model.checkup.findings import Findings
+from fsgr_model.dataset_params import DatasetParams
+from fsgr_model.datasets.normal_form import SPLITS, Split
+
+# Karpathy and Fei-Fei, arXiv 1412.2306; restval counted as training.
+KARPATHY = {
+    "dataset_coco.json": {"train": 113_287, "val": 5_000, "test": 5_000},
+    "dataset_flickr8k.json": {"train": 6_000, "val": 1_000, "test": 1_000},
+    "dataset_flickr30k.json": {"train": 29_000, "val": 1_014, "test": 1_000},
+}
+# COCO's release of 2017, and nocaps (arXiv 1812.08658).
+CAPTION_FILES = {
+    "captions_train2017.json": 118_287,
+    "captions_val2017.json": 5_000,
+    "image_info_test2017.json": 40_670,
+    "nocaps_val_4500_captions.json": 4_500,
+    "nocaps_test_image_info.json": 10_600,
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """The file that a split comes from, and how many images it has where it is whole."""
+
+    file: str
+    images: int
+
+
+def published_splits(params: DatasetParams) -> dict[Split, Published]:
+    """What the names of the user's files promise; a split of another file is not in it."""
+    if params.format == "karpathy" and params.karpathy_file:
+        name = PurePosixPath(params.karpathy_file).name
+        counts = KARPATHY.get(name, {})
+        return {split: Published(name, counts[split]) for split in SPLITS if split in counts}
+    if params.format == "m2" and params.m2 and not params.m2.partial:
+        counts = KARPATHY["dataset_coco.json"]
+        return {split: Published("coco_*_ids.npy", counts[split]) for split in SPLITS}
+    if params.format in ("coco", "nocaps") and params.captions:
+        names = {split: PurePosixPath(getattr(params.captions, split)).name for split in SPLITS}
+        return {
+            split: Published(name, CAPTION_FILES[name])
+            for split, name in names.items()
+            if name in CAPTION_FILES
+        }
+    return {}
+
+
+def compare_with_published(params: DatasetParams, images: dict[Split, int], findings: Findings) -> None:
+    """A split that is not as large as its file's name promises is a problem."""
+    expected = published_splits(params)
+    wrong = False
+    for split, published in expected.items():
+        if images[split] != published.images:
+            wrong = True
+            findings.problem(
+                f"dataset: {published.file} as published has {published.images:,} images in {split}, found "
+                f"{images[split]:,}; get the whole file, or give a file that is meant to differ another name"
+            )
+    if expected and not wrong:
+        findings.fact("published", f"{', '.join(expected)}: as many images as published")

@@ -1,0 +1,186 @@
+"""How long a run will take here: each kind of step is timed for seconds, on made-up data of the real sizes.
+
+Shapes: B images, S captions of an image, L positions, T tokens = 1 CLS + G patches, W vision width.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fsgr_model.checkup.blueprint import Blueprint, draw_blueprint
+from fsgr_model.checkup.dataset import DatasetSize
+from fsgr_model.checkup.findings import Findings
+from fsgr_model.decoding import greedy
+from fsgr_model.device import autocast, pick_device
+from fsgr_model.params import Params, PhaseParams
+from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS
+from fsgr_model.training.batches import Batch
+from fsgr_model.training.contrast import PatchContrast
+from fsgr_model.training.loop import Phase
+from fsgr_model.training.moment import Moment
+from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.scst import SelfCritical
+from fsgr_model.training.xe import CrossEntropy
+from fsgr_model.zero_weights import ZeroWeights
+
+# Five kinds of steps, and building the network, within 30 seconds.
+SECONDS_A_KIND = 5.0
+HOUR = 3600.0
+MOMENT = Moment(seed=0, epoch=1, step=0)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of a step with all of its images; `images` were really timed, the rest is in proportion."""
+
+    seconds: float
+    images: int
+
+
+def timed(step: Callable[[int], None], images: int, budget: float = SECONDS_A_KIND) -> Timed:
+    """Time `step(n)` with as many of `images` as fit in about `budget` seconds; one image at least."""
+    first = _seconds(step, 1)  # also warms up
+    if 2 * first > budget:
+        return Timed(first * images, 1)
+    again = _seconds(step, 1)
+    count = min(images, max(1, int((budget - first - again) / again)))
+    return Timed(_seconds(step, count) * images / count, count)
+
+
+def _seconds(step: Callable[[int], None], images: int) -> float:
+    start = time.perf_counter()
+    step(images)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+class Steps:
+    """A step of each kind on `n` made-up images, as the stages make them."""
+
+    def __init__(self, plan: Blueprint, size: DatasetSize, image_size: Any, params: Params) -> None:
+        self.plan, self.size, self.params = plan, size, params
+        self.height, self.width = image_size if isinstance(image_size, list | tuple) else (image_size,) * 2
+        self.device = next(plan.captioner.parameters()).device
+        self.rng = np.random.default_rng(0)
+
+    @torch.inference_mode()
+    def features(self, n: int) -> None:
+        self.plan.trunk(torch.randn(n, 3, self.height, self.width, device=self.device)).cpu()
+
+    @torch.inference_mode()
+    def labels(self, n: int) -> None:
+        self.plan.tail.aligned(self._batch(n).tokens_BTW).cpu()
+
+    @torch.no_grad()
+    def validation(self, n: int) -> None:
+        model = self.plan.captioner.eval()
+        with autocast(self.device):
+            start = model.encode(self._batch(n).tokens_BTW).start
+            greedy(model.step, start, n, self.params.xe.max_length)
+
+    def xe(self, n: int) -> None:
+        xe = self.params.xe
+        contrast = [PatchContrast(xe.contrast_weight, xe.contrast_anchors)] if xe.contrast_weight else []
+        self._train(CrossEntropy(contrast), self._batch(n), xe)
+
+    def scst(self, n: int) -> None:
+        batch, scst = self._batch(n), self.params.scst
+        references = dict(zip(batch.image_ids, batch.caption_BSL.tolist(), strict=True))
+        frequencies = DocumentFrequencies.build(references.values(), self.plan.words)
+        reward = CiderD(references, frequencies, scst.end_token)
+        self._train(SelfCritical(reward, scst.samples, scst.max_length), batch, scst)
+
+    def _train(self, phase: Phase, batch: Batch, params: PhaseParams) -> None:
+        model = self.plan.captioner.train(phase.uses_dropout)
+        optimiser = Optimiser(model, params.optimiser, self.params.lr, params.weight_decay)
+        with autocast(self.device):
+            loss, _ = phase.loss(model, batch, MOMENT)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.trained_weights().values(), params.grad_clip_norm)
+        optimiser.step()
+
+    def _batch(self, n: int) -> Batch:
+        """Captions are as long as the longest of the dataset, which is an upper bound."""
+        (T, W), S = self.plan.token_shape, self.size.captions_an_image
+        L = min(self.size.longest, self.params.xe.max_length - 1)
+        word_BSL = self.rng.integers(len(SPECIALS), self.plan.words, (n, S, L))
+        caption_BSL = np.pad(word_BSL, ((0, 0), (0, 0), (1, 1)), constant_values=((0, 0), (0, 0), (BOS, EOS)))
+        label_BG = self.rng.integers(0, self.plan.concepts, (n, T - 1))
+        tokens_BTW = torch.randn(n, T, W, dtype=torch.float16)
+        batch = Batch(list(range(n)), tokens_BTW, torch.from_numpy(caption_BSL), torch.from_numpy(label_BG))
+        return batch.to(self.device)
+
+
+def estimate_hours(
+    size: DatasetSize,
+    config: dict[str, Any],
+    name: str,
+    params: Params,
+    concepts: int,
+    words: int,
+    findings: Findings,
+) -> None:
+    """Time every kind of step, and tell the hours of each stage, as if patience never ended one early.
+
+    Left out: drawing the demo, training a CLIP, the losses of `xe.alignment`, the search for prototypes, and
+    the stages that take little.
+    """
+    start = time.perf_counter()
+    # Weights of zeros take as long as others; only drawing them takes longer.
+    with ZeroWeights():
+        plan = draw_blueprint(config, name, params, concepts, words, pick_device())
+    steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
+    try:
+        found = time_all(steps, params)
+    except torch.OutOfMemoryError:
+        findings.problem(
+            "memory: a step does not fit into the memory of the GPU; lower runtime.image_batch, "
+            "xe.batch_size and scst.batch_size"
+        )
+        return
+    took = time.perf_counter() - start
+    seconds = stage_seconds(size, params, {kind: each.seconds for kind, each in found.items()})
+    shown = ", ".join(f"{stage} {each / HOUR:.2f}" for stage, each in seconds.items())
+    findings.fact("hours", f"about {sum(seconds.values()) / HOUR:.2f} at most on {steps.device}: {shown}")
+    each_step = ", ".join(f"{kind} {each.seconds:.3g} s ({each.images})" for kind, each in found.items())
+    findings.fact("measured", f"in {took:.0f} s, a step (with so many images timed): {each_step}")
+
+
+def time_all(steps: Steps, params: Params) -> dict[str, Timed]:
+    """Each kind of step, with as many images as its stage takes at once."""
+    return {
+        "features": timed(steps.features, params.runtime.image_batch),
+        "labels": timed(steps.labels, params.runtime.image_batch),
+        "validation": timed(steps.validation, params.xe.batch_size),
+        "XE": timed(steps.xe, params.xe.batch_size),
+        "SCST": timed(steps.scst, params.scst.batch_size),
+    }
+
+
+def stage_seconds(size: DatasetSize, params: Params, step: dict[str, float]) -> dict[str, float]:
+    """Seconds of the long stages from those of a step of each kind."""
+    workers = max(params.runtime.workers, 1)
+    decoding = size.all_images * size.decoding.seconds_each / workers if size.decoding else 0.0
+    batches = size.all_images / params.runtime.image_batch
+    training = {
+        stage: phase.epochs
+        * (
+            ceil(size.images["train"] / phase.batch_size) * step[kind]
+            + size.images["val"] / params.xe.batch_size * step["validation"]
+        )
+        for stage, kind, phase in (("train_xe", "XE", params.xe), ("train_scst", "SCST", params.scst))
+    }
+    return {
+        "dataset": decoding,
+        "features": max(batches * step["features"], decoding),
+        "labels": batches * step["labels"],
+        **training,
+    }
