@@ -1,6 +1,5 @@
-"""What the committed metrics and curves of the demo must show: who commits a run that lost it is told."""
+"""What the committed metrics of the demo must show: who commits a run that lost it is told."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,12 +9,6 @@ import pytest
 @pytest.fixture
 def metrics() -> dict[str, dict]:
     return {phase: json.loads(Path(f"metrics/{phase}.json").read_text()) for phase in ("xe", "scst")}
-
-
-def test_xe_learns_in_two_epochs():
-    rows = list(csv.DictReader(Path("plots/xe.tsv").read_text().splitlines(), delimiter="\t"))
-    assert float(rows[0]["val_CIDEr"]) < 0.1
-    assert float(rows[2]["val_CIDEr"]) > 1.0
 
 
 def test_scst_is_better_than_xe_and_does_not_cheat(metrics):
