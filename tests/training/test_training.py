@@ -15,7 +15,6 @@ from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.training.loop import Training
 from fsgr_model.training.moment import Moment
-from fsgr_model.training.resume import resume_point
 from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage, train_scst, training_reward
 from fsgr_model.training.split_data import captioned_images
 from fsgr_model.training.xe import CrossEntropy, train_xe
@@ -202,16 +201,6 @@ def test_another_learning_rate_never_resumes_the_old_run(
     fresh = run_in("fresh")
     train_xe(fresh, 2e-3, model_params, xe_params)
     assert same(weights_of(run), weights_of(fresh))
-
-
-def test_a_second_run_on_the_same_resume_folder_is_refused(run_in):
-    run_in("run")
-    with (
-        resume_point("train_xe", "abc"),
-        pytest.raises(UserError, match=f"already under way in process {os.getpid()}"),
-        resume_point("train_xe", "abc"),
-    ):
-        pass
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(run_in, model_params, xe_params, monkeypatch):
