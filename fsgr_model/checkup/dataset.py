@@ -10,20 +10,15 @@ from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.needed_files import check_all_json, check_files
 from fsgr_model.checkup.pictures import Decoding, check_pictures, check_shards
 from fsgr_model.checkup.published import compare_with_published
-from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.datasets import contract
 from fsgr_model.datasets.checked_json import read_checked
-from fsgr_model.datasets.coco import read_coco
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.instances import InstanceFile
-from fsgr_model.datasets.karpathy import read_karpathy
-from fsgr_model.datasets.m2 import read_m2
-from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.raw_form import RawDataset
-from fsgr_model.datasets.reading import caption_records
+from fsgr_model.datasets.reading import caption_records, read_files
 from fsgr_model.datasets.shards import Shards, read_shards
-from fsgr_model.datasets.table import read_table
 from fsgr_model.errors import UserError
 
 RULES: tuple[Callable[[RawDataset], None], ...] = (
@@ -97,27 +92,11 @@ def read_lists(params: DatasetParams, seed: int) -> tuple[RawDataset, Shards | N
         UserError: a file is not of its format.
     """
     root = Path(params.root)
-    folders = params.images if isinstance(params.images, PerSplit) else None
-    match params.format:
-        case "coco" | "nocaps":
-            assert params.captions is not None
-            read = read_coco if params.format == "coco" else read_nocaps
-            return read(root, params.captions, folders), None
-        case "karpathy":
-            assert params.karpathy_file is not None
-            return read_karpathy(root, params.karpathy_file), None
-        case "m2":
-            assert params.m2 is not None
-            return read_m2(root, params.m2), None
-        case "folder":
-            assert params.table is not None
-            return read_table(root, params.table, seed), None
-        case "webdataset":
-            assert params.shards is not None
-            shards = read_shards(root, params.shards)
-            return shards.raw, shards
-        case _:
-            raise ValueError(f"format {params.format} has no lists")
+    if params.format == "webdataset":
+        assert params.shards is not None, "DatasetParams sees to it"
+        shards = read_shards(root, params.shards)
+        return shards.raw, shards
+    return read_files(params, root, seed), None
 
 
 def _size(raw: RawDataset, unpacked: int) -> DatasetSize:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from fsgr_model.artifacts import load_json
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.datasets.reading import image_folders
 
 M2_FILES = tuple(f"coco_{name}_ids.npy" for name in ("train", "restval", "dev", "test"))
 
@@ -24,17 +25,6 @@ def list_files(params: DatasetParams) -> dict[str, str]:
         ids = {f"{params.m2.ids}/{name}": "dataset.m2.ids" for name in M2_FILES}
         return ids | {source.captions: "dataset.m2.sources" for source in params.m2.sources}
     return {}  # the shards of webdataset are patterns, which their reader looks up
-
-
-def image_folders(params: DatasetParams) -> list[str]:
-    """The folders of the images, below the root."""
-    if params.format in ("demo", "webdataset"):
-        return []
-    if params.format == "m2" and params.m2:
-        return [source.images for source in params.m2.sources]
-    if isinstance(params.images, PerSplit):
-        return [params.images.train, params.images.val, params.images.test]
-    return [params.images]
 
 
 def check_files(params: DatasetParams, findings: Findings) -> bool:

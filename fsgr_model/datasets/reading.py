@@ -63,7 +63,7 @@ def _check_folders(params: DatasetParams, root: Path) -> None:
             f"dataset.root: there is no folder {root}; put the dataset or a link to it there, "
             "or give its place with -S dataset.root=/path/to/it"
         )
-    for name in _image_folders(params):
+    for name in image_folders(params):
         if not (root / name).is_dir():
             raise UserError(
                 f"dataset.images: there is no folder {root / name}; name the folder of the images below "
@@ -71,7 +71,8 @@ def _check_folders(params: DatasetParams, root: Path) -> None:
             )
 
 
-def _image_folders(params: DatasetParams) -> list[str]:
+def image_folders(params: DatasetParams) -> list[str]:
+    """The folders of the images below root."""
     if params.m2 and params.format == "m2":
         return [source.images for source in params.m2.sources]
     if isinstance(params.images, PerSplit):
@@ -89,13 +90,13 @@ def _read_lists(
         check_contract(shards.raw)
         unpack_pictures(shards, folder / "images")
         return shards.raw, Pictures(folder / "images", place / "images")
-    raw = _read_files(params, root, seed)
+    raw = read_files(params, root, seed)
     check_contract(raw)
     below = root / params.images if isinstance(params.images, str) else root
     return raw, Pictures(below, below)
 
 
-def _read_files(params: DatasetParams, root: Path, seed: int) -> RawDataset:
+def read_files(params: DatasetParams, root: Path, seed: int) -> RawDataset:
     """What the reader of the format makes of the lists."""
     folders = params.images if isinstance(params.images, PerSplit) else None
     if params.format == "coco" and params.captions:
