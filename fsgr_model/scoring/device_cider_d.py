@@ -48,7 +48,7 @@ class DeviceCiderD:
         idf_NKL = self.idf[self.grams.find(key_NKL, torch.zeros_like(key_NKL))]
         weight_NKL = count_NKL * idf_NKL
         row_NKL = self.references.find(key_NKL, image_N[:, None, None].expand_as(key_NKL))
-        shared_NKL = (row_NKL >= 0)
+        shared_NKL = row_NKL >= 0
         reference_NKLR = self.counts_MR[row_NKL] * (idf_NKL * shared_NKL)[..., None]
         dot_NKR = (torch.minimum(weight_NKL[..., None], reference_NKLR) * reference_NKLR).sum(dim=2)
         scale_NKR = weight_NKL.norm(dim=2)[..., None] * self.norm_AKR[image_N]
