@@ -7,7 +7,9 @@ together.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import h5py
 import numpy as np
 
 from fsgr_model.errors import UserError
+
+BATCHES_WAITING = 2
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,38 @@ class RowWriter:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+class BackgroundWriter:
+    """Writes in a thread of its own, in order, while the next rows are computed; a context manager.
+
+    At most BATCHES_WAITING batches wait; then `write` does. However the block ends, what was given to `write`
+    is written.
+    """
+
+    def __init__(self, writer: RowWriter) -> None:
+        self._writer = writer
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def write(self, image_ids: Sequence[int], rows: Callable[[], np.ndarray]) -> None:
+        """Write what `rows` returns; it is called in the thread.
+
+        Raises:
+            UserError: as `RowWriter.write`, of these rows or of earlier ones.
+        """
+        self._waiting.append(self._thread.submit(lambda: self._writer.write(image_ids, rows())))
+        while len(self._waiting) > BATCHES_WAITING:
+            self._waiting.popleft().result()
+
+    def __enter__(self) -> "BackgroundWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._thread.shutdown(wait=True)
+        if kind is None:
+            for written in self._waiting:
+                written.result()
 
 
 def groups_of(image_ids: Sequence[int], size: int) -> list[list[int]]:
