@@ -1,6 +1,9 @@
 """Features in memory, on the GPU, or in their file: the same batches, and a choice that fits."""
 
+import re
 from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,11 @@ import torch
 
 from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter
 from fsgr_model.errors import UserError
+from fsgr_model.params import ModelParams, XeParams
 from fsgr_model.training import row_cache
 from fsgr_model.training.row_cache import HeldRows, choose_place, hold_rows
+from fsgr_model.training.run import Run
+from fsgr_model.training.xe import train_xe
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 IDS = [40, 7, 123456789012, 8]
@@ -79,3 +85,23 @@ def test_a_place_that_is_asked_for_is_used_or_refused(machine: None) -> None:
         choose_place("gpu", 37 * GIGABYTE, 5 * GIGABYTE, CUDA)
     with pytest.raises(UserError, match=r"ram, but the features take 6\.00 GB, .* 5\.00 GB"):
         choose_place("ram", 6 * GIGABYTE, 0, CUDA)
+
+
+def test_training_comes_to_the_same_weights_from_every_place(
+    run_in: Callable[[str], Run],
+    model_params: ModelParams,
+    xe_params: XeParams,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And says beforehand what a step needs, and after each epoch how long it waited."""
+    weights = []
+    short = xe_params.model_copy(update={"epochs": 2})
+    for place in ("ram", "disk"):
+        run = replace(run_in(place), cache=place)
+        train_xe(run, 1e-3, model_params, short)
+        weights.append((run.out / "model.safetensors").read_bytes())
+        said = capsys.readouterr().out
+        assert f"runtime.cache: {place}" in said
+        assert re.search(r"XE needs about \S+ GB at 5 images a step; this machine has \S+ GB", said)
+        assert re.search(r"XE epoch 2/2: waited \d+\.\d% of \d+\.\d s for features", said)
+    assert weights[0] == weights[1]
