@@ -227,7 +227,8 @@ def _row_offsets(dataset: h5py.Dataset, path: Path) -> list[int]:
         UserError: a row is not one whole, uncompressed chunk.
     """
     found: list[h5py.h5d.StoreInfo] = []
-    dataset.id.chunk_iter(found.append)
+    if dataset.chunks is not None:
+        dataset.id.chunk_iter(found.append)
     size = RowFormat(dataset.name, dataset.shape[1:], dataset.dtype.str).bytes
     if len(found) != len(dataset) or any(chunk.size != size or chunk.filter_mask for chunk in found):
         raise UserError(f"{path} does not hold one plain chunk an image; delete it and run dvc repro")

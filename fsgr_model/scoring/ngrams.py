@@ -108,7 +108,8 @@ class KeyIndex:
         sizes = np.bincount(bucket_M, minlength=num_groups << self.bits)
         self.deepest = int(sizes.max(initial=0))
         assert len(key_M) < 2**31
-        self.start = np.append(0, np.cumsum(sizes)).astype(np.int32)
+        self.start = np.zeros(len(sizes) + 1, dtype=np.int32)
+        np.cumsum(sizes, out=self.start[1:])
 
     def find(self, key_M: Ints, group_M: Ints | int = 0) -> Ints:
         """The place of each key of a group in `keys`; -1 where it is not there."""
