@@ -243,6 +243,9 @@ class RuntimeParams(Section):
         2, description="processes that decode images; 0 decodes in the main one"
     )
     image_batch: Count = Field(64, description="images a step of feature extraction")
+    cache: Literal["auto", "gpu", "ram", "disk"] = Field(
+        "auto", description="where features wait for training; auto: the fastest of the three that they fit"
+    )
     save_minutes: Annotated[float, Field(gt=0)] = Field(
         5.0, description="minutes between two resume points within an epoch"
     )

@@ -17,6 +17,7 @@ def main() -> None:
         curve=Path("plots/scst.tsv"),
         seed=params.seed,
         save_minutes=params.runtime.save_minutes,
+        cache=params.runtime.cache,
     )
     train_scst(run, Path("data/models/xe"), params.model, params.scst)
 

@@ -17,6 +17,7 @@ def main() -> None:
         curve=Path("plots/xe.tsv"),
         seed=params.seed,
         save_minutes=params.runtime.save_minutes,
+        cache=params.runtime.cache,
     )
     train_xe(run, params.lr, params.model, params.xe)
 

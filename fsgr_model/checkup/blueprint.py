@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from fsgr_model.clip.loading import build_model
-from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import AnyTail, AnyTrunk, make_tail, make_trunk
 from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
@@ -31,11 +30,6 @@ class Blueprint:
     def token_shape(self) -> tuple[int, int]:
         """(T, W) of an image in the cache."""
         return self.trunk.token_shape
-
-    @property
-    def tail_blocks(self) -> int:
-        """Transformer blocks that run in every step; one that runs again for the aligned features is two."""
-        return len(self.tail.blocks) + (self.tail.align != "plain") if isinstance(self.tail, Tail) else 1
 
 
 def draw_blueprint(

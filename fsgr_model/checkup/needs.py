@@ -1,10 +1,8 @@
 """What a run needs of disk and memory, from the shapes, against what this machine has.
 
-Shapes: B images, S captions of an image, L positions, T tokens = 1 CLS + G patches, W vision
-width, V words.
+Shapes: T tokens = 1 CLS + G patches, G patches, W vision width.
 """
 
-import os
 import shutil
 from pathlib import Path
 
@@ -15,19 +13,9 @@ from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.device import pick_device
 from fsgr_model.params import Params
+from fsgr_model.training.step_memory import FLOAT32, GB, StepSize, device_memory, step_bytes
 
 FLOAT16 = UINT16 = 2
-FLOAT32 = 4
-GB = 1e9
-# Values that a transformer layer keeps for the backward pass, for each value of its input: 34 bytes of 16-bit
-# numbers (Korthikanti et al., arXiv 2205.05198, eq. 2). Fused attention keeps no attention weights.
-KEPT_VALUES = 17
-# A layer of encoder or decoder attends twice; the second attention adds its 11 bytes of 34 again.
-KEPT_VALUES_TWO_ATTENTIONS = 23
-# Weight, gradient, and Adam's two moments.
-COPIES_OF_TRAINED = 4
-# Logits, their log-softmax, and its gradient.
-COPIES_OF_LOGITS = 3
 
 
 def disk_bytes(size: DatasetSize, plan: Blueprint) -> dict[str, int]:
@@ -64,28 +52,13 @@ def check_disk(size: DatasetSize, plan: Blueprint, data: Path, findings: Finding
 
 
 def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
-    """Rough bytes of the largest training step: weights with Adam's state, and what the backward pass keeps.
-
-    It is an upper estimate: everything is counted as float32, of which bf16 on a GPU halves much, and frozen
-    layers keep less. An XE step of the recipe for COCO took 0.09 GB an image on a CPU, where this says 0.16.
-    """
-    weights = sum(weight.numel() for weight in plan.captioner.parameters())
-    trained = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
+    """About the bytes of the largest training step; see `step_bytes`."""
     spoken = min(size.longest + 1, params.xe.max_length)
     steps = (
-        _kept_values(plan, params, params.xe.batch_size, size.captions_an_image, spoken),
-        _kept_values(plan, params, params.scst.batch_size, params.scst.samples, params.scst.max_length),
+        StepSize(params.xe.batch_size, size.captions_an_image, spoken, plan.token_shape),
+        StepSize(params.scst.batch_size, params.scst.samples, params.scst.max_length, plan.token_shape),
     )
-    return FLOAT32 * (weights + (COPIES_OF_TRAINED - 1) * trained + max(steps))
-
-
-def _kept_values(plan: Blueprint, params: Params, B: int, S: int, L: int) -> int:
-    (T, W), model = plan.token_shape, params.model
-    tail = B * (T + model.prompts) * W * plan.tail_blocks * KEPT_VALUES
-    encoder = B * (T - 1) * model.d_model * model.encoder_layers * KEPT_VALUES_TWO_ATTENTIONS
-    decoder = B * S * L * model.d_model * model.decoder_layers * KEPT_VALUES_TWO_ATTENTIONS
-    logits = B * S * L * plan.words * COPIES_OF_LOGITS
-    return (tail if model.adapters or model.prompts else 0) + encoder + decoder + logits
+    return max(step_bytes(plan.captioner, step) for step in steps)
 
 
 def check_memory(
@@ -108,10 +81,3 @@ def check_memory(
             f"memory: a training step needs about {needed / GB:.1f} GB, {name} has {there / GB:.1f} GB; "
             "lower xe.batch_size and scst.batch_size"
         )
-
-
-def device_memory(device: torch.device) -> int:
-    """Bytes of a GPU's memory, else of the machine's."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,13 +1,15 @@
 """Stage `features`: the trunk's tokens of every image, computed once."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import ceil
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from fsgr_model.artifacts import check_free_space, fingerprint
-from fsgr_model.clip.feature_store import RowFormat, RowWriter, publish
+from fsgr_model.clip.feature_store import BackgroundWriter, RowFormat, RowWriter, publish
 from fsgr_model.clip.image_reading import check_files, read_batches
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.split import trunk_identity
@@ -61,5 +63,12 @@ def _fill(
     device = next(trunk.parameters()).device
     batches = read_batches(todo, clip.preprocess, runtime.image_batch, runtime.workers)
     total, left = (ceil(len(part) / runtime.image_batch) for part in (records, todo))
-    for ids, images in progress(batches, total, name, "batches", done=total - left):
-        writer.write(ids, trunk(images.to(device)).cpu().numpy())
+    with BackgroundWriter(writer) as background:
+        for ids, images in progress(batches, total, name, "batches", done=total - left):
+            tokens_BTW = trunk(images.to(device, non_blocking=True))
+            # To the CPU in the writer's thread: the next batch need not wait for this one.
+            background.write(ids, partial(_to_cpu, tokens_BTW))
+
+
+def _to_cpu(tokens_BTW: torch.Tensor) -> np.ndarray:
+    return tokens_BTW.cpu().numpy()

@@ -35,12 +35,17 @@ def read_batches(
     Raises:
         UserError: a file is not the one of the manifest, or cannot be decoded.
     """
-    loader = DataLoader(_Images(records, preprocess), batch, num_workers=workers, collate_fn=list)
-    for items in loader:
-        problems = [item for item in items if isinstance(item, str)]
+    loader = DataLoader(
+        _Images(records, preprocess),
+        batch,
+        num_workers=workers,
+        collate_fn=_stack,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for problems, ids, images in loader:
         if problems:
             raise _manifest_error(problems)
-        yield [image_id for image_id, _ in items], torch.stack([image for _, image in items])
+        yield ids, images
 
 
 class _Images(Dataset):
@@ -62,6 +67,15 @@ class _Images(Dataset):
             return record.image_id, self.preprocess(decode_rgb(data, record.path))
         except UserError as error:
             return f"image {record.image_id}: {error}"
+
+
+def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list[int], torch.Tensor]:
+    """The problems of a batch, else its ids and images. Workers do it: one tensor to hand over, not many."""
+    problems = [item for item in items if isinstance(item, str)]
+    read = [item for item in items if not isinstance(item, str)]
+    if problems:
+        return problems, [], torch.empty(0)
+    return [], [image_id for image_id, _ in read], torch.stack([image for _, image in read])
 
 
 def _file_problem(record: ImageRecord) -> str | None:

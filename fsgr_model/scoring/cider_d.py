@@ -3,15 +3,16 @@
 Equal to pycocoevalcap's `Cider` (clipped counts, Gaussian length penalty of sigma 6, n-grams of 1 to 4
 words, times 10: 1.0 is what tables print as 100), but it takes any document frequencies and prepares the
 references once.
-An n-gram is one int64: its ids plus one, as digits to the base of the number of words plus one.
 
-Shapes: N captions, L positions, F words of all captions in a row, M n-grams, R references of the image that
-has the most, A images. `order` is the length of an n-gram minus one.
+Shapes: N captions, C references, L positions, F words of all captions in a row, M n-grams, K orders of
+n-grams, S n-grams that a caption shares with its references, R references of the image that has the most,
+A images.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,19 @@ from safetensors.numpy import save_file
 
 from fsgr_model.artifacts import whole_file
 from fsgr_model.errors import UserError
+from fsgr_model.scoring.ngrams import (
+    MAX_ORDER,
+    Ints,
+    KeyIndex,
+    check_words,
+    count_flat,
+    count_rows,
+    flat_ngrams,
+    row_ngrams,
+)
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
-MAX_ORDER = 4
 SIGMA = 6.0
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
@@ -51,17 +60,30 @@ class DocumentFrequencies:
             ValueError: there are more words than an int64 can hold four of.
         """
         images = list(references)
-        captions = [_with_end(caption) for of_image in images for caption in of_image]
-        image_of_caption = np.repeat(np.arange(len(images)), [len(of_image) for of_image in images])
-        key_M, caption_M = _ngrams(*_flatten(captions), num_words)
-        key_M, _, _ = _count(key_M, image_of_caption[caption_M])
-        keys, counts = np.unique(key_M, return_counts=True)
-        return cls(keys, counts.astype(np.int64), len(images), num_words)
+        word_F, caption_F, _ = _flatten(list(chain.from_iterable(images)))
+        check_words(word_F, num_words)
+        image_C = np.repeat(np.arange(len(images)), _sizes(images))
+        keys, counts = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for key_M, caption_M in flat_ngrams(word_F, caption_F, num_words):
+            once_M, _, _ = count_flat(key_M, image_C[caption_M], len(images))
+            of_order, in_images = _runs(np.sort(once_M))
+            keys.append(of_order)
+            counts.append(in_images)
+        return cls(np.concatenate(keys), np.concatenate(counts), len(images), num_words)
 
     def idf(self, key_M: Ints) -> Floats:
         """log(images / images with the n-gram), the latter at least 1; float64 [M]."""
-        place_M, known_M = _find(self.keys, key_M)
-        count_M = np.where(known_M, self.counts[place_M], 1) if len(self.keys) else np.ones(len(key_M))
+        return self.idf_of_place[self.index.find(key_M)]
+
+    @cached_property
+    def index(self) -> KeyIndex:
+        """Where each n-gram lies; made when first needed."""
+        return KeyIndex(self.keys)
+
+    @cached_property
+    def idf_of_place(self) -> Floats:
+        """In the order of the index; the last one is for n-grams of no image, whose place is -1."""
+        count_M = np.append(self.counts[self.index.order], 1)
         return math.log(max(self.num_images, 1)) - np.log(count_M)
 
     def save(self, path: Path, vocabulary: Vocabulary) -> None:
@@ -110,33 +132,43 @@ class CiderD:
     ) -> None:
         self.frequencies = frequencies
         self.end_token = end_token
-        self._index_of = {image_id: index for index, image_id in enumerate(references)}
-        self._num_references = np.array([len(of_image) for of_image in references.values()], dtype=np.int64)
-        captions = [_with_end(caption) for caption in chain(*references.values())]
-        if not end_token:
-            captions = [caption[:-1] for caption in captions]
-        image_C = np.repeat(np.arange(len(references)), self._num_references)
-        first_A = np.cumsum(self._num_references) - self._num_references
+        self.image_ids = np.fromiter(references, dtype=np.int64, count=len(references))
+        self.order_of_ids = np.argsort(self.image_ids)
+        self.num_references_A = _sizes(references.values())
+        captions = list(chain.from_iterable(references.values()))
+        image_C = np.repeat(np.arange(len(references)), self.num_references_A)
+        first_A = np.cumsum(self.num_references_A) - self.num_references_A
         place_C = np.arange(len(captions)) - first_A[image_C]
-        self._prepare(captions, image_C, place_C)
+        word_F, caption_F, length_C = _flatten(captions)
+        if not end_token:
+            word_F, caption_F, length_C = word_F[word_F != EOS], caption_F[word_F != EOS], length_C - 1
+        check_words(word_F, frequencies.num_words)
+        A, R = len(references), int(self.num_references_A.max(initial=0))
+        self.norm_AKR = np.zeros((A, MAX_ORDER, R))
+        self.penalised_AR = np.zeros((A, R))
+        self.penalised_AR[image_C, place_C] = _penalised(length_C)
+        self._count_ngrams(word_F, caption_F, image_C, place_C)
 
-    def _prepare(self, captions: list[list[int]], image_C: Ints, place_C: Ints) -> None:
-        """Sorted (image, n-gram) pairs with their counts, and the norms and length of each reference."""
-        A, R = len(self._num_references), int(self._num_references.max(initial=0))
-        word_F, caption_F = _flatten(captions)
-        key_M, caption_M, count_M = _count(*_ngrams(word_F, caption_F, self.frequencies.num_words))
-        idf_M = self.frequencies.idf(key_M)
-        norm_CK = _norms(key_M, caption_M, count_M * idf_M, len(captions), self.frequencies.num_words)
-        self._norm_ARK = np.zeros((A, R, MAX_ORDER))
-        self._norm_ARK[image_C, place_C] = norm_CK
-        self._length_AR = np.zeros((A, R))
-        self._length_AR[image_C, place_C] = _lengths(caption_F, len(captions))
-        self._keys, gram_M = np.unique(key_M, return_inverse=True)
-        self._idf = self.frequencies.idf(self._keys)
-        pair_M = image_C[caption_M] * len(self._keys) + gram_M
-        self._pairs, row_M = np.unique(pair_M, return_inverse=True)
-        self._counts = np.zeros((len(self._pairs), R), dtype=np.uint16)
-        self._counts[row_M, place_C[caption_M]] = count_M
+    def _count_ngrams(self, word_F: Ints, caption_F: Ints, image_C: Ints, place_C: Ints) -> None:
+        """Norms of each reference, and an index of (image, n-gram) pairs with the count in each reference."""
+        A, _, R = self.norm_AKR.shape
+        keys, images, counted = [], [], []
+        for order, (key_M, caption_M) in enumerate(
+            flat_ngrams(word_F, caption_F, self.frequencies.num_words)
+        ):
+            of_images, owners, _ = count_flat(key_M, image_C[caption_M], A)
+            keys.append(of_images)
+            images.append(owners)
+            of_captions, captions, counts = count_flat(key_M, caption_M, len(image_C))
+            counted.append((of_captions, captions, counts))
+            square_M = (counts * self.frequencies.idf(of_captions)) ** 2
+            norm_C = np.sqrt(np.bincount(captions, square_M, len(image_C)))
+            self.norm_AKR[image_C, order, place_C] = norm_C
+        self.index = KeyIndex(_joined(keys), _joined(images), A)
+        self.counts_MR = np.zeros((len(self.index.keys), R), dtype=np.uint16)
+        for key_M, caption_M, count_M in counted:
+            row_M = self.index.find(key_M, image_C[caption_M])
+            self.counts_MR[row_M, place_C[caption_M]] = count_M
 
     def score(self, caption_NL: NDArray[np.integer], image_ids: Sequence[int]) -> Floats:
         """CIDEr-D of each caption, float64 [N].
@@ -148,107 +180,92 @@ class CiderD:
         Raises:
             ValueError: an image has no references, or an id is not below the number of words.
         """
-        unknown = {image_id for image_id in image_ids if image_id not in self._index_of}
-        if unknown:
-            raise ValueError(f"images without references: {sorted(unknown)[:10]}")
-        N = len(image_ids)
-        image_N = np.array([self._index_of[image_id] for image_id in image_ids], dtype=np.int64)
-        word_F, caption_F = _flatten_rows(np.asarray(caption_NL, dtype=np.int64), self.end_token)
-        num_words = self.frequencies.num_words
-        key_M, caption_M, count_M = _count(*_ngrams(word_F, caption_F, num_words))
-        weight_M = count_M * self.frequencies.idf(key_M)
-        norm_NK = _norms(key_M, caption_M, weight_M, N, num_words)
-        dot_NKR = self._dot_products(key_M, caption_M, weight_M, image_N)
-        scale_NKR = norm_NK[:, :, None] * self._norm_ARK[image_N].transpose(0, 2, 1)
-        cosine_NKR = np.divide(dot_NKR, scale_NKR, out=np.zeros_like(dot_NKR), where=scale_NKR != 0)
-        difference_NR = _lengths(caption_F, N)[:, None] - self._length_AR[image_N]
+        image_N, word_NL = self.places(image_ids), np.asarray(caption_NL, dtype=np.int64)
+        N, num_words = len(image_N), self.frequencies.num_words
+        length_N = _lengths(word_NL, self.end_token)
+        check_words(word_NL[np.arange(word_NL.shape[1]) < length_N[:, None]], num_words)
+        key_NKL = row_ngrams(word_NL, length_N, num_words)
+        key_M, slot_M, count_M = count_rows(key_NKL.reshape(N * MAX_ORDER, word_NL.shape[1]))
+        idf_M = self.frequencies.idf(key_M)
+        weight_M = count_M * idf_M
+        norm_NK = np.sqrt(np.bincount(slot_M, weight_M**2, N * MAX_ORDER)).reshape(N, MAX_ORDER)
+        row_M = self.index.find(key_M, image_N[slot_M // MAX_ORDER])
+        shared_S = np.flatnonzero(row_M >= 0)
+        dot_NKR = self._dot_products(
+            row_M[shared_S], slot_M[shared_S], idf_M[shared_S], weight_M[shared_S], N
+        )
+        scale_NKR = norm_NK[:, :, None] * self.norm_AKR[image_N]
+        # Where a norm is zero, so is the product.
+        cosine_NKR = dot_NKR / np.where(scale_NKR == 0, 1, scale_NKR)
+        difference_NR = _penalised(length_N)[:, None] - self.penalised_AR[image_N]
         penalty_NR = np.exp(-(difference_NR**2) / (2 * SIGMA**2))
         total_N = (cosine_NKR.mean(axis=1) * penalty_NR).sum(axis=1)
-        return 10.0 * total_N / np.maximum(self._num_references[image_N], 1)
+        return 10.0 * total_N / np.maximum(self.num_references_A[image_N], 1)
 
-    def _dot_products(self, key_M: Ints, caption_M: Ints, weight_M: Floats, image_N: Ints) -> Floats:
-        """Sum of min(caption's, reference's) x reference's weight over shared n-grams, [N, order, R]."""
-        gram_M, known_M = _find(self._keys, key_M)
-        row_M, shared_M = _find(self._pairs, image_N[caption_M] * len(self._keys) + gram_M)
-        shared_M &= known_M
-        row_S, gram_S = row_M[shared_M], gram_M[shared_M]
-        reference_SR = self._counts[row_S] * self._idf[gram_S][:, None]
-        product_SR = np.minimum(weight_M[shared_M][:, None], reference_SR) * reference_SR
-        slot_S = caption_M[shared_M] * MAX_ORDER + _order(key_M[shared_M], self.frequencies.num_words)
-        N, R = len(image_N), product_SR.shape[1]
-        sums = [np.bincount(slot_S, product_SR[:, r], N * MAX_ORDER) for r in range(R)]
-        return np.array(sums, dtype=np.float64).reshape(R, N, MAX_ORDER).transpose(1, 2, 0)
+    def places(self, image_ids: Sequence[int]) -> Ints:
+        """The places of images among the references, int64 [N].
 
+        Raises:
+            ValueError: an image has no references.
+        """
+        id_N = np.asarray(image_ids, dtype=np.int64)
+        near_N = np.searchsorted(self.image_ids, id_N, sorter=self.order_of_ids)
+        place_N = self.order_of_ids[np.minimum(near_N, len(self.image_ids) - 1)]
+        unknown_N = self.image_ids[place_N] != id_N
+        if unknown_N.any():
+            raise ValueError(f"images without references: {np.unique(id_N[unknown_N])[:10].tolist()}")
+        return place_N
 
-def _with_end(caption: Sequence[int]) -> list[int]:
-    """The words of a reference and one `<eos>`."""
-    return [*(word for word in caption if word not in (BOS, EOS, PAD)), EOS]
-
-
-def _flatten(captions: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
-    """All words in a row, and which caption each belongs to: int64 [F] both."""
-    lengths = [len(caption) for caption in captions]
-    word_F = np.fromiter(chain.from_iterable(captions), dtype=np.int64, count=sum(lengths))
-    return word_F, np.repeat(np.arange(len(captions)), lengths)
+    def _dot_products(self, row_S: Ints, slot_S: Ints, idf_S: Floats, weight_S: Floats, N: int) -> Floats:
+        """Sum of min(caption's, reference's) x reference's weight over shared n-grams, [N, K, R]."""
+        reference_SR = self.counts_MR[row_S] * idf_S[:, None]
+        product_SR = np.minimum(weight_S[:, None], reference_SR) * reference_SR
+        R = product_SR.shape[1]
+        slot_SR = slot_S[:, None] * R + np.arange(R)
+        sums = np.bincount(slot_SR.ravel(), product_SR.ravel(), N * MAX_ORDER * R)
+        return sums.astype(np.float64, copy=False).reshape(N, MAX_ORDER, R)
 
 
-def _flatten_rows(caption_NL: Ints, end_token: bool) -> tuple[Ints, Ints]:
-    """The same for padded rows, each up to its first `<eos>` (kept with `end_token`) or `<pad>`."""
-    ended_NL = np.cumsum((caption_NL == EOS) | (caption_NL == PAD), axis=1)
-    kept_NL = ended_NL == 0
+def _sizes(groups: Iterable[Sequence[Any]]) -> Ints:
+    return np.fromiter(map(len, groups), dtype=np.int64)
+
+
+def _joined(parts: Sequence[Ints]) -> Ints:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+
+
+def _flatten(captions: Sequence[Sequence[int]]) -> tuple[Ints, Ints, Ints]:
+    """The words of references in a row, each with one `<eos>` behind it, the captions that they belong to
+    (both int64 [F]), and the words of each caption.
+    """
+    word_F = np.fromiter(chain.from_iterable(captions), dtype=np.int64)
+    caption_F = np.repeat(np.arange(len(captions)), _sizes(captions))
+    real_F = (word_F != BOS) & (word_F != EOS) & (word_F != PAD)
+    word_F, caption_F = word_F[real_F], caption_F[real_F]
+    length_C = np.bincount(caption_F, minlength=len(captions)) + 1
+    ended_F = np.full(len(word_F) + len(captions), EOS)
+    ended_F[np.arange(len(word_F)) + caption_F] = word_F
+    return ended_F, np.repeat(np.arange(len(captions)), length_C), length_C
+
+
+def _lengths(caption_NL: Ints, end_token: bool) -> Ints:
+    """Words of each padded row up to its first `<eos>` (counted with `end_token`) or `<pad>`."""
+    eos_NL = caption_NL == EOS
+    going_on_NL = np.logical_and.accumulate(~(eos_NL | (caption_NL == PAD)), axis=1)
+    length_N = going_on_NL.sum(axis=1)
     if end_token:
-        kept_NL |= (ended_NL == 1) & (caption_NL == EOS)
-    return caption_NL[kept_NL], np.nonzero(kept_NL)[0]
+        ended_N = length_N < caption_NL.shape[1]
+        rows = np.flatnonzero(ended_N)
+        length_N[rows] += eos_NL[rows, length_N[rows]]
+    return length_N
 
 
-def _ngrams(word_F: Ints, caption_F: Ints, num_words: int) -> tuple[Ints, Ints]:
-    """Key and caption of every n-gram of 1 to 4 words: int64 [M] both."""
-    base = num_words + 1
-    if base**MAX_ORDER >= 2**63:
-        raise ValueError(f"{num_words} words are too many: four of them must fit into an int64")
-    if word_F.size and not 0 <= word_F.min() <= word_F.max() < num_words:
-        raise ValueError(f"word ids {word_F.min()} to {word_F.max()} are not all below {num_words}")
-    keys, captions = [], []
-    for length in range(1, min(MAX_ORDER, len(word_F)) + 1):
-        starts = len(word_F) - length + 1
-        inside = caption_F[:starts] == caption_F[length - 1 :]
-        key = np.zeros(starts, dtype=np.int64)
-        for offset in range(length):
-            key = key * base + word_F[offset : offset + starts] + 1
-        keys.append(key[inside])
-        captions.append(caption_F[:starts][inside])
-    nothing = [np.zeros(0, dtype=np.int64)]
-    return np.concatenate(keys or nothing), np.concatenate(captions or nothing)
-
-
-def _count(key_M: Ints, owner_M: Ints) -> tuple[Ints, Ints, Ints]:
-    """Different (owner, key) pairs in order, and how often each occurs: keys, owners, counts."""
-    keys, gram_M = np.unique(key_M, return_inverse=True)
-    pairs, counts = np.unique(owner_M * max(len(keys), 1) + gram_M, return_counts=True)
-    owners, grams = np.divmod(pairs, max(len(keys), 1))
-    return keys[grams], owners, counts
-
-
-def _find(sorted_keys: Ints, key_M: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-    """Where each key lies, and whether it is there at all (if not, its place is any valid one)."""
-    if not len(sorted_keys):
-        return np.zeros(len(key_M), dtype=np.int64), np.zeros(len(key_M), dtype=bool)
-    place_M = np.minimum(np.searchsorted(sorted_keys, key_M), len(sorted_keys) - 1)
-    return place_M, sorted_keys[place_M] == key_M
-
-
-def _order(key_M: Ints, num_words: int) -> Any:
-    """Words of an n-gram minus one: 0 to 3."""
-    powers = [(num_words + 1) ** exponent for exponent in range(1, MAX_ORDER)]
-    return np.searchsorted(np.array(powers, dtype=np.int64), key_M, side="right")
-
-
-def _norms(key_M: Ints, caption_M: Ints, weight_M: Floats, N: int, num_words: int) -> Floats:
-    """Euclidean norm of each caption's weights, by order: [N, 4]."""
-    slot_M = caption_M * MAX_ORDER + _order(key_M, num_words)
-    return np.sqrt(np.bincount(slot_M, weight_M**2, N * MAX_ORDER)).reshape(N, MAX_ORDER)
-
-
-def _lengths(caption_F: Ints, N: int) -> Any:
+def _penalised(length_N: Ints) -> Ints:
     """Length that the penalty compares: pairs of neighbouring words, as the official scorer counts it."""
-    return np.maximum(np.bincount(caption_F, minlength=N) - 1, 0)
+    return np.maximum(length_N - 1, 0)
+
+
+def _runs(sorted_M: Ints) -> tuple[Ints, Ints]:
+    """The different numbers of a sorted row, and how often each occurs."""
+    first_M = np.flatnonzero(np.append(True, sorted_M[1:] != sorted_M[:-1])[: len(sorted_M)])
+    return sorted_M[first_M], np.diff(first_M, append=len(sorted_M))

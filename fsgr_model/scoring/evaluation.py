@@ -14,6 +14,8 @@ from fsgr_model.params import EvaluateParams
 from fsgr_model.reporting.sample_sheet import SheetRow, choose_sheet_images, draw_sample_sheet
 from fsgr_model.scoring.clip_score import make_clip_scorer
 from fsgr_model.scoring.coco_files import read_results
+from fsgr_model.scoring.coco_metrics import shared_meteor
+from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.label_accuracy import label_accuracy
 from fsgr_model.scoring.provenance import Fact, pipeline_provenance, tokenizer_fact
 from fsgr_model.scoring.report import (
@@ -47,17 +49,10 @@ def evaluate(
     label_NG = labels.rows([image.image_id for image in images])
     results = {phase: read_results(data / "captions" / f"{phase}.json") for phase in PHASES}
     label_scores = _score_labels(label_NG, images, instances, concepts, _resize_mode(data))
+    domains = {image.image_id: image.domain for image in images}
+    reports = _score_phases(references, results, instances, domains, params)
     clip_scorer = make_clip_scorer(data, references)
-    for phase in PHASES:
-        if any(references.values()):
-            report, scores = caption_report(
-                references, results[phase], instances, params.meteor, params.tokenizer
-            )
-            report["interval_95"] = scores.intervals()
-            domains = {image.image_id: image.domain for image in images}
-            report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
-        else:
-            report, scores = report_without_references(references.keys(), results[phase])
+    for phase, (report, scores) in reports.items():
         columns = clip_scorer.score(results[phase])
         report |= {name: float(column.mean()) for name, column in columns.items()}
         scores.columns.update(columns)
@@ -74,6 +69,26 @@ def evaluate(
     _draw_sheet(
         sheet, images, label_NG, concepts, references, results, params.sheet_images, _resize_mode(data)
     )
+
+
+def _score_phases(
+    references: dict[int, list[str]],
+    results: dict[str, dict[int, str]],
+    instances: dict[str, list[dict[str, Any]]],
+    domains: dict[int, str],
+    params: EvaluateParams,
+) -> dict[str, tuple[Report, ImageScores]]:
+    """What captions and references alone tell of each phase, by one run of METEOR's program."""
+    if not any(references.values()):
+        return {phase: report_without_references(references.keys(), results[phase]) for phase in PHASES}
+    reports = {}
+    with shared_meteor(params.meteor) as meteor:
+        for phase in PHASES:
+            report, scores = caption_report(references, results[phase], instances, meteor, params.tokenizer)
+            report["interval_95"] = scores.intervals()
+            report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
+            reports[phase] = (report, scores)
+    return reports
 
 
 def _resize_mode(data: Path) -> str:

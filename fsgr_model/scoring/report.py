@@ -5,7 +5,7 @@ from, are lists, which it does not.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.chair import chair
-from fsgr_model.scoring.coco_metrics import score_captions
+from fsgr_model.scoring.coco_metrics import MeteorProgram, MeteorSetting, score_captions
 from fsgr_model.scoring.endings import ends_badly
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.provenance import cider_signature
@@ -34,7 +34,7 @@ def caption_report(
     references: dict[int, list[str]],
     results: dict[int, str],
     instances: dict[str, list[dict[str, Any]]] | None,
-    meteor: Literal["auto", "off"],
+    meteor: MeteorSetting | MeteorProgram,
     tokenizer: Tokenizer,
 ) -> tuple[Report, ImageScores]:
     """COCO metrics, CHAIR, the share of bad endings, the number of images, and `omitted`; and all by image.
@@ -43,7 +43,7 @@ def caption_report(
         references: image id -> raw captions.
         results: image id -> raw caption, of the same images.
         instances: COCO `categories` and `annotations`, or None.
-        meteor: `auto` or `off`.
+        meteor: `auto`, `off`, or a program that runs already.
         tokenizer: of the COCO metrics; `python` or `java`. CHAIR and the endings are always told by ours.
 
     Raises:

@@ -4,9 +4,12 @@ Shapes: B images, S captions of the image with the most, L longest caption with 
 T trunk tokens, G patches, W vision width.
 """
 
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,6 +17,9 @@ from torch import Tensor
 
 from fsgr_model.clip.feature_store import RowStore, groups_of
 from fsgr_model.text.vocabulary import PAD
+from fsgr_model.training.row_cache import DiskRows, Rows
+
+BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,11 @@ class Batch:
 
 
 class CaptionedImages:
-    """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids."""
+    """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids.
+
+    `tokens` reads the tokens, from the store's file unless it is replaced by the same rows in another place.
+    `waited`: seconds that whoever took batches had to wait for them.
+    """
 
     def __init__(
         self,
@@ -53,6 +63,8 @@ class CaptionedImages:
         go with the features.
         """
         self.store = store
+        self.tokens: Rows = DiskRows(store)
+        self.waited = 0.0
         self.labels = labels
         self.captions = captions
         self.image_ids = sorted(captions)
@@ -70,7 +82,7 @@ class CaptionedImages:
     def batch(self, image_ids: Sequence[int]) -> Batch:
         """The batch of just these images, in this order."""
         feature_ids = [self.feature_of[image_id] for image_id in image_ids]
-        tokens_BTW = torch.from_numpy(self.store.rows(feature_ids))
+        tokens_BTW = self.tokens.tensors(feature_ids)
         label_BG = None
         if self.labels is not None:
             label_BG = torch.from_numpy(self.labels.rows(feature_ids).astype(np.int64))
@@ -78,15 +90,15 @@ class CaptionedImages:
         return Batch(list(image_ids), tokens_BTW, captions_BSL, label_BG)
 
     def batches(self, groups: Sequence[Sequence[int]]) -> Iterator[Batch]:
-        """A batch for each group of image ids; the next one is read while this one is used."""
-        if not groups:  # an epoch that was stopped behind its last step
-            return
+        """A batch for each group of image ids; the next ones are read while this one is used."""
         with ThreadPoolExecutor(max_workers=1) as reader:
-            waiting = [reader.submit(self.batch, groups[0])]
-            for following in [*groups[1:], None]:
-                ready = waiting.pop().result()
-                if following is not None:
-                    waiting.append(reader.submit(self.batch, following))
+            coming = deque(reader.submit(self.batch, group) for group in groups[:BATCHES_AHEAD])
+            following = iter(groups[BATCHES_AHEAD:])
+            while coming:
+                start = time.perf_counter()
+                ready = coming.popleft().result()
+                self.waited += time.perf_counter() - start
+                coming.extend(reader.submit(self.batch, group) for group in islice(following, 1))
                 yield ready
 
     def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -123,7 +123,8 @@ class Training:
         now = self.progress
         groups = self.images.epoch_groups(self.params.batch_size, self.seed, now.epoch)
         self.optimiser.set_rate(self.rates[now.epoch - 1])
-        saved_at = time.monotonic()
+        saved_at = started_at = time.monotonic()
+        self.images.waited = 0.0
         name = f"{self.phase.name} epoch {now.epoch}/{self.params.epochs}"
         for batch in progress(self._batches(groups), len(groups), name, "steps", done=now.step):
             self.model.train(self.phase.uses_dropout)
@@ -137,6 +138,8 @@ class Training:
             if time.monotonic() - saved_at > self.save_seconds:
                 self._save()
                 saved_at = time.monotonic()
+        took = time.monotonic() - started_at
+        print(f"{name}: waited {self.images.waited / max(took, 1e-9):.1%} of {took:.1f} s for features")
 
     def _batches(self, groups: list[list[int]]) -> Iterator[Batch]:
         yield from self.images.batches(groups[self.progress.step :])

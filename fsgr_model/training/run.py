@@ -1,16 +1,22 @@
 """One training stage from files to files: inputs, validation, resume point, outputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fsgr_model.artifacts import fingerprint, sha256_file, whole_file, whole_folder
 from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.network.assembly import Assembly, describe, save_weights
-from fsgr_model.params import PhaseParams
+from fsgr_model.params import PhaseParams, ScstParams
+from fsgr_model.training.batches import CaptionedImages
 from fsgr_model.training.loop import Phase, Training
 from fsgr_model.training.resume import resume_point
+from fsgr_model.training.row_cache import AskedPlace, choose_place, hold_rows
 from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.step_memory import GB, StepSize, describe_need, step_bytes
 from fsgr_model.training.validation import make_validation
 
 
@@ -24,6 +30,7 @@ class Run:
     curve: Path
     seed: int
     save_minutes: float
+    cache: AskedPlace = "auto"
 
 
 def train(
@@ -41,7 +48,7 @@ def train(
     `labels`: label maps of the training images, where the phase needs them.
     An interrupted run with the same parameters and inputs goes on where it stopped.
     """
-    print(describe(assembly.captioner), flush=True)
+    print(describe(assembly.captioner))
     made_of = {
         "params": params.model_dump(),
         "peak_rate": peak_rate,
@@ -53,6 +60,9 @@ def train(
     }
     images = captioned_images(run.data, "train", assembly, params.max_length, shuffle_seed, labels)
     validation_images = captioned_images(run.data, "val", assembly, params.max_length, shuffle_seed)
+    needed = step_bytes(assembly.captioner, largest_step(images, params))
+    print(describe_need(phase.name, needed, params.batch_size, assembly.device))
+    hold_features([images, validation_images], run.cache, needed, assembly.device)
     validation = make_validation(validation_images, run.data, assembly.vocabulary, params)
     with resume_point(run.stage, fingerprint(made_of)) as resume:
         loop = Training(
@@ -71,6 +81,29 @@ def train(
             save_weights(folder, assembly)
         _write_curve(run.curve, history)
         resume.forget()
+
+
+def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
+    """A step in which every image has as many captions as any, and these are as long as any."""
+    if isinstance(params, ScstParams):
+        captions, positions = params.samples, params.max_length
+    else:
+        captions = max(map(len, images.captions.values()))
+        # A caption is read up to its last word, and predicted from its first.
+        positions = max(len(caption) for of_image in images.captions.values() for caption in of_image) - 1
+    T, W = images.store.row_shape
+    return StepSize(params.batch_size, captions, positions, (T, W))
+
+
+def hold_features(
+    splits: Sequence[CaptionedImages], asked: AskedPlace, step: int, device: torch.device
+) -> None:
+    """Choose where the features of these splits wait, beside `step` bytes of a step, and bring them there."""
+    needed = sum(len(images.store) * images.store.row_bytes for images in splits)
+    place = choose_place(asked, needed, step, device)
+    for images in splits:
+        images.tokens = hold_rows(images.store, place, device)
+    print(f"features: {needed / GB:.2f} GB, runtime.cache: {place}", flush=True)
 
 
 def _write_curve(path: Path, history: list[dict[str, float]]) -> None:

@@ -18,6 +18,7 @@ from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import ModelParams, ScstParams
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.vocabulary import PAD, Vocabulary
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.moment import Moment
@@ -34,6 +35,7 @@ class SelfCritical:
     def __init__(self, reward: CiderD, num_samples: int, max_length: int) -> None:
         self.heads = nn.Module()
         self.reward = reward
+        self.on_device: DeviceCiderD | None = None
         self.num_samples = num_samples
         self.max_length = max_length
 
@@ -63,12 +65,21 @@ class SelfCritical:
         """Nothing to take over."""
 
     def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
-        """CIDEr-D of every sample against its image's references, [B, S] float32 on the samples' device."""
+        """CIDEr-D of every sample against its image's references, [B, S] float32 on the samples' device.
+
+        Captions on a CUDA device are scored there.
+        """
         S = caption_BSL.shape[1]
-        rows_NL = caption_BSL.flatten(0, 1).cpu().numpy()
+        caption_NL = caption_BSL.flatten(0, 1)
         image_of_row = [image_id for image_id in image_ids for _ in range(S)]
-        score_N = torch.from_numpy(self.reward.score(rows_NL, image_of_row))
-        return score_N.view(-1, S).float().to(caption_BSL.device)
+        if caption_NL.is_cuda:
+            if self.on_device is None:
+                self.on_device = DeviceCiderD(self.reward, caption_NL.device)
+            score_N = self.on_device.score(caption_NL, image_of_row)
+        else:
+            scores = self.reward.score(caption_NL.cpu().numpy(), image_of_row)
+            score_N = torch.from_numpy(scores).to(caption_NL.device, torch.float32)
+        return score_N.view(-1, S).float()
 
     @staticmethod
     def log_probs(model: Captioner, tokens_BTW: Tensor, caption_BSL: Tensor) -> Tensor:

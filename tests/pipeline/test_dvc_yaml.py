@@ -23,6 +23,8 @@ PLUMBING = {
     "fsgr_model/progress.py",
     "fsgr_model/section.py",
     "fsgr_model/training/resume.py",
+    "fsgr_model/training/row_cache.py",
+    "fsgr_model/training/step_memory.py",
 }
 
 

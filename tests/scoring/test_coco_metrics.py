@@ -69,6 +69,34 @@ def test_meteor_is_scored_and_its_process_ended(monkeypatch: pytest.MonkeyPatch)
     assert processes[0].poll() is not None
 
 
+@pytest.mark.java
+def test_one_program_scores_again_and_again_as_programs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    class Watched(coco_metrics.Meteor):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self.meteor_p)
+
+    other = {1: "two cats", 2: "a pair of cats asleep", 3: "a man rides a horse"}
+    alone = [score_captions(REFERENCES, found).metrics["METEOR"] for found in (RESULTS, other)]
+    monkeypatch.setattr(coco_metrics, "Meteor", Watched)
+    with coco_metrics.shared_meteor("auto") as meteor:
+        together = [
+            score_captions(REFERENCES, found, meteor).metrics["METEOR"] for found in (RESULTS, other, RESULTS)
+        ]
+    assert together == [*alone, alone[0]] and alone[0] != alone[1]
+    assert len(started) == 1 and started[0].poll() is not None
+
+
+def test_without_java_or_switched_off_no_program_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    with coco_metrics.shared_meteor("off") as meteor:
+        assert meteor == "off"
+    monkeypatch.setattr(coco_metrics, "find_java", lambda: None)
+    with coco_metrics.shared_meteor("auto") as meteor:
+        assert meteor == "auto"
+
+
 def test_a_java_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho no memory >&2\nexit 1\n")
