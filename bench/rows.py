@@ -47,10 +47,13 @@ def publish(
 ) -> None:
     """Print the table, replace this benchmark's entry in the JSON file `out`, and its table in `page`.
 
+    The entry is named after the benchmark: `xe_step`, or `xe_step on cuda`, so that both can be kept.
+
     Args:
         bench: the name of the module, such as "xe_step".
-        page: a Markdown file that has the lines `<!-- xe_step -->` and `<!-- /xe_step -->`, or None.
+        page: a Markdown file with the lines `<!-- xe_step -->` and `<!-- /xe_step -->`, or None.
     """
+    entry = bench if device.type == "cpu" else f"{bench} on {device.type}"
     result = {
         "command": shlex.join(["python", "-m", f"bench.{bench}", *sys.argv[1:]]),
         "device": device_name(device),
@@ -60,9 +63,9 @@ def publish(
     print(markdown(result), flush=True)
     known: dict[str, Any] = load_json(out) if out.exists() else {}
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_json(out, {**known, bench: result})
+    save_json(out, {**known, entry: result})
     if page is not None:
-        put_into_page(page, bench, markdown(result))
+        put_into_page(page, entry, markdown(result))
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -74,13 +77,13 @@ def markdown(result: dict[str, Any]) -> str:
     return f"{head}\n\n{table}"
 
 
-def put_into_page(page: Path, bench: str, text: str) -> None:
-    """Replace what stands between the two marks of a benchmark.
+def put_into_page(page: Path, entry: str, text: str) -> None:
+    """Replace what stands between the two marks of an entry.
 
     Raises:
         UserError: the page lacks the marks.
     """
-    first, last = f"<!-- {bench} -->", f"<!-- /{bench} -->"
+    first, last = f"<!-- {entry} -->", f"<!-- /{entry} -->"
     before, mark, rest = page.read_text(encoding="utf-8").partition(first)
     _, end, after = rest.partition(last)
     if not (mark and end):

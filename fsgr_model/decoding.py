@@ -5,9 +5,12 @@ A caption is a row of word ids without <bos>; it ends with <eos>, then <pad>; on
 `max_length` positions has no <eos>.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsgr_model.network.decoder import DecoderState
@@ -45,16 +48,20 @@ def preceding_words(caption_BSL: Tensor) -> Tensor:
 
 def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) -> Tensor:
     """The likeliest word at every position, [B, 1, L] int64."""
-    return _extend(step, state, (num_images, 1), max_length, lambda log_prob_BSV: log_prob_BSV.argmax(dim=-1))
+    return _extend(step, state, (num_images, 1), max_length, lambda log_prob_BSV, _: log_prob_BSV.argmax(-1))
 
 
 def sample(step: Step, state: DecoderState, num_images: int, num_samples: int, max_length: int) -> Tensor:
-    """Independent draws from the model, [B, S, L] int64; randomness from torch's global generator."""
+    """Independent draws from the model, [B, S, L] int64; randomness from torch's global generator.
 
-    def draw(log_prob_BSV: Tensor) -> Tensor:
+    What is drawn depends on the shapes and the generator alone, not on which captions have ended.
+    """
+    shape = (num_images * num_samples,)
+
+    def draw(log_prob_BSV: Tensor, row_BS: Tensor) -> Tensor:
         # Gumbel-max: an exact draw from the softmax without its cumulative sum.
-        exponential_BSV = torch.empty_like(log_prob_BSV).exponential_().clamp_(min=1e-30)
-        return (log_prob_BSV - exponential_BSV.log()).argmax(dim=-1)
+        drawn_NV = log_prob_BSV.new_empty((*shape, log_prob_BSV.shape[-1])).exponential_().clamp_(min=1e-30)
+        return (log_prob_BSV - drawn_NV[row_BS].log()).argmax(dim=-1)
 
     return _extend(step, state, (num_images, num_samples), max_length, draw)
 
@@ -64,21 +71,47 @@ def _extend(
     state: DecoderState,
     shape: tuple[int, int],
     max_length: int,
-    choose: Callable[[Tensor], Tensor],
+    choose: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Add one chosen word at a time until every caption has ended or is full."""
+    """Add one chosen word at a time until every caption has ended or is full.
+
+    Captions that have ended leave the batch as far as it stays rectangular: an image when all of its captions
+    have ended, and as many captions of every image as have ended in each. `choose` gets log-probabilities
+    [B, S, V] and the rows [B, S] that these captions had at first.
+    """
     device = state.layers[0].image_keys.device
+    row_BS = torch.arange(math.prod(shape), device=device).view(shape)
     word_BS = torch.full(shape, BOS, device=device)
-    ended_BS = torch.zeros(shape, dtype=torch.bool, device=device)
-    words = []
-    for _ in range(max_length):
+    caption_NL = torch.full((math.prod(shape), max_length), PAD, device=device)
+    for position in range(max_length):
         logits_BSV, state = step(word_BS, state)
-        word_BS = torch.where(ended_BS, PAD, choose(word_log_probs(logits_BSV)))
-        words.append(word_BS)
-        ended_BS = ended_BS | (word_BS == EOS)
-        if bool(ended_BS.all()):
+        ended_BS = (word_BS == EOS) | (word_BS == PAD)
+        word_BS = torch.where(ended_BS, PAD, choose(word_log_probs(logits_BSV), row_BS))
+        caption_NL[row_BS, position] = word_BS
+        kept = _still_open((word_BS != EOS) & (word_BS != PAD))
+        if kept is None:
             break
-    return torch.stack(words, dim=-1)
+        image_B, place_BS = kept
+        if place_BS.shape != word_BS.shape:
+            old_BS = image_B[:, None] * word_BS.shape[1] + place_BS
+            whole = len(image_B) == len(word_BS)
+            state = state.select(old_BS.flatten(), None if whole else image_B)
+            row_BS, word_BS = row_BS.flatten()[old_BS], word_BS.flatten()[old_BS]
+    return caption_NL.view(*shape, max_length)[..., : position + 1]
+
+
+def _still_open(open_BS: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Which images have open captions [B'], and for each of them the places of these [B', S'] int64.
+
+    S' is the most open captions of an image; images with fewer have some that have ended beside them.
+    None: all have ended.
+    """
+    image_B = open_BS.any(dim=1).nonzero()[:, 0]
+    if not len(image_B):
+        return None
+    most = int(open_BS.sum(dim=1).max())
+    place_BS = open_BS[image_B].long().argsort(dim=1, descending=True, stable=True)
+    return image_B, place_BS[:, :most]
 
 
 def beam_search(
@@ -87,34 +120,81 @@ def beam_search(
     """The likeliest captions that keep `beam_size` hypotheses an image at every position.
 
     The score is the sum of log-probabilities, the end token's included, without length normalisation;
-    an ended hypothesis keeps its score and its place until better ones push it out.
+    an ended hypothesis keeps its score and its place until better ones push it out. An image leaves the batch
+    when all of its hypotheses have ended. What is kept grows with S * L, never with the number of words.
 
     Returns:
-        captions [B, S, L] int64, the best first, and their log-probabilities [B, S] float32.
+        captions [B, S, L] int64, the best first, and their log-probabilities [B, S] float32; S is below
+        `beam_size` only where there are not as many captions.
     """
-    B, S = num_images, beam_size
     device = state.layers[0].image_keys.device
-    # One live hypothesis at the start; the others cannot win until it has children.
-    score_BS = torch.full((B, S), -torch.inf, device=device)
-    score_BS[:, 0] = 0.0
-    word_BS = torch.full((B, S), BOS, device=device)
-    caption_BSL = torch.empty((B, S, 0), dtype=torch.int64, device=device)
-    ended_BS = torch.zeros((B, S), dtype=torch.bool, device=device)
-    first_row_B1 = torch.arange(B, device=device)[:, None] * S
+    # One hypothesis at the start: it has no siblings until it has children.
+    beams = _Beams.start(num_images, device)
+    finished: list[_Beams] = []
     for _ in range(max_length):
-        logits_BSV, state = step(word_BS, state)
-        log_prob_BSV = _only_pad_after_end(word_log_probs(logits_BSV), ended_BS)
-        V = log_prob_BSV.shape[-1]
-        score_BS, choice_BS = (score_BS[..., None] + log_prob_BSV).flatten(1).topk(S, dim=-1)
-        parent_BS = choice_BS // V
-        word_BS = choice_BS % V
-        state = state.select((first_row_B1 + parent_BS).flatten())
-        caption_BSL = caption_BSL.gather(1, parent_BS[..., None].expand_as(caption_BSL))
-        caption_BSL = torch.cat([caption_BSL, word_BS[..., None]], dim=-1)
-        ended_BS = ended_BS.gather(1, parent_BS) | (word_BS == EOS)
-        if bool(ended_BS.all()):
+        logits_BSV, state = step(beams.word_BS, state)
+        beams, row_BS = beams.extended(word_log_probs(logits_BSV), beam_size)
+        open_B = ~beams.ended_BS.all(dim=1)
+        image_B = open_B.nonzero()[:, 0]
+        whole = len(image_B) == len(open_B)
+        if not whole:
+            finished.append(beams.of_images((~open_B).nonzero()[:, 0]))
+            beams, row_BS = beams.of_images(image_B), row_BS[image_B]
+        if not len(image_B):
             break
-    return caption_BSL, score_BS
+        state = state.select(row_BS.flatten(), None if whole else image_B)
+    return _together([*finished, beams])
+
+
+@dataclass(frozen=True)
+class _Beams:
+    """Hypotheses of some images: whose they are, words, the last word, score, and whether they ended."""
+
+    image_B: Tensor
+    caption_BSL: Tensor
+    word_BS: Tensor
+    score_BS: Tensor
+    ended_BS: Tensor
+
+    @classmethod
+    def start(cls, num_images: int, device: torch.device) -> "_Beams":
+        """One empty hypothesis an image."""
+        shape = (num_images, 1)
+        return cls(
+            torch.arange(num_images, device=device),
+            torch.empty((*shape, 0), dtype=torch.int64, device=device),
+            torch.full(shape, BOS, device=device),
+            torch.zeros(shape, device=device),
+            torch.zeros(shape, dtype=torch.bool, device=device),
+        )
+
+    def extended(self, log_prob_BSV: Tensor, beam_size: int) -> tuple["_Beams", Tensor]:
+        """The best of all children, and the decoder's row of the parent of each [B, S]."""
+        B, S, V = log_prob_BSV.shape
+        candidate_BSV = self.score_BS[..., None] + _only_pad_after_end(log_prob_BSV, self.ended_BS)
+        score_BS, choice_BS = candidate_BSV.flatten(1).topk(min(beam_size, S * V), dim=-1)
+        parent_BS, word_BS = choice_BS // V, choice_BS % V
+        earlier_BSL = self.caption_BSL.gather(
+            1, parent_BS[..., None].expand(-1, -1, self.caption_BSL.shape[-1])
+        )
+        caption_BSL = torch.cat([earlier_BSL, word_BS[..., None]], dim=-1)
+        ended_BS = self.ended_BS.gather(1, parent_BS) | (word_BS == EOS)
+        row_BS = torch.arange(B, device=parent_BS.device)[:, None] * S + parent_BS
+        return _Beams(self.image_B, caption_BSL, word_BS, score_BS, ended_BS), row_BS
+
+    def of_images(self, place_B: Tensor) -> "_Beams":
+        """Those of some of the images, by their places."""
+        parts = (self.image_B, self.caption_BSL, self.word_BS, self.score_BS, self.ended_BS)
+        return _Beams(*(part[place_B] for part in parts))
+
+
+def _together(parts: Sequence[_Beams]) -> tuple[Tensor, Tensor]:
+    """Captions and scores of all images in their order; captions filled up with <pad>."""
+    longest = max(part.caption_BSL.shape[-1] for part in parts)
+    padded = [F.pad(part.caption_BSL, (0, longest - part.caption_BSL.shape[-1]), value=PAD) for part in parts]
+    order_B = torch.cat([part.image_B for part in parts]).argsort()
+    scores = torch.cat([part.score_BS for part in parts])
+    return torch.cat(padded)[order_B], scores[order_B]
 
 
 def _only_pad_after_end(log_prob_BSV: Tensor, ended_BS: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
 """Decoding against brute force over every caption of a small vocabulary."""
 
 import itertools
+import weakref
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from fsgr_model.decoding import beam_search, greedy, sample, word_log_probs
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
@@ -30,6 +33,16 @@ def decoder(request) -> CaptionDecoder:
 @pytest.fixture
 def start(decoder: CaptionDecoder) -> DecoderState:
     return decoder.start(3 * torch.randn(B, 5, D), torch.randn(5, D))
+
+
+def counting(step, rows: list[int]):
+    """The same step; takes down how many captions it reads."""
+
+    def counted(word_BS, state):
+        rows.append(word_BS.numel())
+        return step(word_BS, state)
+
+    return counted
 
 
 def step_of(decoder):
@@ -121,3 +134,95 @@ def test_special_words_are_never_spoken(decoder, start):
     # Padding only after the end.
     for row in drawn.flatten(0, 1).tolist():
         assert all(word == PAD for word in row[row.index(EOS) + 1 :]) if EOS in row else PAD not in row
+
+
+def sample_to_the_end(step, state, num_images: int, num_samples: int) -> torch.Tensor:
+    """The plain way of `sample`: all captions stay in the batch to the last position."""
+    word_BS = torch.full((num_images, num_samples), BOS)
+    ended_BS = torch.zeros_like(word_BS, dtype=torch.bool)
+    words = []
+    for _ in range(MAX_LENGTH):
+        logits_BSV, state = step(word_BS, state)
+        log_prob_BSV = word_log_probs(logits_BSV)
+        noise_BSV = torch.empty_like(log_prob_BSV).exponential_().clamp_(min=1e-30)
+        word_BS = torch.where(ended_BS, PAD, (log_prob_BSV - noise_BSV.log()).argmax(dim=-1))
+        words.append(word_BS)
+        ended_BS = ended_BS | (word_BS == EOS)
+    return torch.stack(words, dim=-1)
+
+
+@torch.no_grad()
+def test_ended_samples_leave_the_batch_and_nothing_else_changes(decoder, start):
+    rows: list[int] = []
+    for seed in range(10):
+        torch.manual_seed(seed)
+        plain = sample_to_the_end(step_of(decoder), start, B, 4)
+        torch.manual_seed(seed)
+        drawn = sample(counting(step_of(decoder), rows), start, B, 4, MAX_LENGTH)
+        assert torch.equal(drawn, plain[..., : drawn.shape[-1]])
+        assert (plain[..., drawn.shape[-1] :] == PAD).all()
+    assert rows.count(B * 4) < len(rows) and min(rows) < B * 4 // 2
+
+
+@torch.no_grad()
+def test_images_whose_beams_have_ended_leave_the_batch_and_keep_what_they_have_alone(decoder):
+    rows: list[int] = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        image_BGD, position_GD = 3 * torch.randn(B, 5, D), torch.randn(5, D)
+        start = decoder.start(image_BGD, position_GD)
+        found, score_BS = beam_search(counting(step_of(decoder), rows), start, B, 2, MAX_LENGTH)
+        for b in range(B):
+            start = decoder.start(image_BGD[b : b + 1], position_GD)
+            alone, own_score_BS = beam_search(step_of(decoder), start, 1, 2, MAX_LENGTH)
+            assert [words_of(row) for row in alone[0]] == [words_of(row) for row in found[b]]
+            torch.testing.assert_close(score_BS[b], own_score_BS[0])
+    # One hypothesis an image at first, then two, as long as an image is there.
+    assert {B, 4, 2 * B} <= set(rows)
+
+
+class LiveBytes(TorchDispatchMode):
+    """The most bytes that were alive at once of what was made since."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.peak = 0
+
+    def _free(self, size: int) -> None:
+        self.alive -= size
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {
+            tensor.untyped_storage().data_ptr() for tensor in tree_leaves(args) if torch.is_tensor(tensor)
+        }
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            storage = tensor.untyped_storage() if torch.is_tensor(tensor) else None
+            if storage is not None and storage.data_ptr() not in given:
+                self.alive += storage.nbytes()
+                weakref.finalize(storage, self._free, storage.nbytes())
+                self.peak = max(self.peak, self.alive)
+        return made
+
+
+def peak_bytes(num_words: int, max_length: int) -> int:
+    """Of a beam search none of whose captions ends."""
+    torch.manual_seed(3)
+    decoder = CaptionDecoder(torch.randn(num_words, D), D, 2, 32, num_layers=2, dropout=0.0).eval()
+    start = decoder.start(torch.randn(B, 5, D), torch.randn(5, D))
+
+    def step(word_BS, state):
+        logits_BSV, state = step_of(decoder)(word_BS, state)
+        logits_BSV[..., EOS] = -torch.inf
+        return logits_BSV, state
+
+    with torch.no_grad(), LiveBytes() as live:
+        beam_search(step, start, B, 5, max_length)
+    return live.peak
+
+
+def test_memory_of_a_search_grows_by_the_words_read_and_not_by_their_number_times_the_vocabulary():
+    # So many words that the peak is where the logits are.
+    sizes = (20_000, 40_000)
+    growth = {num_words: peak_bytes(num_words, 30) - peak_bytes(num_words, 10) for num_words in sizes}
+    assert growth[20_000] == growth[40_000] > 0

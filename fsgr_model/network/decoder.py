@@ -38,15 +38,20 @@ class DecoderState:
     layers: tuple[LayerState, ...]
     position: int = 0
 
-    def select(self, row_N: Tensor) -> "DecoderState":
-        """The same images with their captions reordered: `row_N` [B*S] int64 indexes the B*S old rows."""
-        layers = tuple(
-            replace(layer, word_keys=layer.word_keys[row_N], word_values=layer.word_values[row_N])
-            for layer in self.layers
-            if layer.word_keys is not None and layer.word_values is not None
-        )
-        assert len(layers) == len(self.layers), "select needs at least one position"
-        return DecoderState(layers, self.position)
+    def select(self, row_N: Tensor, image_B: Tensor | None = None) -> "DecoderState":
+        """Other captions: `row_N` [B*S] int64 indexes the old rows, image by image.
+
+        `image_B` int64 indexes the old images; None keeps them all, without a copy.
+        """
+        layers = []
+        for layer in self.layers:
+            assert layer.word_keys is not None and layer.word_values is not None, "select needs a position"
+            keys, values = layer.image_keys, layer.image_values
+            if image_B is not None:
+                keys, values = (x.index_select(0, image_B) for x in (keys, values))
+            words = (x.index_select(0, row_N) for x in (layer.word_keys, layer.word_values))
+            layers.append(LayerState(keys, values, *words))
+        return DecoderState(tuple(layers), self.position)
 
 
 class DecoderLayer(nn.Module):

@@ -1,6 +1,6 @@
 """Prompts: trained tokens that frozen transformer blocks attend to (VPT, arXiv 2203.12119).
 
-Shapes: B images, T tokens = 1 CLS + G patches, P prompts of a block, N blocks, W vision width.
+Shapes: B images, P prompts of a block, N blocks, W vision width.
 """
 
 import math
@@ -29,12 +29,6 @@ class LatePrompts(nn.Module):
         self.dropout = Dropout(dropout)
         nn.init.kaiming_normal_(self.projection.weight, mode="fan_out")
 
-    def insert(self, block: int, tokens_BTW: Tensor) -> Tensor:
-        """The prompts of a block between CLS and patches: [B, 1 + P + G, W]."""
-        prompt_BPW = self.projection(self.vectors_NPW[block]).expand(len(tokens_BTW), -1, -1)
-        prompt_BPW = self.dropout(prompt_BPW).to(tokens_BTW.dtype)
-        return torch.cat([tokens_BTW[:, :1], prompt_BPW, tokens_BTW[:, 1:]], dim=1)
-
-    def remove(self, tokens: Tensor) -> Tensor:
-        """What the block made of CLS and patches: [B, 1 + P + G, W] -> [B, T, W]."""
-        return torch.cat([tokens[:, :1], tokens[:, 1 + self.vectors_NPW.shape[1] :]], dim=1)
+    def forward(self, block: int, images: int) -> Tensor:
+        """The prompts of a block, [B, P, W] for so many images; dropout falls on each image its own way."""
+        return self.dropout(self.projection(self.vectors_NPW[block]).expand(images, -1, -1))

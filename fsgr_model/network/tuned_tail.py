@@ -1,12 +1,16 @@
 """CLIP's tail with what FSGR trains inside it: adapters and prompts in every block, the blocks frozen.
 
-Shapes: B images, T tokens = 1 CLS + G patches, W vision width.
+Shapes: B images, T tokens = 1 CLS + G patches, P prompts of a block, W vision width.
 """
 
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.resnet import ResNetTail
-from fsgr_model.clip.split import Tail, TailOutput, run_block
+from fsgr_model.clip.split import Tail, TailOutput, query_key_value, run_block
 from fsgr_model.clip.towers import AnyTail
 from fsgr_model.errors import UserError
 from fsgr_model.network.adapters import Adapter
@@ -17,8 +21,9 @@ from fsgr_model.params import ModelParams
 class TunedTail(nn.Module):
     """The tail's blocks, each with its adapter and among its prompts. Give at least one of the two.
 
-    A block's outputs for its prompts are dropped, since the next block has prompts of its own. So the tokens
-    between blocks and the three outputs are of CLS and patches, as without prompts.
+    A block's outputs for its prompts would be dropped, since the next block has prompts of its own, so they
+    are never made: prompts give keys and values and ask nothing. The tokens between blocks and the three
+    outputs are of CLS and patches, as without prompts.
 
     Choices, where the sources are silent: the aligned features run the last block with its adapter, which
     belongs to the block and so learns from the quantiser too, and without its prompts, because correlative
@@ -48,11 +53,32 @@ class TunedTail(nn.Module):
         block, adapter = self.frozen.blocks[number], self._adapter(number)
         if self.prompts is None:
             return run_block(block, tokens_BTW, adapter=adapter)
-        with_prompts = self.prompts.insert(number, tokens_BTW)
-        return self.prompts.remove(run_block(block, with_prompts, adapter=adapter))
+        prompt_BPW = self.prompts(number, len(tokens_BTW)).to(tokens_BTW.dtype)
+        return run_prompted_block(block, tokens_BTW, prompt_BPW, adapter)
 
     def _adapter(self, number: int) -> nn.Module | None:
         return None if self.adapters is None else self.adapters[number]
+
+
+def run_prompted_block(
+    block: Any, tokens_BTW: Tensor, prompt_BPW: Tensor, adapter: nn.Module | None
+) -> Tensor:
+    """What `run_block` makes of CLS and patches where prompts stand among them, without the prompts' rows."""
+    mixed_BTW = _attend_to_prompts_too(block.attn, block.ln_1(tokens_BTW), block.ln_1(prompt_BPW))
+    branch_BTW = block.ls_1(mixed_BTW)
+    tokens_BTW = tokens_BTW + (branch_BTW if adapter is None else adapter(branch_BTW))
+    return tokens_BTW + block.ls_2(block.mlp(block.ln_2(tokens_BTW)))
+
+
+def _attend_to_prompts_too(layer: nn.MultiheadAttention, x_BTW: Tensor, prompt_BPW: Tensor) -> Tensor:
+    W = x_BTW.shape[-1]
+    query, key, value = query_key_value(layer, x_BTW)
+    weight, bias = layer.in_proj_weight[W:], layer.in_proj_bias[W:]
+    prompt_key, prompt_value = F.linear(prompt_BPW, weight, bias).chunk(2, dim=-1)
+    # Attention does not see an order: the prompts may stand behind the patches.
+    key, value = torch.cat([key, prompt_key], dim=1), torch.cat([value, prompt_value], dim=1)
+    split = (x.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return layer.out_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
 
 
 def tuned(tail: AnyTail, params: ModelParams) -> AnyTail | TunedTail:

@@ -16,6 +16,7 @@ from fsgr_model.decoding import preceding_words, sample, spoken_log_probs
 from fsgr_model.device import pick_device
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.decoder import DecoderState
 from fsgr_model.params import ModelParams, ScstParams
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
@@ -46,12 +47,13 @@ class SelfCritical:
             the loss (scalar, float32), and the mean reward and length of the samples.
         """
         B = len(batch.image_ids)
+        # Without dropout an image is encoded alike for drawing and for scoring, so it is encoded once.
+        start = model.encode(batch.tokens_BTW).start
         with torch.no_grad():
-            start = model.encode(batch.tokens_BTW).start
             caption_BSL = sample(model.step, start, B, self.num_samples, self.max_length)
         reward_BS = self.rewards(batch.image_ids, caption_BSL)
         counted_BSL = caption_BSL != PAD
-        log_prob_BSL = self.log_probs(model, batch.tokens_BTW, caption_BSL)
+        log_prob_BSL = self.log_probs(model, start, caption_BSL)
         weighted_BSL = leave_one_out_advantage(reward_BS)[..., None] * log_prob_BSL
         loss = -weighted_BSL[counted_BSL].sum() / counted_BSL.sum()
         words = counted_BSL.sum().item() / counted_BSL.shape[:2].numel()
@@ -82,9 +84,9 @@ class SelfCritical:
         return score_N.view(-1, S).float()
 
     @staticmethod
-    def log_probs(model: Captioner, tokens_BTW: Tensor, caption_BSL: Tensor) -> Tensor:
+    def log_probs(model: Captioner, start: DecoderState, caption_BSL: Tensor) -> Tensor:
         """Log-probability of every sampled word, in one pass with gradient; [B, S, L], 0 at padding."""
-        logits_BSLV = model(tokens_BTW, preceding_words(caption_BSL))
+        logits_BSLV, _ = model.decoder(preceding_words(caption_BSL), start)
         return spoken_log_probs(logits_BSLV, caption_BSL)
 
 

@@ -1,4 +1,4 @@
-"""Prompts: their scale, their place, and that the blocks' outputs for them are dropped."""
+"""Prompts: their scale, their projection and their dropout."""
 
 import torch
 
@@ -17,28 +17,17 @@ def test_the_initial_scale_is_the_published_one():
     assert abs(prompts.projection.weight.std().item() - (2 / 768) ** 0.5) < 1e-3
 
 
-def test_prompts_of_a_block_stand_between_the_class_token_and_the_patches():
+def test_every_block_has_its_own_prompts_and_they_are_projected():
     prompts = make().eval()
-    tokens_BTW = torch.randn(2, 5, 768)
-    longer = prompts.insert(3, tokens_BTW)
-    assert longer.shape == (2, 105, 768)
+    prompt_BPW = prompts(3, images=2)
+    assert prompt_BPW.shape == (2, 100, 768)
     expected = prompts.vectors_NPW[3] @ prompts.projection.weight.T + prompts.projection.bias
-    for image in longer[:, 1:101]:
+    for image in prompt_BPW:
         torch.testing.assert_close(image, expected)
-    assert torch.equal(prompts.remove(longer), tokens_BTW)
-    assert not torch.allclose(prompts.insert(4, tokens_BTW), longer)
+    assert not torch.allclose(prompts(4, images=2), prompt_BPW)
 
 
-def test_dropout_falls_on_prompts_alone_and_on_each_image_its_own():
-    prompts = make(0.5).train()
-    tokens_BTW = torch.randn(2, 5, 768)
-    longer = prompts.insert(0, tokens_BTW)
-    zeros = (longer[:, 1:101] == 0).float()
+def test_dropout_falls_on_each_image_its_own_way():
+    zeros = (make(0.5).train()(0, images=2) == 0).float()
     assert 0.48 < zeros.mean() < 0.52
     assert not torch.equal(zeros[0], zeros[1])
-    assert torch.equal(prompts.remove(longer), tokens_BTW)
-
-
-def test_prompts_take_the_precision_of_the_tokens():
-    with torch.autocast("cpu", torch.bfloat16):
-        assert make().insert(0, torch.randn(2, 5, 768)).dtype == torch.float32

@@ -284,8 +284,8 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
     phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 3, 10)
     tokens = images.batch(images.image_ids[:4]).to(CPU).tokens_BTW
     caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
-    log_prob_BSL = phase.log_probs(model, tokens, caption_BSL)
     state = model.encode(tokens).start
+    log_prob_BSL = phase.log_probs(model, state, caption_BSL)
     word_BS = torch.full((4, 3), 2)
     for position in range(5):
         logits, state = model.step(word_BS, state)
@@ -297,6 +297,32 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
             log_prob_BSL[..., position][spoken], stepwise[spoken], atol=1e-5, rtol=1e-5
         )
         assert (log_prob_BSL[..., position][~spoken] == 0).all()
+
+
+def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded_twice(
+    tiny_data, model_params, monkeypatch
+):
+    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
+    images = captioned_images(tiny_data, "train", assembly, 10)
+    model = assembly.captioner.eval()
+    phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 3, 10)
+    batch = images.batch(images.image_ids[:4]).to(CPU)
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        torch.manual_seed(0)
+        phase.loss(model, batch, Moment(0, 1, 0))[0].backward()
+        return {name: weight.grad for name, weight in model.trained_weights().items()}
+
+    once, scored = gradients(), phase.log_probs
+
+    def encode_again(model, start, caption_BSL):
+        return scored(model, model.encode(batch.tokens_BTW).start, caption_BSL)
+
+    monkeypatch.setattr(phase, "log_probs", encode_again)
+    twice = gradients()
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
 def test_a_reference_rewards_more_than_another_images_reference(tiny_data, model_params):

@@ -1,0 +1,77 @@
+"""Command-line options that the benchmarks share, and the variants of the network that they ask for."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.networks import COCO, Sizes
+from fsgr_model.device import pick_device
+from fsgr_model.network.captioner import Captioner
+
+RESULTS, PAGE = Path("docs/speed.json"), Path("docs/speed.md")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of running the network."""
+
+    dtype: torch.dtype
+    compiled: bool
+
+    def __str__(self) -> str:
+        return str(self.dtype).removeprefix("torch.") + (", compiled" if self.compiled else "")
+
+    def prepare(self, model: Captioner) -> Captioner:
+        """The network, its large parts compiled in place if that is the way; calls may differ in shape."""
+        for part in (model.tail, model.encoder, model.decoder) if self.compiled else ():
+            part.compile()
+        return model
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and at what sizes to measure. `page` is None where no page is to be changed."""
+
+    device: torch.device
+    dtypes: tuple[torch.dtype, ...]
+    compile: bool
+    batches: tuple[int, ...]
+    rounds: int
+    sizes: Sizes = COCO
+    out: Path = RESULTS
+    page: Path | None = PAGE
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Plain, and compiled where that was asked for, in each precision."""
+        ways = (False, True) if self.compile else (False,)
+        return [Variant(dtype, compiled) for dtype in self.dtypes for compiled in ways]
+
+
+def read_options(description: str | None, cpu_batches: Sequence[int], arguments: list[str] | None) -> Options:
+    """Options from the command line; `cpu_batches` images a batch unless told."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default=str(pick_device()), help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile beside the plain way")
+    parser.add_argument("--batch", type=int, nargs="+", default=list(cpu_batches), help="images a batch")
+    parser.add_argument("--rounds", type=int, default=3, help="the median of so many (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
+    parser.add_argument("--no-page", dest="page", action="store_const", const=None, help="change no page")
+    given = parser.parse_args(arguments)
+    return Options(
+        torch.device(given.device),
+        tuple(DTYPES[name] for name in given.dtype),
+        given.compile,
+        tuple(given.batch),
+        given.rounds,
+        out=given.out,
+        page=given.page,
+    )

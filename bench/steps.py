@@ -1,0 +1,96 @@
+"""Steps of our own code in every variant, timed in turns with what they are compared with, as rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from bench.limits import Limits
+from bench.networks import Sizes
+from bench.options import Options, Variant
+from bench.rows import Row
+from bench.timing import Work, in_turns, matmul_flops, precision
+from fsgr_model.network.captioner import Captioner
+from fsgr_model.training.batches import Batch
+from fsgr_model.training.loop import Phase
+from fsgr_model.training.moment import Moment
+from fsgr_model.training.optimiser import Optimiser
+
+# So small that the network stays what it is.
+RATE = 1e-9
+COCO_IMAGES, COCO_EPOCHS = 113_287, 15
+
+
+def training_step(phase: Phase, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
+    """What the training loop does with a batch: loss, gradients, clipping, Adam."""
+    optimiser = Optimiser(model, "adam", RATE, 0.0)
+    trained = list(model.trained_weights().values())
+
+    def step() -> None:
+        model.train(phase.uses_dropout)
+        with precision(batch.tokens_BTW.device, dtype):
+            loss, _ = phase.loss(model, batch, Moment(0, 1, 0))
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+
+    return step
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a benchmark is run with, and the limits that were measured in the same run."""
+
+    options: Options
+    limits: Limits
+
+    def ours(
+        self,
+        build: Callable[[Sizes, torch.device], Captioner],
+        work: Callable[[Captioner, torch.dtype], Work],
+    ) -> dict[Variant, Work]:
+        """The same work for every variant, each on a network of its own."""
+        options = self.options
+        return {
+            variant: work(variant.prepare(build(options.sizes, options.device)), variant.dtype)
+            for variant in options.variants
+        }
+
+    def rows(
+        self,
+        what: str,
+        items: int,
+        unit: str,
+        ours: Mapping[Variant, Work],
+        others: Mapping[str, Work],
+        aims: Mapping[tuple[str, torch.dtype], str],
+    ) -> list[Row]:
+        """A row for each of ours and each of `others`, in float32, that it is compared with; then theirs.
+
+        Args:
+            items: how many `unit` a piece of work gets done.
+            aims: what was to be reached, by the name of the other and our precision.
+        """
+        flops = matmul_flops(next(iter(ours.values())))
+        for work in ours.values():
+            work()
+        named = {str(variant): work for variant, work in ours.items()}
+        seconds = in_turns({**named, **others}, self.options.rounds, self.options.device)
+        rows = []
+        for variant in ours:
+            own = seconds[str(variant)]
+            share = flops / own / 1e9 / self.limits.matmul(variant.dtype)
+            row = Row(f"{what}, {variant}", items / own, f"{unit}/s", share, "matmul")
+            compared = [
+                replace(row, ratio=seconds[name] / own, than=name, aim=aims.get((name, variant.dtype), ""))
+                for name in others
+            ]
+            rows += compared or [row]
+        return rows + [Row(f"{what}: {name}", items / seconds[name], f"{unit}/s") for name in others]
+
+
+def coco_hours(what: str, rows: list[Row], items_an_image: int = 1) -> Row:
+    """Hours of 15 epochs over COCO's training images, by the fastest of these rows but for the others'."""
+    fastest = max(row.value for row in rows if row.fraction is not None) / items_an_image
+    return Row(what, COCO_EPOCHS * COCO_IMAGES / fastest / 3600, "hours")
