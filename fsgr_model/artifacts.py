@@ -63,13 +63,13 @@ def save_json(path: Path, value: Any, indent: int | None = 1) -> None:
 
 
 def load_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; the mark that some editors of Windows put before UTF-8 text is let pass.
 
     Raises:
         UserError: the file is missing, is not UTF-8 text, or is not valid JSON (with line and column).
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path, or run the stage that makes it") from None
     except UnicodeDecodeError as error:

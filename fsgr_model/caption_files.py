@@ -74,7 +74,9 @@ def images_at(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    # Pillow reads MPO, the photographs of stereo cameras and some phones, as JPEG.
+    readable = {*Image.OPEN, "MPO"}
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
     return sorted(
         file
         for file in path.rglob("*")

@@ -115,8 +115,10 @@ class ImageCaptioner:
     def attention(self, image: Tensor, caption: Caption) -> NDArray[np.float32]:
         """Where the network looks when it chooses each word: [L, S, S], each map sums to 1.
 
-        The mean over the decoder's layers and heads (a choice).
+        The mean over the decoder's layers and heads (a choice). A caption may have no word.
         """
+        if not caption.word_ids:
+            return np.empty((0, *self.label_tail.grid_size), dtype=np.float32)
         captioner, device = self.assembly.captioner, self.assembly.device
         word_11L = torch.tensor([[caption.word_ids]], device=device)
         with autocast(device), recorded_image_attention(captioner.decoder) as recorded:

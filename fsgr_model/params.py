@@ -233,6 +233,9 @@ class EvaluateParams(Section):
         "python",
         description="of the COCO metrics: our PTB tokenizer, or the official one, which needs Java",
     )
+    spice: bool = Field(
+        False, description="SPICE as well; needs Java 8 to 15 and a download of 384 MB: docs/use.md"
+    )
     sheet_images: Count = Field(12, description="test images on the sample sheet")
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     if a.references != own.fingerprint:
         print("no sheet: they are not the test images that lie here")
     elif rows:
-        draw_comparison(arguments.sheet, DATA / "dataset", a, b, rows)
+        draw_comparison(arguments.sheet, DATA / "dataset", a, b, rows, (arguments.a, arguments.b))
         print(f"drawn on {arguments.sheet}")
 
 

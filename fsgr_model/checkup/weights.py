@@ -8,7 +8,13 @@ from huggingface_hub import try_to_load_from_cache
 
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.preparation import clip_folder, load_folder, load_pretrained, read_config
+from fsgr_model.clip.preparation import (
+    clip_folder,
+    load_folder,
+    load_pretrained,
+    read_config,
+    without_connection,
+)
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipParams
 
@@ -51,7 +57,7 @@ def _check_weights(name: str, config: Config, pretrained: str, findings: Finding
     if not answers(place):
         raise UserError(
             f"clip.pretrained: weights {pretrained} of {name} are not on this machine, and {place} does not "
-            "answer; connect to the internet, or get the file elsewhere and give its path"
+            f"answer; connect to the internet, or {without_connection(tag)}"
         )
     findings.fact("clip", f"{name}: weights {pretrained} will be downloaded from {place}")
 

@@ -97,7 +97,7 @@ def read_concepts(path: Path) -> list[str]:
         UserError: no such file, an empty line, or a concept twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset") from None
     except UnicodeDecodeError as error:

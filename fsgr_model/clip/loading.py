@@ -6,6 +6,7 @@ SHA-256, so that the folder is enough to build the model again, offline.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import nn
 from fsgr_model.artifacts import fingerprint, load_json, save_json, sha256_file
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.errors import UserError
-from fsgr_model.zero_weights import ZeroWeights
+from fsgr_model.unset_weights import UnsetWeights
 
 WEIGHTS = "clip.safetensors"
 DESCRIPTION = "clip.json"
@@ -30,13 +31,19 @@ FOREIGN_SETTINGS = ("timm_model_name", "hf_model_name", "hf_tokenizer_name", "mu
 class Clip:
     """A frozen CLIP in float32 evaluation mode.
 
-    `identity` names weights, architecture and preprocessing: what a cache of its features depends on.
+    `config` is open_clip's. `identity` names weights, architecture and preprocessing: what a cache of its
+    features depends on.
     """
 
     model: nn.Module
     preprocess: Callable[[Image.Image], torch.Tensor]
-    tokenizer: Callable[[list[str]], torch.Tensor]
+    config: dict[str, Any]
     identity: dict[str, Any]
+
+    @cached_property
+    def tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
+        """Made when it is first asked for: captions of pictures do without it, and save 0.3 s."""
+        return build_tokenizer(self.config)
 
 
 def build_model(config: dict[str, Any], name: str) -> nn.Module:
@@ -111,7 +118,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     """
     description = load_json(folder / DESCRIPTION)
     _check_weights(folder / WEIGHTS, description["weights_sha256"])
-    with ZeroWeights():
+    with UnsetWeights():
         model = build_model(description["config"], description["model"])
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
@@ -124,7 +131,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     return Clip(
         model,
         build_preprocess(description["preprocessing"]),
-        build_tokenizer(description["config"]),
+        description["config"],
         clip_identity(description),
     )
 

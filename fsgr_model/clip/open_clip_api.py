@@ -3,7 +3,9 @@
 import importlib
 from typing import Any
 
+from fsgr_model.clip.lean_imports import lean_imports
 from fsgr_model.clip.torchvision_repair import import_torchvision
 
-import_torchvision()
-open_clip: Any = importlib.import_module("open_clip")
+with lean_imports():
+    import_torchvision()
+    open_clip: Any = importlib.import_module("open_clip")

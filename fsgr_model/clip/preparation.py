@@ -126,10 +126,22 @@ def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Modu
     path = _download(name, pretrained, tag) if tag else Path(pretrained)
     if tag or is_torchscript(path):
         config = {**config, "quick_gelu": tag.get("quick_gelu", False) if tag else True}
+    else:
+        note_activation(name, config)
     model = build_model(config, name)
     load_weights(model, path, name)
     origin = {"pretrained": pretrained if tag else path.name, "file_sha256": sha256_file(path)}
     return model, config, tag, origin
+
+
+def note_activation(name: str, config: Config) -> None:
+    """A file of weights alone does not say with which activation they were trained: tell if there are two."""
+    other = f"{name}-quickgelu"
+    if not config.get("quick_gelu") and open_clip.get_model_config(other):
+        print(
+            f"note: {name} has GELU; weights made with QuickGELU, as OpenAI's, MetaCLIP's and DFN's, want "
+            f"clip.model: {other}"
+        )
 
 
 def clip_folder(model: str, pretrained: str) -> Path | None:
@@ -173,12 +185,16 @@ def _download(name: str, pretrained: str, tag: Config) -> Path:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"clip.pretrained: weights {pretrained!r} of {name} cannot be downloaded: {first_line(error)}; "
-            "connect to the internet once (a download that stopped goes on), or get them elsewhere from "
-            f"{_place(tag)} and give the file's path"
+            f"connect to the internet once (a download that stopped goes on), or {without_connection(tag)}"
         ) from None
 
 
-def _place(tag: Config) -> str:
-    """Where the weights of a tag are published."""
-    hub = tag.get("hf_hub")
-    return f"huggingface.co/{hub.rstrip('/')}" if hub else tag.get("url", "their publisher")
+def without_connection(tag: Config) -> str:
+    """How to get the weights of a tag on another machine; with the config, which knows the activation."""
+    hub = tag.get("hf_hub", "").rstrip("/")
+    if not hub:
+        return f"get them elsewhere from {tag.get('url', 'their publisher')} and give the file's path"
+    return (
+        f"get the weights and open_clip_config.json elsewhere from huggingface.co/{hub}, set clip.model to "
+        f"the folder that they are in and clip.pretrained: {FOLDER}"
+    )

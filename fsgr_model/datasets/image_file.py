@@ -14,7 +14,8 @@ from fsgr_model.errors import UserError
 
 # What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-TOO_LARGE = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+# Pillow warns of such a picture, and refuses one that is twice as large: that is enough.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class BadImage(UserError):
@@ -57,17 +58,16 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
 
     Raises:
         BadImage: no format that Pillow reads, broken or cut off before its end, or so many pixels that
-            decoding may exhaust the memory (`PIL.Image.MAX_IMAGE_PIXELS`).
+            decoding may exhaust the memory (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
-                return _as_rgb(ImageOps.exif_transpose(picture))
+        with Image.open(io.BytesIO(data)) as picture:
+            return _as_rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         raise BadImage(name, "not an image that Pillow can read") from None
-    except TOO_LARGE:
-        raise BadImage(name, f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
+    except Image.DecompressionBombError:
+        assert Image.MAX_IMAGE_PIXELS is not None, "or Pillow would refuse nothing"
+        raise BadImage(name, f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels") from None
     except DECODING_ERRORS as error:
         raise BadImage(name, f"cannot be decoded ({error})") from None
 

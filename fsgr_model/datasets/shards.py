@@ -150,11 +150,20 @@ def _captions_in_json(shard: Path, member: tarfile.TarInfo, data: bytes) -> list
         raise UserError(
             f"{shard}: {member.name} is not valid JSON: {error.msg}; make the shard again"
         ) from None
-    found = values.get("captions", values.get("caption", [])) if isinstance(values, dict) else None
-    captions = [found] if isinstance(found, str) else found
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+    captions = _captions_of(values)
+    if captions is None:
         raise UserError(f"{shard}: {member.name} needs `captions` (a list of texts) or `caption` (a text)")
     return captions
+
+
+def _captions_of(values: Any) -> list[str] | None:
+    """Captions in a sample's JSON; none where img2dataset wrote null. None if it is of another form."""
+    if not isinstance(values, dict):
+        return None
+    found = values.get("captions", values.get("caption"))
+    captions = [found] if isinstance(found, str) else [] if found is None else found
+    well_formed = isinstance(captions, list) and all(isinstance(caption, str) for caption in captions)
+    return captions if well_formed else None
 
 
 def _decoded(shard: Path, member: tarfile.TarInfo, data: bytes) -> str:

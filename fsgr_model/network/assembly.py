@@ -26,7 +26,7 @@ from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import ModelParams
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
-from fsgr_model.zero_weights import ZeroWeights
+from fsgr_model.unset_weights import UnsetWeights
 
 FORMAT_VERSION = 1
 
@@ -128,7 +128,7 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
             f"{path} does not say how its network was built, or says it as another version of this project "
             "did; make it again with dvc repro"
         ) from None
-    with ZeroWeights():
+    with UnsetWeights():
         assembly = put_together(artifacts, clip, cut, params, seed=0, device=device)
     load_weights(weights, assembly)
     assembly.captioner.eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from fsgr_model.artifacts import whole_file
 from fsgr_model.datasets.image_file import open_rgb
@@ -65,7 +65,7 @@ def _panels(sheet: CaptionSheet, picture: Image.Image, concepts: Sequence[str]) 
     if sheet.concept_SS is not None:
         maps["what the network saw"] = sheet.concept_SS
     colours = concept_colours(list(maps.values()), len(concepts))
-    fitted = ImageOps.contain(picture, (PANEL, PANEL))
+    fitted = within(picture, PANEL)
     page = Image.new("RGB", (WIDTH, 2000), CARD)
     drawing = ImageDraw.Draw(page)
     bottom = MARGIN + LINE + fitted.height + 12
@@ -81,7 +81,7 @@ def _panels(sheet: CaptionSheet, picture: Image.Image, concepts: Sequence[str]) 
 
 def _words(sheet: CaptionSheet, picture: Image.Image) -> Image.Image:
     """A small picture a word, dark where the word does not look."""
-    fitted = ImageOps.contain(picture, (TILE, TILE))
+    fitted = within(picture, TILE)
     step = fitted.height + LINE + GAP // 2
     rows = -(-len(sheet.words) // TILES_A_ROW)
     page = Image.new("RGB", (WIDTH, rows * step + MARGIN - GAP // 2), CARD)
@@ -92,6 +92,13 @@ def _words(sheet: CaptionSheet, picture: Image.Image) -> Image.Image:
         page.paste(lit(fitted, attention_SS), (x, y))
         drawing.text((x, y + fitted.height + 4), word, INK, font(17))
     return page
+
+
+def within(picture: Image.Image, side: int) -> Image.Image:
+    """The picture as large as fits into a square; however thin it is, a line of pixels stays."""
+    longest = max(picture.size)
+    width, height = (max(1, round(length / longest * side)) for length in picture.size)
+    return picture.resize((width, height))
 
 
 def lit(picture: Image.Image, attention_SS: NDArray[np.floating]) -> Image.Image:

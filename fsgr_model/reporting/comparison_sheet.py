@@ -8,8 +8,13 @@ from fsgr_model.reporting.sample_sheet import SheetRow, draw_sample_sheet
 from fsgr_model.scoring.image_scores import ImageScores
 
 
-def draw_comparison(path: Path, dataset: Path, a: ImageScores, b: ImageScores, rows: Sequence[int]) -> None:
-    """Write a PNG with the pictures of these rows, both captions, a reference and the change of CIDEr."""
+def draw_comparison(
+    path: Path, dataset: Path, a: ImageScores, b: ImageScores, rows: Sequence[int], names: tuple[str, str]
+) -> None:
+    """Write a PNG with the pictures of these rows, both captions, a reference and the change of CIDEr.
+
+    `names` are those of A and B.
+    """
     files = {image.image_id: image.path for image in read_images(dataset, "test")}
     captions = read_captions(dataset)
     cards = []
@@ -18,4 +23,6 @@ def draw_comparison(path: Path, dataset: Path, a: ImageScores, b: ImageScores, r
         before, after = a.columns["CIDEr"][row], b.columns["CIDEr"][row]
         texts = [("A", a.captions[row]), ("B", b.captions[row]), ("human", captions[image_id][0].text)]
         cards.append(SheetRow(Path(files[image_id]), texts, remark=f"CIDEr {before:.2f} to {after:.2f}"))
-    draw_sample_sheet(path, cards, concepts=[], title="Images that changed most: CIDEr of A to B")
+    draw_sample_sheet(
+        path, cards, concepts=[], title=f"CIDEr changed most, from A ({names[0]}) to B ({names[1]})"
+    )

@@ -82,6 +82,7 @@ def score_files(
     instances: Path | None,
     meteor: Literal["auto", "off"],
     tokenizer: Tokenizer,
+    spice: bool = False,
 ) -> tuple[Report, ImageScores]:
     """Scores of a result file as a JSON object, the caption part of what `evaluate` writes; and by image.
 
@@ -90,7 +91,7 @@ def score_files(
     """
     objects: Any = read_checked(instances, _InstanceFile) if instances else None
     report, by_image = caption_report(
-        read_references(references), read_results(results), objects, meteor, tokenizer
+        read_references(references), read_results(results), objects, meteor, tokenizer, spice
     )
     report["interval_95"] = by_image.intervals()
     report["provenance"] = [

@@ -1,7 +1,7 @@
 """The caption metrics of the COCO evaluation server (arXiv 1504.00325), from pycocoevalcap's own scorers.
 
 They are run one by one, by default on our tokenizer: `COCOEvalCap` would start Java for tokens and download
-SPICE.
+files for SPICE.
 """
 
 import contextlib
@@ -21,9 +21,11 @@ from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Sentences, Tokenizer, tokenized
 from fsgr_model.scoring.image_scores import bleu_columns
 from fsgr_model.scoring.java import find_java, first_on_path
+from fsgr_model.scoring.spice import JAVA_VERSIONS, check_spice, spice
 
 MOST_LISTED = 10
 MeteorSetting = Literal["auto", "off"]
+SPICE_NEEDS = f"it needs Java {JAVA_VERSIONS[0]} to {JAVA_VERSIONS[-1]} and a download of 384 MB: docs/use.md"
 
 
 @dataclass
@@ -50,8 +52,9 @@ def score_captions(
     results: dict[int, str],
     meteor: "MeteorSetting | MeteorProgram" = "auto",
     tokenizer: Tokenizer = "python",
+    with_spice: bool = False,
 ) -> ScoreReport:
-    """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), and METEOR.
+    """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), METEOR, SPICE.
 
     Args:
         references: image id -> raw captions.
@@ -59,11 +62,14 @@ def score_captions(
         meteor: `auto` scores METEOR where a Java runtime is found; `off` leaves it out; a program that runs
             already is used and left running.
         tokenizer: `python` is ours, `java` the official program.
+        with_spice: score SPICE as well; what it needs must be there.
 
     Raises:
-        UserError: the image ids differ, an image has no reference, or a Java program fails.
+        UserError: the image ids differ, an image has no reference, or a Java program is missing or fails.
     """
     _check_images(references, results)
+    if with_spice:
+        check_spice()  # before minutes go into the others
     truth = tokenized(references, tokenizer)
     found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
     report = ScoreReport()
@@ -71,7 +77,10 @@ def score_captions(
     report.add("ROUGE_L", *Rouge().compute_score(truth, found))
     report.add("CIDEr", *Cider().compute_score(truth, found))
     _add_meteor(report, truth, found, meteor)
-    report.omit("SPICE", "never run here: it needs Java 8 or 11 and a download of 384 MB; see docs/use.md")
+    if with_spice:
+        report.add("SPICE", *spice(truth, found))
+    else:
+        report.omit("SPICE", f"switched off (evaluate.spice: false); {SPICE_NEEDS}")
     return report
 
 

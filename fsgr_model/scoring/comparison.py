@@ -18,7 +18,17 @@ from fsgr_model.scoring.report import caption_report, references_fingerprint
 
 WORKSPACE = "workspace"
 ROUNDING = 1e-9
-SHOWN_FIRST = ("CIDEr", "Bleu_4", "ROUGE_L", "CHAIRi", "CHAIRs", "bad_endings", "CLIPScore", "RefCLIPScore")
+SHOWN_FIRST = (
+    "CIDEr",
+    "Bleu_4",
+    "ROUGE_L",
+    "SPICE",
+    "CHAIRi",
+    "CHAIRs",
+    "bad_endings",
+    "CLIPScore",
+    "RefCLIPScore",
+)
 
 
 @dataclass(frozen=True)

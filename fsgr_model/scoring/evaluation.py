@@ -84,7 +84,9 @@ def _score_phases(
     reports = {}
     with shared_meteor(params.meteor) as meteor:
         for phase in PHASES:
-            report, scores = caption_report(references, results[phase], instances, meteor, params.tokenizer)
+            report, scores = caption_report(
+                references, results[phase], instances, meteor, params.tokenizer, params.spice
+            )
             report["interval_95"] = scores.intervals()
             report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
             reports[phase] = (report, scores)

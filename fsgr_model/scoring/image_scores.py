@@ -25,6 +25,7 @@ BLEU_COLUMNS = (
 MEANS = {
     "CIDEr": "CIDEr",
     "ROUGE_L": "ROUGE_L",
+    "SPICE": "SPICE",
     "CLIPScore": "CLIPScore",
     "RefCLIPScore": "RefCLIPScore",
     "CHAIRs": "wrong_object",
@@ -39,7 +40,7 @@ TINY, SMALL = 1e-15, 1e-9
 class ImageScores:
     """One caption an image: `columns` by name, each [N] in the order of `image_ids`, which ascend.
 
-    Columns are scores of the image alone (CIDEr, ROUGE_L, METEOR, Bleu_4 of the sentence, CLIPScore,
+    Columns are scores of the image alone (CIDEr, ROUGE_L, METEOR, SPICE, Bleu_4 of the sentence, CLIPScore,
     RefCLIPScore), marks (bad_ending, wrong_object) and counts (objects and wrong_objects named; bleu_*).
     `signature` says how the CIDEr-D was made, `references` names the captions that it was made against.
     """

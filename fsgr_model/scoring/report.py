@@ -36,6 +36,7 @@ def caption_report(
     instances: dict[str, list[dict[str, Any]]] | None,
     meteor: MeteorSetting | MeteorProgram,
     tokenizer: Tokenizer,
+    spice: bool = False,
 ) -> tuple[Report, ImageScores]:
     """COCO metrics, CHAIR, the share of bad endings, the number of images, and `omitted`; and all by image.
 
@@ -45,12 +46,13 @@ def caption_report(
         instances: COCO `categories` and `annotations`, or None.
         meteor: `auto`, `off`, or a program that runs already.
         tokenizer: of the COCO metrics; `python` or `java`. CHAIR and the endings are always told by ours.
+        spice: score SPICE as well.
 
     Raises:
-        UserError: the images differ.
+        UserError: the images differ, or a Java program is missing or fails.
     """
     results = dict(sorted(results.items()))
-    scores = score_captions(references, results, meteor, tokenizer)
+    scores = score_captions(references, results, meteor, tokenizer, spice)
     report: Report = dict(scores.metrics)
     columns = dict(scores.columns)
     omitted: list[dict[str, str]] = list(scores.omitted)

@@ -52,6 +52,11 @@ def test_a_list_of_five_thousand_concepts(dataset, clip_folder, tmp_path):
     torch.testing.assert_close(quantised.text_BGE[:, 4], meant_BE)
 
 
+def test_a_list_from_an_editor_that_marks_utf8(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\ndog\n", encoding="utf-8-sig")
+    assert read_concepts(tmp_path / "names.txt") == ["cat", "dog"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from fsgr_model.clip.loading import build_model, build_preprocess, default_preprocessing, load_clip
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.preparation import prepare_clip
+from fsgr_model.clip.preparation import note_activation, prepare_clip
 from fsgr_model.clip.weight_files import OPENAI_EXTRAS
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipParams, RuntimeParams
@@ -102,12 +102,30 @@ def test_activation_is_the_one_of_the_tag(name, tag, quick_gelu, model, tmp_path
     assert ("QuickGELU" in kinds) is quick_gelu
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "told"),
+    [
+        ("ViT-B-16", {}, "want clip.model: ViT-B-16-quickgelu"),
+        ("ViT-B-16", {"quick_gelu": True}, ""),
+        ("ViT-B-16-quickgelu", {"quick_gelu": True}, ""),
+        ("ViT-H-16", {}, ""),
+    ],
+)
+def test_an_architecture_of_two_activations_is_told(name, config, told, capsys):
+    note_activation(name, config)
+    said = capsys.readouterr().out
+    assert told in said and bool(said) is bool(told)
+
+
 def test_no_connection_says_what_to_do(monkeypatch, tmp_path):
     def fail(tag):
         raise FileNotFoundError("Failed to download file.\nCheck your connection")
 
     monkeypatch.setattr(open_clip, "download_pretrained", fail)
-    with pytest.raises(UserError, match=r"'openai' of ViT-B-16 cannot be downloaded: .*give the file's path"):
+    with pytest.raises(
+        UserError,
+        match=r"'openai' of ViT-B-16 cannot be downloaded: .*open_clip_config.json .*clip.pretrained: folder",
+    ):
         prepare("ViT-B-16", "openai", tmp_path / "clip")
     assert not (tmp_path / "clip").exists()
 

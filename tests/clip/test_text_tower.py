@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fsgr_model.clip.loading import Clip, build_model, build_tokenizer
+from fsgr_model.clip.loading import Clip, build_model
 from fsgr_model.clip.text_tower import TextTower, text_tower
 from fsgr_model.errors import UserError
 
@@ -24,7 +24,7 @@ def small_clip(custom: bool = False, **text) -> Clip:
         },
     }  # fmt: skip
     model = build_model(config, "small").eval().requires_grad_(False)
-    return Clip(model, lambda image: image, build_tokenizer(config), {})
+    return Clip(model, lambda image: image, config, {})
 
 
 @pytest.mark.parametrize("custom", [False, True])

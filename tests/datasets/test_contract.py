@@ -133,6 +133,14 @@ def test_broken_rule_is_refused_and_nothing_is_written(small: SmallDataset, name
     assert list(small.root.parent.glob("made/*")) == []
 
 
+def test_a_mark_before_the_text_is_let_pass(small: SmallDataset) -> None:
+    """Some editors of Windows write it."""
+    small.write()
+    path = small.root / "captions_train.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert (small.build_written() / "captions.json").is_file()
+
+
 def test_invalid_json_names_line_and_column(small: SmallDataset) -> None:
     small.write()
     (small.root / "captions_val.json").write_text('{"images": [],\n "annotations": [}')

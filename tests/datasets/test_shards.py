@@ -96,6 +96,7 @@ def test_a_test_shard_without_captions(small: SmallDataset, members: dict[str, d
         ("test.tar", "x.json", b'{"captions": 7}', r"test\.tar: x\.json needs `captions`"),
         ("test.tar", "x.json", b'["A dog."]', r"test\.tar: x\.json needs `captions`"),
         ("train-1.tar", "000000.json", b"{}", r"images without captions: 3 .* in shards/train-1\.tar"),
+        ("train-1.tar", "000000.json", b'{"caption": null}', r"images without captions: 3 .*train-1\.tar"),
         ("train-1.tar", "../../y.png", b"png", r"file names must be relative"),
     ],
 )

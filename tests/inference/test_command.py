@@ -1,6 +1,8 @@
 """`python -m pipeline.caption` as a user runs it."""
 
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -47,6 +49,7 @@ def save(folder: Path, name: str, picture: Image.Image, **options: object) -> Pa
 
 
 RED = Image.new("RGB", (40, 24), (220, 30, 30))
+THIN = ((3000, 1), (1, 3000), (1, 1))
 
 
 def test_every_kind_of_image_is_captioned(run, tmp_path: Path) -> None:
@@ -95,11 +98,12 @@ def test_only_bad_files(run, tmp_path: Path) -> None:
 def test_a_folder_is_searched_to_its_bottom(run, tmp_path: Path) -> None:
     deep = save(tmp_path, "a/b/1.JPG", RED)
     top = save(tmp_path, "2.png", RED)
+    stereo = save(tmp_path, "c.mpo", RED, save_all=True, append_images=[RED])
     save(tmp_path, ".hidden/3.png", RED)
     (tmp_path / "notes.txt").write_text("not looked at")
     code, out, err = run(tmp_path)
     assert (code, err) == (0, "")
-    assert [line.split("\t")[0] for line in out.splitlines()] == [str(top), str(deep)]
+    assert [line.split("\t")[0] for line in out.splitlines()] == [str(top), str(deep), str(stereo)]
 
 
 def test_json_lines(run, project: Path, tmp_path: Path) -> None:
@@ -150,6 +154,28 @@ def test_overlay_draws_a_sheet_an_image(run, tmp_path: Path) -> None:
     with Image.open(out / "1.png.png") as sheet:
         assert sheet.width == 1200
         assert len(sheet.convert("RGB").getcolors(1 << 20)) > 20
+
+
+def test_a_sheet_of_a_thread_and_of_a_dot(run, tmp_path: Path) -> None:
+    paths = [save(tmp_path, f"{number}.png", RED.resize(size)) for number, size in enumerate(THIN)]
+    code, out, err = run("--overlay", tmp_path / "sheets", *paths)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(list((tmp_path / "sheets").iterdir())) == len(THIN)
+
+
+@pytest.mark.slow
+def test_it_starts_within_five_seconds_of_one_core(project: Path, tmp_path: Path) -> None:
+    """Seconds of work, which do not depend on what else the machine does."""
+    path = save(tmp_path, "1.png", RED)
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "pipeline.caption", "--phase", "xe", str(path)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        command, cwd=project, env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
 
 
 @pytest.mark.parametrize("wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], []])

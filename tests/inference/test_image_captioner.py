@@ -11,9 +11,10 @@ from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.decoding import beam_search
 from fsgr_model.errors import UserError
-from fsgr_model.inference import ImageCaptioner
+from fsgr_model.inference import Caption, ImageCaptioner
 from fsgr_model.model_folder import ModelFiles, pipeline_model
 from fsgr_model.scoring.coco_files import read_results
+from fsgr_model.unset_weights import FILLS, INITIALISERS, UnsetWeights
 
 
 @pytest.fixture
@@ -34,6 +35,27 @@ def test_captions_are_those_of_the_stage(project, captioner, images):
     spoken = {image_id: each.captions[0].text for image_id, each in zip(images, described, strict=True)}
     assert spoken == of_stage
     assert len(set(spoken.values())) > 2, "the small network tells its pictures apart"
+
+
+def test_every_weight_comes_from_a_file(files, captioner, monkeypatch):
+    """What memory happened to hold when the network was built is nowhere in it."""
+
+    def spoiled(self, function, types, arguments=(), named=None):
+        found = function(*arguments, **(named or {}))
+        if function in INITIALISERS | FILLS:
+            found.data.fill_(torch.nan)
+        return found
+
+    monkeypatch.setattr(UnsetWeights, "__torch_function__", spoiled)
+    again = ImageCaptioner(files)
+    for ours, theirs in (
+        (captioner.assembly.captioner, again.assembly.captioner),
+        (captioner.clip.model, again.clip.model),
+    ):
+        expected = dict([*ours.named_parameters(), *ours.named_buffers()])
+        found = dict([*theirs.named_parameters(), *theirs.named_buffers()])
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_tokens_are_those_of_the_cache(project, captioner, images):
@@ -88,6 +110,11 @@ def test_attention_has_a_map_that_sums_to_one_for_each_word(captioner, images):
     attention_LSS = captioner.attention(image, caption)
     assert attention_LSS.shape == (len(caption.text.split()), 4, 4)
     np.testing.assert_allclose(attention_LSS.sum(axis=(1, 2)), 1, rtol=1e-5)
+
+
+def test_a_caption_without_a_word_has_no_map(captioner, images):
+    attention_LSS = captioner.attention(next(iter(images.values())), Caption("", [], -0.1))
+    assert attention_LSS.shape == (0, 4, 4)
 
 
 def test_weights_that_are_not_there_or_say_nothing(project, tmp_path):
