@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fsgr_model.zero_weights import ZeroWeights
 
 from bench.destination import parser_of
 from bench.limits import measure_limits
@@ -28,7 +29,6 @@ from fsgr_model.device import pick_device
 from fsgr_model.errors import UserError, run_command
 from fsgr_model.params import Params, load_params
 from fsgr_model.training.step_memory import GB, StepSize, step_bytes
-from fsgr_model.zero_weights import ZeroWeights
 
 PHASES = ("XE", "SCST")
 CONCEPTS, WORDS = 4_585, 10_201
