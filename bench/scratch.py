@@ -40,18 +40,6 @@ class Scratch:
             copy_project(folder)
         write_params(folder / "params.yaml", SMALL | (changes or {}))
 
-    def start(self, stage: str, log: Path) -> subprocess.Popen[bytes]:
-        """A stage as a process in a session of its own; what it says is added to `log`."""
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", f"pipeline.{stage}"],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Any command in the folder."""
         return subprocess.run(

@@ -19,8 +19,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        _to_disk(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -28,16 +27,34 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder; when the block ends without an error, it becomes `path`."""
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    """Yield an empty temporary folder; when the block ends without an error, it becomes `path`.
+
+    A folder that was there before is moved away whole, and only then deleted: at no moment is there half of
+    one in its place.
+    """
+    partial, former = (path.with_name(f"{path.name}.{state}") for state in ("partial", "former.partial"))
+    for left_behind in (partial, former):
+        shutil.rmtree(left_behind, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
+        for file in partial.rglob("*"):
+            _to_disk(file)
+        if path.exists():
+            path.replace(former)
         partial.replace(path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left_behind in (partial, former):
+            shutil.rmtree(left_behind, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's list of files, would survive a loss of power."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def check_free_space(folder: Path, needed: int) -> None:

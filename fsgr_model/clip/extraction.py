@@ -44,7 +44,6 @@ def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: Runtim
             with writer:
                 _fill(writer, records[split], clip, trunk, runtime, f"features of {split}")
         publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
-        point.forget()
 
 
 @torch.inference_mode()

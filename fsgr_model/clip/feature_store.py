@@ -1,10 +1,11 @@
 """Rows of features by image id in an HDF5 file: the only module that reads or writes HDF5.
 
-One chunk a row, no compression, all space laid out at creation: filling in rows then changes no metadata,
-and a writer that is killed leaves a file that the next one completes. Finished files are moved to their place
-together.
+One chunk a row, no compression, all space laid out and taken at creation: filling in rows then changes no
+metadata and needs no more disk, and a writer that is killed leaves a file that the next one completes. Equal
+rows give equal bytes, however often the writing was broken off. Finished files get their place together.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fsgr_model.artifacts import check_free_space, whole_folder
 from fsgr_model.errors import UserError
 
 
@@ -34,10 +36,16 @@ class RowFormat:
 
 
 def publish(working: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move finished files from `working` to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.move(working / name, folder / name)
+    """Make `folder` of finished files; they stay in `working` too, at no cost where both are on one disk."""
+    with whole_folder(folder) as partial:
+        for name in names:
+            try:
+                os.link(working / name, partial / name)
+            except OSError as error:
+                # Another disk, or a file system without links.
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                    raise
+                shutil.copyfile(working / name, partial / name)
 
 
 class RowWriter:
@@ -93,8 +101,12 @@ def groups_of(image_ids: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identity: dict[str, Any]) -> None:
-    """Lay out an empty file; it gets its name only when its metadata is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Lay out an empty file of its full size; it gets its name only when its metadata is on the disk.
+
+    Raises:
+        UserError: the disk has too little room.
+    """
+    check_free_space(path.parent, row_format.bytes * len(image_ids))
     partial = path.with_name(path.name + ".partial")
     with h5py.File(partial, "w") as file:
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
@@ -105,10 +117,15 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
         layout.set_chunk((1, *row_format.shape))
         layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        layout.set_obj_track_times(False)
         space = h5py.h5s.create_simple((len(image_ids), *row_format.shape))
         kind = h5py.h5t.py_create(np.dtype(row_format.dtype))
         h5py.h5d.create(file.id, row_format.name.encode(), kind, space, dcpl=layout)
         file.flush()
+    with partial.open("r+b") as laid_out:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(laid_out.fileno(), 0, partial.stat().st_size)
+        os.fsync(laid_out.fileno())
     partial.replace(path)
 
 

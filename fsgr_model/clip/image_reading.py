@@ -1,6 +1,7 @@
 """Images of the manifest as tensors: each file is checked against the manifest, decoded and preprocessed."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from fsgr_model.errors import UserError
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
 SHOWN = 20
+# Where worker processes put the images that they hand over; as many batches as a DataLoader asks for ahead.
+SHARED_MEMORY = Path("/dev/shm")
+BATCHES_A_WORKER = 2
 
 
 def check_files(records: Sequence[ImageRecord]) -> None:
@@ -33,9 +37,12 @@ def read_batches(
     """Image ids and float32 images [n, 3, H, W], in the order of `records`; decoded by `workers` processes.
 
     Raises:
-        UserError: a file is not the one of the manifest, or cannot be decoded.
+        UserError: a file is not the one of the manifest, or cannot be decoded; or too little shared memory.
     """
-    loader = DataLoader(_Images(records, preprocess), batch, num_workers=workers, collate_fn=list)
+    images = _Images(records, preprocess)
+    if workers and records:
+        check_shared_memory(images, batch, workers)
+    loader = DataLoader(images, batch, num_workers=workers, collate_fn=list)
     for items in loader:
         problems = [item for item in items if isinstance(item, str)]
         if problems:
@@ -62,6 +69,25 @@ class _Images(Dataset):
             return record.image_id, self.preprocess(decode_rgb(data, record.path))
         except UserError as error:
             return f"image {record.image_id}: {error}"
+
+
+def check_shared_memory(images: _Images, batch: int, workers: int) -> None:
+    """Stop before any work if the batches that wait in shared memory do not fit there.
+
+    Raises:
+        UserError: with both numbers.
+    """
+    if not SHARED_MEMORY.is_dir() or isinstance(first := images[0], str):
+        return
+    waiting = min(len(images), BATCHES_A_WORKER * workers * batch)
+    needed = waiting * first[1].nbytes
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise UserError(
+            f"runtime.workers {workers} with runtime.image_batch {batch} need {needed / 1e6:.1f} MB of "
+            f"shared memory, {SHARED_MEMORY} has {free / 1e6:.1f} MB free; give the container more "
+            f"(--shm-size={needed // 2**30 + 1}g), lower one of the two, or set runtime.workers: 0"
+        )
 
 
 def _file_problem(record: ImageRecord) -> str | None:

@@ -51,7 +51,6 @@ def make_label_maps(
             with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
                 _label(writer, store, tail, codebook.embeddings_KE, params, runtime.image_batch, split)
         publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
-        point.forget()
 
 
 def check_codebook(codebook: Codebook, weights: str) -> None:

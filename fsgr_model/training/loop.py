@@ -5,7 +5,6 @@ never stopped and no generator state has to be saved.
 """
 
 import math
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,10 +21,11 @@ from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.progress import progress
+from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
-from fsgr_model.training.resume import ResumePoint, StopRequest, stop_request
+from fsgr_model.training.resume import ResumePoint
 from fsgr_model.training.schedule import describe_rates, rate_table
 from fsgr_model.training.validation import Validation
 
@@ -102,19 +102,33 @@ class Training:
             the history, a row an epoch; row 0 is the network as it came.
 
         Raises:
-            UserError: the loss or its gradient is not finite.
-            SystemExit: SIGTERM or Ctrl-C came; a resume point was saved.
+            UserError: the loss or its gradient is not finite, or the memory of the GPU too small.
+            Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
         """
         print(f"{self.phase.name} on {self.device}\n{describe_rates(self.rates)}", flush=True)
+        self._restore()
         with stop_request() as stop:
-            self._restore()
-            if not self.progress.history:
-                self._finish_epoch(0)
-            while self.progress.epoch <= self.params.epochs and not self._out_of_patience():
-                self._train_epoch(stop)
-                self._finish_epoch(self.progress.epoch)
+            try:
+                self._train(stop)
+            except Overdue as overdue:
+                overdue.kept = f"a step took too long; what was saved last is kept in {self.resume.folder}"
+                raise
+            except Stopped as stopped:
+                self._save()
+                stopped.kept = f"saved {self._place()}, step {self.progress.step} in {self.resume.folder}"
+                raise
         self.model.load_state_dict(load_file(self.best_file), strict=False)
         return self.progress.history
+
+    def _train(self, stop: StopRequest) -> None:
+        if not self.progress.history:
+            self._finish_epoch(0, stop)
+        while self.progress.epoch <= self.params.epochs and not self._out_of_patience():
+            self._train_epoch(stop)
+            self._finish_epoch(self.progress.epoch, stop)
+
+    def _place(self) -> str:
+        return f"{self.phase.name} epoch {self.progress.epoch}/{self.params.epochs}"
 
     def _out_of_patience(self) -> bool:
         return self.progress.epochs_since_best >= self.params.patience
@@ -124,16 +138,10 @@ class Training:
         groups = self.images.epoch_groups(self.params.batch_size, self.seed, now.epoch)
         self.optimiser.set_rate(self.rates[now.epoch - 1])
         saved_at = time.monotonic()
-        name = f"{self.phase.name} epoch {now.epoch}/{self.params.epochs}"
-        for batch in progress(self._batches(groups), len(groups), name, "steps", done=now.step):
+        for batch in progress(self._batches(groups), len(groups), self._place(), "steps", done=now.step):
             self.model.train(self.phase.uses_dropout)
-            self._train_step(batch)
-            if stop.signal_name:
-                self._save()
-                sys.exit(
-                    f"stopped by {stop.signal_name}; saved {name}, step {now.step} in {self.resume.folder}; "
-                    "run the same command to go on"
-                )
+            with stop.held_back():
+                self._train_step(batch)
             if time.monotonic() - saved_at > self.save_seconds:
                 self._save()
                 saved_at = time.monotonic()
@@ -164,10 +172,14 @@ class Training:
         for key, value in {"loss": loss_value, **report}.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
 
-    def _finish_epoch(self, epoch: int) -> None:
+    def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, write the epoch down, save."""
-        now = self.progress
         score = self.validation.score(self.model, self.device)
+        with stop.held_back():
+            self._write_down(epoch, score)
+
+    def _write_down(self, epoch: int, score: float) -> None:
+        now = self.progress
         means = {key: total / now.step for key, total in now.sums.items()}
         rate = self.rates[epoch - 1] if epoch else 0.0
         now.history.append({"epoch": epoch, "lr": rate, **means, "val_CIDEr": score})

@@ -70,7 +70,6 @@ def train(
         with whole_folder(run.out) as folder:
             save_weights(folder, assembly)
         _write_curve(run.curve, history)
-        resume.forget()
 
 
 def _write_curve(path: Path, history: list[dict[str, float]]) -> None:

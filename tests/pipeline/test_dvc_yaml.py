@@ -21,7 +21,9 @@ PLUMBING = {
     "fsgr_model/zero_weights.py",
     "fsgr_model/params.py",
     "fsgr_model/progress.py",
+    "fsgr_model/resources.py",
     "fsgr_model/section.py",
+    "fsgr_model/stopping.py",
     "fsgr_model/training/resume.py",
 }
 
