@@ -3,6 +3,7 @@
 Shapes: B images, S beams of an image, L positions, T trunk tokens, W vision width.
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from fsgr_model.artifacts import save_json
 from fsgr_model.clip.feature_store import RowStore, groups_of
 from fsgr_model.decoding import beam_search
 from fsgr_model.device import autocast, pick_device
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.network.assembly import Assembly, assemble, load_weights
 from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.params import DecodeParams, ModelParams
@@ -38,7 +40,12 @@ def caption_images(
 ) -> list[str]:
     """The best caption of each image."""
     tokens_BTW = torch.from_numpy(store.rows(image_ids)).to(assembly.device).float()
-    _, caption_BSL = search(assembly.captioner, tokens_BTW, decode)
+
+    def caption(images: int) -> Tensor:
+        return search(assembly.captioner, tokens_BTW[:images], decode)[1]
+
+    count = len(image_ids)
+    caption_BSL = within_memory(partial(caption, count), caption, count, "decode.batch_size")
     return [assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist()]
 
 

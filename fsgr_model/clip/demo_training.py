@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.errors import UserError
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
@@ -194,7 +196,12 @@ class ClipTraining:
         saved_at = time.monotonic()
         for batch in steps[now.step :]:
             with stop.held_back():
-                self._train_step(batch, len(steps))
+                within_memory(
+                    partial(self._train_step, batch, len(steps)),
+                    partial(self._try_images, batch),
+                    len(batch.rows_B),
+                    "clip.training.batch_size",
+                )
             if time.monotonic() - saved_at > self.save_seconds:
                 self._save()
                 saved_at = time.monotonic()
@@ -222,6 +229,13 @@ class ClipTraining:
             self.model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
         now.step += 1
         now.total += loss.item()
+
+    def _try_images(self, batch: Step, images: int) -> None:
+        """Forward and backward of the first images of a batch, only to see whether the memory holds them."""
+        part = Step(*(rows[:images] for rows in batch))
+        self.optimiser.clear_gradients()
+        batch_loss(self.model, self.embedding, self.pairs.images[part.rows_B].float(), part).backward()
+        self.optimiser.clear_gradients()
 
     def _save(self) -> None:
         state = self.model.state_dict()

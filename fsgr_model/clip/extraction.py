@@ -1,6 +1,7 @@
 """Stage `features`: the trunk's tokens of every image, computed once."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
 from fsgr_model.device import pick_device
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.params import RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.training.resume import resume_point
@@ -61,4 +63,10 @@ def _fill(
     batches = read_batches(todo, clip.preprocess, runtime.image_batch, runtime.workers)
     total, left = (ceil(len(part) / runtime.image_batch) for part in (records, todo))
     for ids, images in progress(batches, total, name, "batches", done=total - left):
-        writer.write(ids, trunk(images.to(device)).cpu().numpy())
+        encode = partial(_encode, trunk, images.to(device))
+        tokens = within_memory(partial(encode, len(ids)), encode, len(ids), "runtime.image_batch")
+        writer.write(ids, tokens.cpu().numpy())
+
+
+def _encode(trunk: AnyTrunk, images: torch.Tensor, count: int) -> torch.Tensor:
+    return trunk(images[:count])

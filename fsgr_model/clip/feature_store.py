@@ -135,13 +135,15 @@ class RowStore:
     Args:
         path: the file.
         expected: what its identity must say, key by key.
+        below: what all values must be below, where rows hold numbers of something.
 
     Raises:
         UserError: no such file, not a finished feature file, or its identity differs from `expected`.
     """
 
-    def __init__(self, path: Path, expected: dict[str, Any]) -> None:
+    def __init__(self, path: Path, expected: dict[str, Any], below: int | None = None) -> None:
         self.path = path
+        self.below = below
         self._handle: tuple[int, h5py.File] | None = None
         with self._open() as file:
             if "identity" not in file.attrs or "written" not in file or not file["written"][:].all():
@@ -161,7 +163,7 @@ class RowStore:
         """Rows [n, *row_shape] of these images, in this order.
 
         Raises:
-            UserError: an image has no row.
+            UserError: an image has no row, or its row holds NaN, infinity or a number that is too high.
         """
         unknown = [image_id for image_id in image_ids if image_id not in self._row_of]
         if unknown:
@@ -169,7 +171,21 @@ class RowStore:
         chunks = self._dataset().id
         corner = (0,) * len(self.row_shape)
         read = [chunks.read_direct_chunk((self._row_of[image_id], *corner))[1] for image_id in image_ids]
-        return np.frombuffer(b"".join(read), dtype=self.dtype).reshape(len(image_ids), *self.row_shape).copy()
+        rows = np.frombuffer(b"".join(read), dtype=self.dtype).reshape(len(image_ids), *self.row_shape).copy()
+        self._check_values(image_ids, rows)
+        return rows
+
+    def _check_values(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
+        good = np.isfinite(rows) if rows.dtype.kind == "f" else rows < (self.below or np.inf)
+        if good.all():
+            return
+        row, *place = np.argwhere(~good)[0]
+        rule = "finite numbers" if rows.dtype.kind == "f" else f"numbers below {self.below}"
+        raise UserError(
+            f"{self.path}: the row of image {image_ids[row]} holds {rows[row, *place]} at "
+            f"{[int(index) for index in place]}, where only {rule} may stand; the file was damaged after it "
+            f"was made: delete it and run dvc repro -f {self.path.parent.name}"
+        )
 
     def load_all(self) -> np.ndarray:
         """All rows [N, *row_shape], in the order of `image_ids`."""

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from fsgr_model.artifacts import whole_file
 from fsgr_model.device import autocast
 from fsgr_model.errors import UserError
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.progress import progress
@@ -42,6 +44,9 @@ class Phase(Protocol):
 
     def loss(self, model: Captioner, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch, and further numbers to report."""
+
+    def doubt(self, model: Captioner, means: dict[str, float]) -> str | None:
+        """Why the mean numbers of an epoch behind the warm-up look as if nothing were learned, if they do."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What a resume point must hold of the phase itself, by name."""
@@ -141,7 +146,12 @@ class Training:
         for batch in progress(self._batches(groups), len(groups), self._place(), "steps", done=now.step):
             self.model.train(self.phase.uses_dropout)
             with stop.held_back():
-                self._train_step(batch)
+                within_memory(
+                    partial(self._train_step, batch),
+                    partial(self._try_images, batch),
+                    len(batch.image_ids),
+                    f"{self.phase.name.lower()}.batch_size",
+                )
             if time.monotonic() - saved_at > self.save_seconds:
                 self._save()
                 saved_at = time.monotonic()
@@ -172,6 +182,15 @@ class Training:
         for key, value in {"loss": loss_value, **report}.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
 
+    def _try_images(self, batch: Batch, images: int) -> None:
+        """Forward and backward of the first images of a batch, only to see whether the memory holds them."""
+        now = self.progress
+        self.optimiser.clear_gradients()
+        with autocast(self.device):
+            part = batch.first(images).to(self.device)
+            self.phase.loss(self.model, part, Moment(self.seed, now.epoch, now.step))[0].backward()
+        self.optimiser.clear_gradients()
+
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, write the epoch down, save."""
         score = self.validation.score(self.model, self.device)
@@ -186,12 +205,14 @@ class Training:
         now.epochs_since_best += 1
         if score > now.best:
             now.best, now.epochs_since_best = score, 0
-            with whole_file(self.best_file) as partial:
-                save_file(self._weights(), partial)
+            with whole_file(self.best_file) as unfinished:
+                save_file(self._weights(), unfinished)
         report = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         print(
             f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True
         )
+        if epoch > self.params.warmup_epochs and (doubt := self.phase.doubt(self.model, means)):
+            print(f"warning: {self.phase.name} epoch {epoch}: {doubt}", flush=True)
         now.epoch, now.step, now.sums = epoch + 1, 0, {}
         self._save()
 

@@ -18,6 +18,7 @@ PLUMBING = {
     "fsgr_model/dataset_params.py",
     "fsgr_model/device.py",
     "fsgr_model/errors.py",
+    "fsgr_model/gpu_memory.py",
     "fsgr_model/zero_weights.py",
     "fsgr_model/params.py",
     "fsgr_model/progress.py",
