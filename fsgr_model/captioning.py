@@ -13,6 +13,7 @@ from fsgr_model.artifacts import save_json
 from fsgr_model.clip.feature_store import RowStore, groups_of
 from fsgr_model.decoding import beam_search
 from fsgr_model.device import autocast, pick_device
+from fsgr_model.errors import UserError
 from fsgr_model.gpu_memory import within_memory
 from fsgr_model.network.assembly import Assembly, assemble, load_weights
 from fsgr_model.network.captioner import Captioner, Encoded
@@ -51,11 +52,20 @@ def caption_images(
 
 @torch.no_grad()
 def search(captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams) -> tuple[Encoded, Tensor]:
-    """The encoded images, and their captions [B, S, L] int64 by beam search, the best first."""
+    """The encoded images, and their captions [B, S, L] int64 by beam search, the best first.
+
+    Raises:
+        UserError: the best caption of an image has no finite probability.
+    """
     captioner.eval()
     with autocast(tokens_BTW.device):
         encoded = captioner.encode(tokens_BTW)
-        caption_BSL, _ = beam_search(
+        caption_BSL, score_BS = beam_search(
             captioner.step, encoded.start, len(tokens_BTW), decode.beam_size, decode.max_length
+        )
+    if not (finite_B := score_BS[:, 0].isfinite()).all():
+        raise UserError(
+            f"the network gives the captions of {int((~finite_B).sum())} of {len(finite_B)} images no finite "
+            "probability: its weights hold NaN or overflow; train it again with a smaller learning rate"
         )
     return encoded, caption_BSL

@@ -13,8 +13,8 @@ T = TypeVar("T")
 def within_memory(step: Callable[[], T], attempt: Callable[[int], object], images: int, parameter: str) -> T:
     """The result of `step`, which works on `images` images.
 
-    Where the memory of the GPU is too small, `attempt(n)`, the same work on n images without a lasting effect,
-    is tried with half as many, and half of these, until it fits.
+    Where the memory of the GPU is too small, `attempt(n)`, the same work on n images without a lasting
+    effect, is tried with half as many, and half of these, until it fits.
 
     Raises:
         UserError: it did not fit; with the number that does, to be given to `parameter`.

@@ -71,8 +71,8 @@ class CrossEntropy:
         if loss < uniform:
             return None
         return (
-            f"the loss {loss:.3f} is not below that of blind guessing, ln V = {uniform:.3f}: nothing is being "
-            "learned; look at the learning rates above, the captions and the features"
+            f"the loss {loss:.3f} is not below that of blind guessing, ln V = {uniform:.3f}: nothing is "
+            "being learned; look at the learning rates above, the captions and the features"
         )
 
     def tensors(self) -> dict[str, Tensor]:
