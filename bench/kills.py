@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,18 @@ OUTPUTS = {
     "train_scst": ("data/models/scst", "plots/scst.tsv"),
 }
 SECONDS_TO_END = 20.0
+# A run takes a second or two of CPU time, in some twenty steps, with a resume point every few.
+TINY = {
+    "dataset.demo": {"train_images": 24, "val_images": 6, "test_images": 6},
+    "clip.training.epochs": 4,
+    "clip.training.batch_size": 8,
+    "runtime.image_batch": 3,
+    "runtime.save_minutes": 0.002,
+    "xe.batch_size": 3,
+    "xe.epochs": 2,
+    "xe.decay": [],
+    "scst.batch_size": 4,
+}
 
 
 @dataclass
@@ -68,7 +81,7 @@ def main() -> None:
     # More threads than the forking one would be missing in its children.
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = Scratch((given.folder or Path(temporary)).resolve())
+        scratch = Scratch((given.folder or Path(temporary)).resolve(), TINY)
         for stage in given.stages:
             draw = random.Random(f"{given.seed} {stage}")
             tally = Trial(scratch, stage, draw).run(-(-given.kills // len(given.stages)))
@@ -98,7 +111,7 @@ class Trial:
     def run(self, kills: int) -> Tally:
         self._prepare()
         self._clear()
-        self._attempt(None)
+        self._attempt(self.stage)
         shutil.rmtree(self.whole, ignore_errors=True)
         self._copy_to(self.whole)
         self._clear()
@@ -106,7 +119,7 @@ class Trial:
         while self.tally.kills < kills or killed_before:
             # Behind the last kill, the run that goes on to the end.
             delay = self.draw.uniform(0, self.seconds) if self.tally.kills < kills else None
-            completed = self._attempt(delay)
+            completed = self._attempt(self.stage, delay)
             if completed:
                 self.tally.completed_runs += 1
                 self.tally.resumed_runs += killed_before
@@ -122,12 +135,12 @@ class Trial:
         for stage in order[: order.index(self.stage)]:
             last = OUTPUTS[stage][0] if stage in OUTPUTS else f"data/{stage}"
             if not (self.scratch.folder / last).exists():
-                self.scratch.run_stages(stage)
+                self._attempt(stage)
 
-    def _attempt(self, delay: float | None) -> bool:
-        """Run the stage; kill it after `delay` seconds. Whether it came to its end before that."""
+    def _attempt(self, stage: str, delay: float | None = None) -> bool:
+        """Run a stage; kill it after `delay` seconds. Whether it came to its end before that."""
         start = time.monotonic()
-        process = psutil.Process(self._fork())
+        process = psutil.Process(self._fork(stage))
         self.started.append(process)
         try:
             code = process.wait(delay)
@@ -140,13 +153,13 @@ class Trial:
             self._check_wholeness()
             return False
         if code:
-            raise UserError(f"{self.stage} ended with {code}: {self.log.read_text()[-2000:]}")
+            raise UserError(f"{stage} ended with {code}: {self.log.read_text()[-2000:]}")
         self.seconds = time.monotonic() - start
         return True
 
-    def _fork(self) -> int:
-        """A new process that runs the stage in the copy; its number."""
-        main = importlib.import_module(f"pipeline.{self.stage}").main
+    def _fork(self, stage: str) -> int:
+        """A new process that runs a stage in the copy; its number."""
+        main = importlib.import_module(f"pipeline.{stage}").main
         if child := os.fork():
             return child
         code = 1
@@ -158,9 +171,15 @@ class Trial:
             os.dup2(log, 2)
             run_command(main)
             code = 0
+        except SystemExit as end:
+            print(end, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             # Nothing of this process's own may run on in the child.
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
 
     def _check_wholeness(self) -> None:

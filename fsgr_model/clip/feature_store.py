@@ -58,7 +58,8 @@ class RowWriter:
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
         if not path.exists():
             _create(path, row_format, image_ids, identity)
-        self._file = h5py.File(path, "r+")
+        # HDF5's own lock would be held on by the workers of a run that was killed; a resume point has ours.
+        self._file = h5py.File(path, "r+", locking=False)
         self._rows: h5py.Dataset = self._file[row_format.name]
         self._written: h5py.Dataset = self._file["written"]
 

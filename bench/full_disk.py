@@ -1,0 +1,105 @@
+"""A disk that runs full, at every stage: one line, nothing half written, and the next run goes through.
+
+    unshare --map-root-user --mount python -m bench.full_disk     # Linux; as root without unshare
+
+Each stage of a small copy of the project runs with `data`, `plots`, `metrics` and `.resume` on a file system
+in memory that has room for only a part of what the stage writes, then again with room enough. Prints a row a
+stage and ends with exit code 1 if a stage said more or less than one line, or left anything half written.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.scratch import STAGES, Scratch
+from fsgr_model.errors import UserError, run_command
+
+TINY = {
+    "dataset.demo": {"train_images": 24, "val_images": 6, "test_images": 6},
+    "clip.training.epochs": 1,
+    "xe.epochs": 1,
+    "xe.decay": [],
+    "scst.epochs": 1,
+    "runtime.workers": 0,
+    "runtime.image_batch": 8,
+}
+WRITTEN = ("data", "plots", "metrics", ".resume")
+MESSAGES = ("error: no space left on the disk", "but its disk has")
+OUTPUTS = {
+    "dataset": "data/dataset",
+    "clip": "data/clip",
+    "features": "data/features",
+    "codebook": "data/codebook",
+    "labels": "data/labels",
+    "vocab": "data/vocab",
+    "train_xe": "data/models/xe",
+    "train_scst": "data/models/scst",
+    "captions": "data/captions/scst.json",
+    "evaluate": "metrics/scst.json",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--room", type=float, default=0.5, help="share of what a stage writes that fits")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Scratch(Path(folder) / "project", TINY)
+        place = Path(folder) / "full"
+        place.mkdir()
+        bad = [stage for stage in STAGES if not survives(scratch, stage, place, given.room)]
+    if bad:
+        raise UserError(f"{bad} did not end in one line and whole files")
+
+
+def survives(scratch: Scratch, stage: str, place: Path, room: float) -> bool:
+    """Run a stage on too small a file system, then on the real one."""
+    before = used(scratch.folder)
+    scratch.run_stages(stage)
+    needed = used(scratch.folder) - before
+    remove(scratch.folder / OUTPUTS[stage])
+    code, said = on_small_disk(scratch, stage, place, before + int(room * needed))
+    whole = not (scratch.folder / OUTPUTS[stage]).exists() and not list(scratch.folder.rglob("*.partial"))
+    one_line = code != 0 and len(said) == 1 and any(message in said[0] for message in MESSAGES)
+    print(
+        f"{stage}: {needed / 1e6:.2f} MB needed: exit code {code}, {said[-1:]}, nothing half written: {whole}"
+    )
+    scratch.run_stages(stage)
+    return one_line and whole
+
+
+def on_small_disk(scratch: Scratch, stage: str, place: Path, size: int) -> tuple[int, list[str]]:
+    """Exit code and error lines of a stage whose folders lie on a file system of `size` bytes."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+    try:
+        for name in WRITTEN:
+            (scratch.folder / name).mkdir(exist_ok=True)
+            shutil.copytree(scratch.folder / name, place / name, symlinks=True)
+            subprocess.run(["mount", "--bind", place / name, scratch.folder / name], check=True)
+        done = scratch.run(sys.executable, "-m", f"pipeline.{stage}", check=False)
+        left = [str(path) for name in WRITTEN for path in (place / name).rglob("*.partial")]
+        made = (scratch.folder / OUTPUTS[stage]).exists()
+        said = done.stderr.splitlines() + [f"left: {path}" for path in left] + ["made"] * made
+        return done.returncode, said
+    finally:
+        for name in WRITTEN:
+            subprocess.run(["umount", scratch.folder / name], check=False)
+        subprocess.run(["umount", place], check=True)
+
+
+def used(folder: Path) -> int:
+    """Bytes that the files take on a file system of pages of 4 kB, each folder one page."""
+    paths = [path for name in WRITTEN for path in (folder / name).rglob("*")]
+    return sum(4096 * (1 + path.stat().st_size // 4096 * path.is_file()) for path in paths)
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+if __name__ == "__main__":
+    run_command(main)
