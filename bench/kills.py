@@ -10,20 +10,15 @@ a part of them, so that a trial can be cut in pieces. Results are added to docs/
 """
 
 import argparse
-import importlib
 import json
-import os
 import random
 import shutil
-import sys
 import tempfile
 import time
-import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
-import torch
 from safetensors.torch import load_file
 
 from bench.scratch import PREPARATION, Scratch
@@ -78,8 +73,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="an empty or earlier folder for the copy; it is kept")
     given = parser.parse_args()
     before = load_json(OUT) if OUT.exists() else {}
-    # More threads than the forking one would be missing in its children.
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Scratch((given.folder or Path(temporary)).resolve(), TINY)
         for stage in given.stages:
@@ -140,7 +133,7 @@ class Trial:
     def _attempt(self, stage: str, delay: float | None = None) -> bool:
         """Run a stage; kill it after `delay` seconds. Whether it came to its end before that."""
         start = time.monotonic()
-        process = psutil.Process(self._fork(stage))
+        process = psutil.Process(self.scratch.fork(stage, self.log))
         self.started.append(process)
         try:
             code = process.wait(delay)
@@ -151,36 +144,14 @@ class Trial:
             process.wait()
             self.tally.kills += 1
             self._check_wholeness()
+            # DVC deletes outputs before it runs a stage again; somebody who starts the script does not.
+            if self.draw.random() < 0.5:
+                self._clear()
             return False
         if code:
             raise UserError(f"{stage} ended with {code}: {self.log.read_text()[-2000:]}")
         self.seconds = time.monotonic() - start
         return True
-
-    def _fork(self, stage: str) -> int:
-        """A new process that runs a stage in the copy; its number."""
-        main = importlib.import_module(f"pipeline.{stage}").main
-        if child := os.fork():
-            return child
-        code = 1
-        try:
-            os.setsid()
-            os.chdir(self.scratch.folder)
-            log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            run_command(main)
-            code = 0
-        except SystemExit as end:
-            print(end, file=sys.stderr)
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            # Nothing of this process's own may run on in the child.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
 
     def _check_wholeness(self) -> None:
         """What a killed run left in the place of its outputs is whole, or is not there."""

@@ -1,13 +1,18 @@
 """A copy of the project in a folder of its own, with a world so small that a stage takes seconds."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+
+from fsgr_model.errors import run_command
 
 PREPARATION = ("dataset", "clip", "features", "codebook", "labels", "vocab")
 STAGES = (*PREPARATION, "train_xe", "train_scst", "captions", "evaluate")
@@ -39,6 +44,35 @@ class Scratch:
         if not (folder / "params.yaml").exists():
             copy_project(folder)
         write_params(folder / "params.yaml", SMALL | (changes or {}))
+
+    def fork(self, stage: str, log: Path) -> int:
+        """A new process that runs a stage in the folder, without the seconds that its imports take; its
+        number. What it says is added to `log`.
+        """
+        main = importlib.import_module(f"pipeline.{stage}").main
+        # More threads than the forking one would be missing in its children.
+        torch.set_num_threads(1)
+        if child := os.fork():
+            return child
+        code = 1
+        try:
+            os.setsid()
+            os.chdir(self.folder)
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            run_command(main)
+            code = 0
+        except SystemExit as end:
+            print(end, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            # Nothing of the forking process's own may run on in the child.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Any command in the folder."""
