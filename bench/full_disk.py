@@ -61,7 +61,7 @@ def survives(scratch: Scratch, stage: str, place: Path, room: float) -> bool:
     in_fork(scratch, stage)
     needed = used(scratch.folder) - before
     remove(scratch.folder / OUTPUTS[stage])
-    code, said = on_small_disk(scratch, stage, place, before + int(room * needed))
+    code, said = on_small_disk(scratch, stage, place, int(room * needed))
     whole = not (scratch.folder / OUTPUTS[stage]).exists() and not list(scratch.folder.rglob("*.partial"))
     one_line = code != 0 and len(said) == 1 and any(message in said[0] for message in MESSAGES)
     print(
@@ -71,14 +71,16 @@ def survives(scratch: Scratch, stage: str, place: Path, room: float) -> bool:
     return again == 0 and one_line and whole
 
 
-def on_small_disk(scratch: Scratch, stage: str, place: Path, size: int) -> tuple[int, list[str]]:
-    """Exit code and error lines of a stage whose folders lie on a file system of `size` bytes."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+def on_small_disk(scratch: Scratch, stage: str, place: Path, free: int) -> tuple[int, list[str]]:
+    """Exit code and error lines of a stage whose folders lie on a file system with `free` bytes free."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     try:
         for name in WRITTEN:
             (scratch.folder / name).mkdir(exist_ok=True)
             shutil.copytree(scratch.folder / name, place / name, symlinks=True)
             subprocess.run(["mount", "--bind", place / name, scratch.folder / name], check=True)
+        taken = (status := os.statvfs(place)).f_frsize * (status.f_blocks - status.f_bfree)
+        subprocess.run(["mount", "-o", f"remount,size={taken + free}", place], check=True)
         code, output = in_fork(scratch, stage)
         left = [str(path) for name in WRITTEN for path in (place / name).rglob("*.partial")]
         made = (scratch.folder / OUTPUTS[stage]).exists()

@@ -19,7 +19,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial
-        _to_disk(partial)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -38,23 +39,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        for file in partial.rglob("*"):
-            _to_disk(file)
+        # One wait for all files: a wait for each of thousands takes a minute.
+        os.sync()
         if path.exists():
             path.replace(former)
         partial.replace(path)
     finally:
         for left_behind in (partial, former):
             shutil.rmtree(left_behind, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's list of files, would survive a loss of power."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def check_free_space(folder: Path, needed: int) -> None:
