@@ -28,6 +28,8 @@ TINY = {
 }
 WRITTEN = ("data", "plots", "metrics", ".resume")
 MESSAGES = ("error: no space left on the disk", "but its disk has")
+# Bytes; of less than that no part is sure to be too little, so there is no room at all.
+SMALL_OUTPUT = 65_536
 OUTPUTS = {
     "dataset": "data/dataset",
     "clip": "data/clip",
@@ -48,6 +50,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Scratch(Path(folder) / "project", TINY)
+        # What git keeps of the last results.
+        for made in ("metrics/xe.json", "metrics/scst.json", "plots/sheet.png"):
+            (scratch.folder / made).unlink()
         place = Path(folder) / "full"
         place.mkdir()
         bad = [stage for stage in STAGES if not survives(scratch, stage, place, given.room)]
@@ -61,12 +66,11 @@ def survives(scratch: Scratch, stage: str, place: Path, room: float) -> bool:
     in_fork(scratch, stage)
     needed = used(scratch.folder) - before
     remove(scratch.folder / OUTPUTS[stage])
-    code, said = on_small_disk(scratch, stage, place, int(room * needed))
+    free = int(room * needed) if needed > SMALL_OUTPUT else 0
+    code, said = on_small_disk(scratch, stage, place, free)
     whole = not (scratch.folder / OUTPUTS[stage]).exists() and not list(scratch.folder.rglob("*.partial"))
     one_line = code != 0 and len(said) == 1 and any(message in said[0] for message in MESSAGES)
-    print(
-        f"{stage}: {needed / 1e6:.2f} MB needed: exit code {code}, {said[-1:]}, nothing half written: {whole}"
-    )
+    print(f"{stage}: {needed / 1e6:.2f} MB needed: exit code {code}, {said}, nothing half written: {whole}")
     again, _ = in_fork(scratch, stage)
     return again == 0 and one_line and whole
 

@@ -211,7 +211,8 @@ class Training:
         print(
             f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True
         )
-        if epoch > self.params.warmup_epochs and (doubt := self.phase.doubt(self.model, means)):
+        # The mean over the first epoch holds the steps of a network that knew nothing.
+        if epoch > max(1, self.params.warmup_epochs) and (doubt := self.phase.doubt(self.model, means)):
             print(f"warning: {self.phase.name} epoch {epoch}: {doubt}", flush=True)
         now.epoch, now.step, now.sums = epoch + 1, 0, {}
         self._save()
