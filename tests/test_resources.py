@@ -17,8 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Three libraries write a megabyte where a file may have 100 kB, and each failure ends a command.
 FULL = """
 import resource, sys
-import h5py, numpy as np, torch
-from safetensors.torch import save_file
+import numpy as np
 from fsgr_model.errors import run_command
 
 def text():
@@ -26,12 +25,14 @@ def text():
         file.write("x" * 1_000_000)
 
 def hdf5():
+    import h5py
     with h5py.File(folder + "/rows.h5", "w") as file:
         file["rows"] = np.zeros(1_000_000, dtype=np.uint8)
         file.flush()
 
 def safetensors():
-    save_file({"x": torch.zeros(250_000)}, folder + "/weights.safetensors")
+    from safetensors.numpy import save_file
+    save_file({"x": np.zeros(250_000)}, folder + "/weights.safetensors")
 
 kind, folder = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
