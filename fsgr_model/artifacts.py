@@ -59,9 +59,13 @@ def check_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder} needs {needed / 1e9:.2f} GB more, but its disk has {free / 1e9:.2f} GB free; "
+            f"{folder} needs {_size(needed)} more, but its disk has {_size(free)} free; "
             "free some space and run the same command again"
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def save_json(path: Path, value: Any, indent: int | None = 1) -> None:
