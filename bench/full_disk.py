@@ -30,6 +30,7 @@ WRITTEN = ("data", "plots", "metrics", ".resume")
 MESSAGES = ("error: no space left on the disk", "but its disk has")
 # Bytes; of less than that no part is sure to be too little, so there is no room at all.
 SMALL_OUTPUT = 65_536
+# What each stage writes, or the last of it where it writes several things, each of them whole.
 OUTPUTS = {
     "dataset": "data/dataset",
     "clip": "data/clip",
@@ -40,7 +41,7 @@ OUTPUTS = {
     "train_xe": "data/models/xe",
     "train_scst": "data/models/scst",
     "captions": "data/captions/scst.json",
-    "evaluate": "metrics/scst.json",
+    "evaluate": "plots/sheet.png",
 }
 
 

@@ -25,7 +25,7 @@ def run_command(main: Callable[[], None]) -> None:
     """
     allow_many_files()
     if "DVC_STAGE" in os.environ:
-        end_with_parent(signal.SIGTERM)
+        end_with_parent(os.getppid(), signal.SIGTERM)
     try:
         with stop_request():
             main()

@@ -95,9 +95,11 @@ def stop_request() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Send this process a signal once the one that started it is gone: no orphan works on for nobody."""
-    parent = os.getppid()
+def end_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send this process a signal once `parent` is gone: no orphan works on for nobody.
+
+    The parent gives its own number, so that a worker finds out, too, if it was gone before this began.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

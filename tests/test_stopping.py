@@ -18,8 +18,13 @@ ROOT = Path(__file__).parents[1]
 WATCHED = """
 import os, signal, sys, time
 from fsgr_model.stopping import end_with_parent
+parent, late = os.getpid(), sys.argv[1] == "late"
 if os.fork() == 0:
-    end_with_parent()
+    if late:
+        print(os.getpid(), flush=True)
+        while os.getppid() == parent:
+            time.sleep(0.01)
+    end_with_parent(parent)
     print(os.getpid(), flush=True)
     time.sleep(60)
 time.sleep(60)
@@ -89,9 +94,11 @@ def test_no_handler_of_errors_takes_a_stop_for_one():
         run_command(lambda: (_ for _ in ()).throw(UserError("mistake")))
 
 
-def test_a_worker_ends_when_its_parent_is_killed():
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_worker_ends_when_its_parent_is_killed(when):
+    """Also if that happens before it looks for the first time."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen([sys.executable, "-c", WATCHED], stdout=subprocess.PIPE, env=environment)
+    parent = subprocess.Popen([sys.executable, "-c", WATCHED, when], stdout=subprocess.PIPE, env=environment)
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())
     parent.kill()

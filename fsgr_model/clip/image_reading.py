@@ -1,8 +1,10 @@
 """Images of the manifest as tensors: each file is checked against the manifest, decoded and preprocessed."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from fsgr_model.datasets.image_file import decode_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.errors import UserError
+from fsgr_model.stopping import end_with_parent
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
 SHOWN = 20
@@ -42,7 +45,8 @@ def read_batches(
     images = _Images(records, preprocess)
     if workers and records:
         check_shared_memory(images, batch, workers)
-    loader = DataLoader(images, batch, num_workers=workers, collate_fn=list)
+    leave = partial(_end_with, os.getpid())
+    loader = DataLoader(images, batch, num_workers=workers, collate_fn=list, worker_init_fn=leave)
     for items in loader:
         problems = [item for item in items if isinstance(item, str)]
         if problems:
@@ -69,6 +73,11 @@ class _Images(Dataset):
             return record.image_id, self.preprocess(decode_rgb(data, record.path))
         except UserError as error:
             return f"image {record.image_id}: {error}"
+
+
+def _end_with(parent: int, worker: int) -> None:
+    """Of a worker: PyTorch's own watch misses a parent that is killed while the worker starts."""
+    end_with_parent(parent)
 
 
 def check_shared_memory(images: _Images, batch: int, workers: int) -> None:

@@ -1,6 +1,7 @@
 """Every image of a dataset is opened and decoded once, before any stage relies on it."""
 
 import hashlib
+import os
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def check_images(images: list[RawImage], folder: Path, workers: int, place: Path
 def _inspect_all(paths: list[Path], workers: int) -> list[ImageFacts | str]:
     if workers == 0:
         return list(progress(map(inspect_image, paths), len(paths), "checking images", "images"))
-    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
         try:
             found = pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
             return list(progress(found, len(paths), "checking images", "images"))
