@@ -28,16 +28,25 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder; when the block ends without an error, it becomes `path`."""
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    """Yield an empty temporary folder; when the block ends without an error, it becomes `path`.
+
+    A folder that was there before is moved away whole, and only then deleted: at no moment is there half of
+    one in its place.
+    """
+    partial, former = (path.with_name(f"{path.name}.{state}") for state in ("partial", "former.partial"))
+    for left_behind in (partial, former):
+        shutil.rmtree(left_behind, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
+        # One wait for all files: a wait for each of thousands takes a minute.
+        os.sync()
+        if path.exists():
+            path.replace(former)
         partial.replace(path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left_behind in (partial, former):
+            shutil.rmtree(left_behind, ignore_errors=True)
 
 
 def check_free_space(folder: Path, needed: int) -> None:
@@ -50,9 +59,13 @@ def check_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder} needs {needed / 1e9:.2f} GB more, but its disk has {free / 1e9:.2f} GB free; "
+            f"{folder} needs {_size(needed)} more, but its disk has {_size(free)} free; "
             "free some space and run the same command again"
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def save_json(path: Path, value: Any, indent: int | None = 1) -> None:

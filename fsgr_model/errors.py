@@ -1,8 +1,14 @@
 """The one error a user sees, and the wrapper that every command runs in."""
 
-import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
+
+from safetensors import SafetensorError
+
+from fsgr_model.resources import allow_many_files, explain
+from fsgr_model.stopping import Stopped, end_with_parent, stop_request
 
 
 class UserError(Exception):
@@ -13,13 +19,22 @@ class UserError(Exception):
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run `main`; turn a `UserError` or a full disk into one clear message and exit code 1."""
+    """Run `main`; turn a `UserError`, a signal or a full machine into one clear line and exit code 1.
+
+    A command that DVC started ends with DVC: nobody else would wait for it.
+    """
+    allow_many_files()
+    if "DVC_STAGE" in os.environ:
+        end_with_parent(os.getppid(), signal.SIGTERM)
     try:
-        main()
+        with stop_request():
+            main()
     except UserError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Stopped as stop:
+        sys.exit(str(stop))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        line = explain(error)
+        if line is None:
             raise
-        place = f" while writing {error.filename}" if error.filename else ""
-        sys.exit(f"error: no space left on the disk{place}; free some space and run the same command again")
+        sys.exit(f"error: {line}")

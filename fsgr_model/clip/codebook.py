@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from fsgr_model.artifacts import fingerprint, load_json, save_json
+from fsgr_model.artifacts import fingerprint, load_json, save_json, whole_folder
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.datasets.normal_form import read_instances
@@ -35,10 +35,10 @@ class Codebook:
 
     def save(self, folder: Path) -> None:
         """Write `codebook.safetensors` and `codebook.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        key = fingerprint(self.names)
-        save_file({"embeddings": self.embeddings_KE}, folder / EMBEDDINGS, metadata={"names": key})
-        save_json(folder / NAMES, {"names": self.names, "identity": self.identity})
+        with whole_folder(folder) as partial:
+            metadata = {"names": fingerprint(self.names)}
+            save_file({"embeddings": self.embeddings_KE}, partial / EMBEDDINGS, metadata=metadata)
+            save_json(partial / NAMES, {"names": self.names, "identity": self.identity})
 
 
 def load_codebook(folder: Path) -> Codebook:

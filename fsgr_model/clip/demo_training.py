@@ -7,7 +7,10 @@ Shapes: N images, B pairs a step, C context length, E joint width.
 """
 
 import math
+import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +25,12 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.errors import UserError
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.progress import progress
+from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.training.optimiser import Optimiser
-from fsgr_model.training.resume import ResumePoint, resume_point
+from fsgr_model.training.resume import ResumePoint
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
@@ -130,62 +135,139 @@ def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def train_clip(model: Any, pairs: Pairs, params: ClipTrainingParams, seed: int, key: str) -> None:
-    """Train `model` in place with open_clip's contrastive loss; go on after the last epoch that was saved.
+@dataclass
+class Position:
+    """The next step: `epoch` and `step` count from 0; `total` is the sum of the epoch's losses so far."""
 
-    Args:
-        key: fingerprint of everything that the result depends on.
-
-    Raises:
-        UserError: the loss is not finite; or another process trains the same model.
-    """
-    device = pick_device()
-    embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
-    model.train().to(device)
-    optimiser = Optimiser(model, "muon", params.lr, params.weight_decay)
-    with resume_point("clip", key) as point:
-        first = _restore(point, model, optimiser)
-        epochs = range(first, params.epochs)
-        for epoch in progress(epochs, params.epochs, "training CLIP", "epochs", done=first):
-            loss = _train_epoch(model, pairs, embedding, optimiser, params, seed, epoch)
-            print(f"training CLIP: epoch {epoch + 1}: loss {loss:.3f}", flush=True)
-            _save(point, model, optimiser, epoch + 1)
-        point.forget()
-    embedding.restore()
-    model.cpu().eval()
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
 
 
-def _train_epoch(
-    model: Any,
-    pairs: Pairs,
-    embedding: CompactEmbedding,
-    optimiser: Optimiser,
-    params: ClipTrainingParams,
-    seed: int,
-    epoch: int,
-) -> float:
-    """One pass; the mean loss. All it draws depends on seed and epoch only: a resumed run is the same."""
-    torch.manual_seed(seed * 1_000_003 + epoch)
-    steps = pairs.batches(params.batch_size, seed, epoch)
-    warmup = round(params.warmup_epochs * len(steps))
-    total = 0.0
-    for index, batch in enumerate(steps):
-        step = epoch * len(steps) + index
-        rate = learning_rate(step, params.epochs * len(steps), warmup, params.lr)
-        optimiser.set_rate(rate)
-        images = move(pairs.images[batch.rows_B].float(), params.shift)
-        loss = batch_loss(model, embedding, drop_colours(images, params.gray_scale_prob), batch)
+class ClipTraining:
+    """Trains a model in place with open_clip's contrastive loss; goes on where its resume point stands."""
+
+    def __init__(
+        self,
+        model: Any,
+        pairs: Pairs,
+        params: ClipTrainingParams,
+        seed: int,
+        point: ResumePoint,
+        save_minutes: float,
+    ) -> None:
+        self.device = pick_device()
+        self.embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
+        self.model = model.train().to(self.device)
+        self.optimiser = Optimiser(model, "muon", params.lr, params.weight_decay)
+        self.pairs, self.params, self.seed, self.point = pairs, params, seed, point
+        self.save_seconds = 60 * save_minutes
+        self.position = Position()
+
+    def run(self) -> None:
+        """Train to the last epoch, and leave the model on the CPU in evaluation mode.
+
+        Raises:
+            UserError: the loss is not finite, or the memory of the GPU is too small.
+            Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
+        """
+        self._restore()
+        with stop_request() as stop:
+            try:
+                first, epochs = self.position.epoch, self.params.epochs
+                for _ in progress(range(first, epochs), epochs, "training CLIP", "epochs", done=first):
+                    self._train_epoch(stop)
+            except Overdue:
+                raise
+            except Stopped as stopped:
+                self._save()
+                place = f"epoch {self.position.epoch + 1}/{self.params.epochs}, step {self.position.step}"
+                stopped.kept = f"saved training CLIP {place} in {self.point.folder}"
+                raise
+        self.embedding.restore()
+        self.model.cpu().eval()
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        """The rest of an epoch. All it draws depends on seed and epoch only: a resumed run is the same."""
+        now = self.position
+        if now.step == 0:
+            torch.manual_seed(self.seed * 1_000_003 + now.epoch)
+        steps = self.pairs.batches(self.params.batch_size, self.seed, now.epoch)
+        saved_at = time.monotonic()
+        for batch in steps[now.step :]:
+            with stop.held_back():
+                within_memory(
+                    partial(self._train_step, batch, len(steps)),
+                    partial(self._try_images, batch),
+                    len(batch.rows_B),
+                    "clip.training.batch_size",
+                )
+            if time.monotonic() - saved_at > self.save_seconds:
+                self._save()
+                saved_at = time.monotonic()
+        with stop.held_back():
+            print(f"training CLIP: epoch {now.epoch + 1}: loss {now.total / len(steps):.3f}", flush=True)
+            self.position = Position(now.epoch + 1)
+            self._save()
+
+    def _train_step(self, batch: Step, steps: int) -> None:
+        now, params = self.position, self.params
+        step = now.epoch * steps + now.step
+        warmup = round(params.warmup_epochs * steps)
+        rate = learning_rate(step, params.epochs * steps, warmup, params.lr)
+        self.optimiser.set_rate(rate)
+        images = move(self.pairs.images[batch.rows_B].float(), params.shift)
+        loss = batch_loss(self.model, self.embedding, drop_colours(images, params.gray_scale_prob), batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"training CLIP: the loss is {loss.item()} at step {step}, learning rate {rate:.2g}; "
                 "lower clip.training.lr"
             )
         loss.backward()
-        optimiser.step()
+        self.optimiser.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
-        total += loss.item()
-    return total / len(steps)
+            self.model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
+        now.step += 1
+        now.total += loss.item()
+
+    def _try_images(self, batch: Step, images: int) -> None:
+        """Forward and backward of the first images of a batch, only to see whether the memory holds them."""
+        part = Step(*(rows[:images] for rows in batch))
+        self.optimiser.clear_gradients()
+        batch_loss(self.model, self.embedding, self.pairs.images[part.rows_B].float(), part).backward()
+        self.optimiser.clear_gradients()
+
+    def _save(self) -> None:
+        state = self.model.state_dict()
+        tensors = {f"model.{name}": value.detach().contiguous() for name, value in state.items()}
+        self.point.save(tensors | self.optimiser.tensors() | random_state(self.device), asdict(self.position))
+
+    def _restore(self) -> None:
+        saved = self.point.load()
+        if saved is None:
+            return
+        tensors, position = saved
+        self.position = Position(**position)
+        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        self.model.load_state_dict(weights)
+        self.optimiser.load(tensors)
+        set_random_state(self.device, tensors)
+        print(f"going on after epoch {self.position.epoch}, step {self.position.step}", flush=True)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of PyTorch's generators of the CPU and of `device`, as named tensors for a resume point."""
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states["random.device"] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def set_random_state(device: torch.device, tensors: dict[str, torch.Tensor]) -> None:
+    """Take over what `random_state` gave; names of other things are passed over."""
+    torch.set_rng_state(tensors["random.cpu"])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(tensors["random.device"])
 
 
 def move(images: torch.Tensor, shift: float) -> torch.Tensor:
@@ -218,22 +300,6 @@ def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, ba
         caption_BE, phrase_BE = (model.encode_text(text, normalize=True).float() for text in texts)
     contrast, scale = open_clip.ClipLoss(), model.logit_scale.exp()
     return contrast(image_BE, caption_BE, scale) + contrast(image_BE, phrase_BE, scale)
-
-
-def _save(point: ResumePoint, model: nn.Module, optimiser: Optimiser, epochs: int) -> None:
-    tensors = {f"model.{name}": value.detach().contiguous() for name, value in model.state_dict().items()}
-    point.save(tensors | optimiser.tensors(), {"epochs": epochs})
-
-
-def _restore(point: ResumePoint, model: nn.Module, optimiser: Optimiser) -> int:
-    """Load what was saved, if anything; the number of epochs that are done."""
-    saved = point.load()
-    if saved is None:
-        return 0
-    tensors, position = saved
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    optimiser.load(tensors)
-    return position["epochs"]
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
 from fsgr_model.device import pick_device
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.params import RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.training.resume import resume_point
@@ -46,7 +47,6 @@ def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: Runtim
             with writer:
                 _fill(writer, records[split], clip, trunk, runtime, f"features of {split}")
         publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
-        point.forget()
 
 
 @torch.inference_mode()
@@ -65,9 +65,14 @@ def _fill(
     total, left = (ceil(len(part) / runtime.image_batch) for part in (records, todo))
     with BackgroundWriter(writer) as background:
         for ids, images in progress(batches, total, name, "batches", done=total - left):
-            tokens_BTW = trunk(images.to(device, non_blocking=True))
+            encode = partial(_encode, trunk, images.to(device, non_blocking=True))
+            tokens_BTW = within_memory(partial(encode, len(ids)), encode, len(ids), "runtime.image_batch")
             # To the CPU in the writer's thread: the next batch need not wait for this one.
             background.write(ids, partial(_to_cpu, tokens_BTW))
+
+
+def _encode(trunk: AnyTrunk, images: torch.Tensor, count: int) -> torch.Tensor:
+    return trunk(images[:count])
 
 
 def _to_cpu(tokens_BTW: torch.Tensor) -> np.ndarray:

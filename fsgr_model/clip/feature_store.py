@@ -1,11 +1,13 @@
 """Rows of features by image id in an HDF5 file: the only module that reads or writes HDF5.
 
-One chunk a row, no compression, all space laid out at creation: filling in rows then changes no metadata,
-and a writer that is killed leaves a file that the next one completes. Finished files are moved to their place
-together.
+One chunk a row, no compression, all space laid out and taken at creation: filling in rows then changes no
+metadata and needs no more disk, and a writer that is killed leaves a file that the next one completes. Equal
+rows give equal bytes, however often the writing was broken off. Finished files get their place together.
 """
 
+import errno
 import json
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fsgr_model.artifacts import check_free_space, whole_folder
 from fsgr_model.errors import UserError
 
 BATCHES_WAITING = 2
@@ -37,10 +40,16 @@ class RowFormat:
 
 
 def publish(working: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move finished files from `working` to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.move(working / name, folder / name)
+    """Make `folder` of finished files; they stay in `working` too, at no cost where both are on one disk."""
+    with whole_folder(folder) as partial:
+        for name in names:
+            try:
+                os.link(working / name, partial / name)
+            except OSError as error:
+                # Another disk, or a file system without links.
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                    raise
+                shutil.copyfile(working / name, partial / name)
 
 
 class RowWriter:
@@ -53,7 +62,8 @@ class RowWriter:
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
         if not path.exists():
             _create(path, row_format, image_ids, identity)
-        self._file = h5py.File(path, "r+")
+        # HDF5's own lock would be held on by the workers of a run that was killed; a resume point has ours.
+        self._file = h5py.File(path, "r+", locking=False)
         self._rows: h5py.Dataset = self._file[row_format.name]
         self._written: h5py.Dataset = self._file["written"]
 
@@ -128,8 +138,12 @@ def groups_of(image_ids: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identity: dict[str, Any]) -> None:
-    """Lay out an empty file; it gets its name only when its metadata is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Lay out an empty file of its full size; it gets its name only when its metadata is on the disk.
+
+    Raises:
+        UserError: the disk has too little room.
+    """
+    check_free_space(path.parent, row_format.bytes * len(image_ids))
     partial = path.with_name(path.name + ".partial")
     with h5py.File(partial, "w") as file:
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
@@ -140,10 +154,15 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
         layout.set_chunk((1, *row_format.shape))
         layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        layout.set_obj_track_times(False)
         space = h5py.h5s.create_simple((len(image_ids), *row_format.shape))
         kind = h5py.h5t.py_create(np.dtype(row_format.dtype))
         h5py.h5d.create(file.id, row_format.name.encode(), kind, space, dcpl=layout)
         file.flush()
+    with partial.open("r+b") as laid_out:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(laid_out.fileno(), 0, partial.stat().st_size)
+        os.fsync(laid_out.fileno())
     partial.replace(path)
 
 
@@ -156,13 +175,15 @@ class RowStore:
     Args:
         path: the file.
         expected: what its identity must say, key by key.
+        below: what all values must be below, where rows hold numbers of something.
 
     Raises:
         UserError: no such file, not a finished feature file, or its identity differs from `expected`.
     """
 
-    def __init__(self, path: Path, expected: dict[str, Any]) -> None:
+    def __init__(self, path: Path, expected: dict[str, Any], below: int | None = None) -> None:
         self.path = path
+        self.below = below
         self._mapped: np.memmap | None = None
         with self._open() as file:
             if "identity" not in file.attrs or "written" not in file or not file["written"][:].all():
@@ -188,7 +209,7 @@ class RowStore:
         """Rows [n, *row_shape] of these images, in this order; in `out` if given.
 
         Raises:
-            UserError: an image has no row.
+            UserError: an image has no row, or its row holds NaN, infinity or a number that is too high.
         """
         unknown = [image_id for image_id in image_ids if image_id not in self._row_of]
         if unknown:
@@ -200,7 +221,20 @@ class RowStore:
         for place, image_id in enumerate(image_ids):
             offset = self._offsets[self._row_of[image_id]]
             out[place] = np.ndarray(self.row_shape, self.dtype, self._mapped, offset)
+        self._check_values(image_ids, out)
         return out
+
+    def _check_values(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
+        good = np.isfinite(rows) if rows.dtype.kind == "f" else rows < (self.below or np.inf)
+        if good.all():
+            return
+        row, *place = np.argwhere(~good)[0]
+        rule = "finite numbers" if rows.dtype.kind == "f" else f"numbers below {self.below}"
+        raise UserError(
+            f"{self.path}: the row of image {image_ids[row]} holds {rows[row, *place]} at "
+            f"{[int(index) for index in place]}, where only {rule} may stand; the file was damaged after it "
+            f"was made: delete it and run dvc repro -f {self.path.parent.name}"
+        )
 
     def load_all(self) -> np.ndarray:
         """All rows [N, *row_shape], in the order of `image_ids`."""

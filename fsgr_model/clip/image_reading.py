@@ -1,7 +1,10 @@
 """Images of the manifest as tensors: each file is checked against the manifest, decoded and preprocessed."""
 
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,9 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from fsgr_model.datasets.image_file import decode_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.errors import UserError
+from fsgr_model.stopping import end_with_parent
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
 SHOWN = 20
+# Where worker processes put the images that they hand over; as many batches as a DataLoader asks for ahead.
+SHARED_MEMORY = Path("/dev/shm")
+BATCHES_A_WORKER = 2
 
 
 def check_files(records: Sequence[ImageRecord]) -> None:
@@ -33,19 +40,23 @@ def read_batches(
     """Image ids and float32 images [n, 3, H, W], in the order of `records`; decoded by `workers` processes.
 
     Raises:
-        UserError: a file is not the one of the manifest, or cannot be decoded.
+        UserError: a file is not the one of the manifest, or cannot be decoded; or too little shared memory.
     """
+    images = _Images(records, preprocess)
+    if workers and records:
+        check_shared_memory(images, batch, workers)
     loader = DataLoader(
-        _Images(records, preprocess),
+        images,
         batch,
         num_workers=workers,
         collate_fn=_stack,
+        worker_init_fn=partial(_end_with, os.getpid()),
         pin_memory=torch.cuda.is_available(),
     )
-    for problems, ids, images in loader:
+    for problems, ids, images_BCHW in loader:
         if problems:
             raise _manifest_error(problems)
-        yield ids, images
+        yield ids, images_BCHW
 
 
 class _Images(Dataset):
@@ -76,6 +87,30 @@ def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list
     if problems:
         return problems, [], torch.empty(0)
     return [], [image_id for image_id, _ in read], torch.stack([image for _, image in read])
+
+
+def _end_with(parent: int, worker: int) -> None:
+    """Of a worker: PyTorch's own watch misses a parent that is killed while the worker starts."""
+    end_with_parent(parent)
+
+
+def check_shared_memory(images: _Images, batch: int, workers: int) -> None:
+    """Stop before any work if the batches that wait in shared memory do not fit there.
+
+    Raises:
+        UserError: with both numbers.
+    """
+    if not SHARED_MEMORY.is_dir() or isinstance(first := images[0], str):
+        return
+    waiting = min(len(images), BATCHES_A_WORKER * workers * batch)
+    needed = waiting * first[1].nbytes
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise UserError(
+            f"runtime.workers {workers} with runtime.image_batch {batch} need {needed / 1e6:.1f} MB of "
+            f"shared memory, {SHARED_MEMORY} has {free / 1e6:.1f} MB free; give the container more "
+            f"(--shm-size={needed // 2**30 + 1}g), lower one of the two, or set runtime.workers: 0"
+        )
 
 
 def _file_problem(record: ImageRecord) -> str | None:

@@ -1,5 +1,6 @@
 """Stage `labels`: a MaskCLIP label map of every image, from the cached tokens."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fsgr_model.clip.towers import AnyTail, make_tail
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.device import pick_device
 from fsgr_model.errors import UserError
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.params import LabelsParams, RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.training.resume import resume_point
@@ -51,7 +53,6 @@ def make_label_maps(
             with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
                 _label(writer, store, tail, codebook.embeddings_KE, params, runtime.image_batch, split)
         publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
-        point.forget()
 
 
 def check_codebook(codebook: Codebook, weights: str) -> None:
@@ -81,5 +82,12 @@ def _label(
     groups = groups_of(writer.missing(), batch)
     for ids in progress(groups, len(groups), f"label maps of {split}", "batches"):
         tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)
-        labels_BG = label_patches(tail, tokens_BTW, codebook_KE.to(device), params)
+        label = partial(_label_images, tail, tokens_BTW, codebook_KE.to(device), params)
+        labels_BG = within_memory(partial(label, len(ids)), label, len(ids), "runtime.image_batch")
         writer.write(ids, labels_BG.cpu().numpy().astype(np.uint16))
+
+
+def _label_images(
+    tail: AnyTail, tokens_BTW: torch.Tensor, codebook_KE: torch.Tensor, params: LabelsParams, images: int
+) -> torch.Tensor:
+    return label_patches(tail, tokens_BTW[:images], codebook_KE, params)

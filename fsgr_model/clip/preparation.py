@@ -1,5 +1,6 @@
 """Stage `clip`: the CLIP that `params.yaml` names: a tag of open_clip, a file, a folder, or trained here."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from fsgr_model.artifacts import fingerprint, load_json, sha256_file, whole_folder
-from fsgr_model.clip.demo_training import Pairs, retrieval_accuracy, train_clip
+from fsgr_model.clip.demo_training import ClipTraining, Pairs, retrieval_accuracy
 from fsgr_model.clip.hf_folder import read_clip_folder
 from fsgr_model.clip.loading import (
     build_model,
@@ -23,10 +24,13 @@ from fsgr_model.clip.towers import make_trunk
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
+from fsgr_model.training.resume import resume_point
 
 Config = dict[str, Any]
 LOCAL_DIR = "local-dir:"
 FOLDER = "folder"
+# Of what a resume point of the training holds.
+RESUME_VERSION = 2
 
 
 def prepare_clip(
@@ -50,19 +54,23 @@ def prepare_clip(
     """
     resize = {"resize_mode": resize_mode}
     folder = clip_folder(model, pretrained)
-    if folder:
-        name, (clip, config, wanted, origin) = folder.name, load_folder(folder)
-    else:
-        name, config = read_config(model)
-        if pretrained == "demo":
-            assert training is not None, "ClipParams sees to it"
-            clip, config, wanted, origin = train_demo(name, config, resize, training, seed, dataset, runtime)
+    # What training holds in it, its resume point, is given up only once the weights are written.
+    with ExitStack() as held:
+        if folder:
+            name, (clip, config, wanted, origin) = folder.name, load_folder(folder)
         else:
-            clip, config, wanted, origin = load_pretrained(name, config, pretrained)
-    preprocessing = default_preprocessing(config, wanted | resize)
-    make_trunk(clip, cut=0)
-    with whole_folder(out) as partial:
-        save_clip(partial, clip, name, config, preprocessing, origin)
+            name, config = read_config(model)
+            if pretrained == "demo":
+                assert training is not None, "ClipParams sees to it"
+                clip, config, wanted, origin = train_demo(
+                    name, config, resize, training, seed, dataset, runtime, held
+                )
+            else:
+                clip, config, wanted, origin = load_pretrained(name, config, pretrained)
+        preprocessing = default_preprocessing(config, wanted | resize)
+        make_trunk(clip, cut=0)
+        with whole_folder(out) as partial:
+            save_clip(partial, clip, name, config, preprocessing, origin)
     print(f"clip: {name}, {'QuickGELU' if config.get('quick_gelu') else 'GELU'}, weights: {origin}")
 
 
@@ -74,16 +82,21 @@ def train_demo(
     seed: int,
     dataset: Path,
     runtime: RuntimeParams,
+    held: ExitStack,
 ) -> tuple[nn.Module, Config, Config, Config]:
-    """Train a CLIP here; the same four things as `load_pretrained` returns."""
+    """Train a CLIP here; the same four things as `load_pretrained` returns.
+
+    The resume point is opened in `held`, and deleted when that ends without an error.
+    """
     torch.manual_seed(seed)
     model = build_model(config, name)
     vision_tower(model, cut=0)
     preprocess = build_preprocess(default_preprocessing(config, resize))
     tokenizer = build_tokenizer(config)
     train = Pairs(dataset, "train", preprocess, tokenizer, runtime)
-    key = fingerprint([config, resize, training.model_dump(), seed, train.key])
-    train_clip(model, train, training, seed, key)
+    key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), seed, train.key])
+    point = held.enter_context(resume_point("clip", key))
+    ClipTraining(model, train, training, seed, point, runtime.save_minutes).run()
     unseen = Pairs(dataset, "val", preprocess, tokenizer, runtime)
     accuracy = retrieval_accuracy(model, unseen)
     print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")

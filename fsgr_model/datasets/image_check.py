@@ -1,6 +1,7 @@
 """Every image of a dataset is opened and decoded once, before any stage relies on it."""
 
 import hashlib
+import os
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.datasets.raw_form import RawImage
 from fsgr_model.errors import UserError
 from fsgr_model.progress import progress
+from fsgr_model.stopping import end_with_parent
 
 IMAGES_A_TASK = 32
 
@@ -52,9 +54,14 @@ def check_images(images: list[RawImage], folder: Path, workers: int, place: Path
 def _inspect_all(paths: list[Path], workers: int) -> list[ImageFacts | str]:
     if workers == 0:
         return list(progress(map(inspect_image, paths), len(paths), "checking images", "images"))
-    with ProcessPoolExecutor(workers) as pool:
-        found = pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
-        return list(progress(found, len(paths), "checking images", "images"))
+    with ProcessPoolExecutor(workers, initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
+        try:
+            found = pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
+            return list(progress(found, len(paths), "checking images", "images"))
+        except BaseException:
+            # Otherwise the end of the block waits for all images.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def inspect_image(path: Path) -> ImageFacts | str:

@@ -88,9 +88,10 @@ class DocumentFrequencies:
 
     def save(self, path: Path, vocabulary: Vocabulary) -> None:
         """Write them with the fingerprint of the words that the ids stand for."""
-        metadata = {"words": vocabulary.fingerprint, "num_images": str(self.num_images)}
+        tensors = {"keys": self.keys, "counts": self.counts, "num_images": np.array([self.num_images])}
         with whole_file(path) as partial:
-            save_file({"keys": self.keys, "counts": self.counts}, partial, metadata=metadata)
+            # One entry: safetensors writes several in an order of chance.
+            save_file(tensors, partial, metadata={"words": vocabulary.fingerprint})
 
     @classmethod
     def load(cls, path: Path, vocabulary: Vocabulary) -> "DocumentFrequencies":
@@ -103,6 +104,7 @@ class DocumentFrequencies:
             with safe_open(path, framework="numpy") as opened:
                 metadata = opened.metadata() or {}
                 keys, counts = opened.get_tensor("keys"), opened.get_tensor("counts")
+                num_images = int(opened.get_tensor("num_images")[0])
         except FileNotFoundError:
             raise UserError(f"{path} does not exist; run dvc repro vocab") from None
         except SafetensorError as error:
@@ -112,7 +114,7 @@ class DocumentFrequencies:
                 f"{path} was made with other words: fingerprint {metadata.get('words')}, but the word list "
                 f"has {vocabulary.fingerprint}; run dvc repro vocab"
             )
-        return cls(keys, counts, int(metadata["num_images"]), len(vocabulary))
+        return cls(keys, counts, num_images, len(vocabulary))
 
 
 class CiderD:

@@ -44,8 +44,8 @@ def evaluate(
         image.image_id: [caption.text for caption in captions.get(image.image_id, [])] for image in images
     }
     instances = read_instances(data / "dataset")
-    labels = RowStore(data / "labels" / "test.h5", {})
     concepts: list[str] = load_json(data / "codebook" / "codebook.json")["names"]
+    labels = RowStore(data / "labels" / "test.h5", {}, below=len(concepts))
     label_NG = labels.rows([image.image_id for image in images])
     results = {phase: read_results(data / "captions" / f"{phase}.json") for phase in PHASES}
     label_scores = _score_labels(label_NG, images, instances, concepts, _resize_mode(data))

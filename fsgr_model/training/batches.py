@@ -44,6 +44,11 @@ class Batch:
             None if self.label_BG is None else self.label_BG.to(device, non_blocking=True),
         )
 
+    def first(self, images: int) -> "Batch":
+        """The batch of the first so many images."""
+        labels = None if self.label_BG is None else self.label_BG[:images]
+        return Batch(self.image_ids[:images], self.tokens_BTW[:images], self.caption_BSL[:images], labels)
+
 
 class CaptionedImages:
     """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids.

@@ -5,10 +5,10 @@ never stopped and no generator state has to be saved.
 """
 
 import math
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,13 +19,15 @@ from torch import Tensor, nn
 from fsgr_model.artifacts import whole_file
 from fsgr_model.device import autocast
 from fsgr_model.errors import UserError
+from fsgr_model.gpu_memory import within_memory
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.progress import progress
+from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
-from fsgr_model.training.resume import ResumePoint, StopRequest, stop_request
+from fsgr_model.training.resume import ResumePoint
 from fsgr_model.training.schedule import describe_rates, rate_table
 from fsgr_model.training.validation import Validation
 
@@ -42,6 +44,9 @@ class Phase(Protocol):
 
     def loss(self, model: Captioner, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch, and further numbers to report."""
+
+    def doubt(self, model: Captioner, means: dict[str, float]) -> str | None:
+        """Why the mean numbers of an epoch behind the warm-up look as if nothing were learned, if they do."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What a resume point must hold of the phase itself, by name."""
@@ -102,19 +107,33 @@ class Training:
             the history, a row an epoch; row 0 is the network as it came.
 
         Raises:
-            UserError: the loss or its gradient is not finite.
-            SystemExit: SIGTERM or Ctrl-C came; a resume point was saved.
+            UserError: the loss or its gradient is not finite, or the memory of the GPU too small.
+            Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
         """
         print(f"{self.phase.name} on {self.device}\n{describe_rates(self.rates)}", flush=True)
+        self._restore()
         with stop_request() as stop:
-            self._restore()
-            if not self.progress.history:
-                self._finish_epoch(0)
-            while self.progress.epoch <= self.params.epochs and not self._out_of_patience():
-                self._train_epoch(stop)
-                self._finish_epoch(self.progress.epoch)
+            try:
+                self._train(stop)
+            except Overdue as overdue:
+                overdue.kept = f"a step took too long; what was saved last is kept in {self.resume.folder}"
+                raise
+            except Stopped as stopped:
+                self._save()
+                stopped.kept = f"saved {self._place()}, step {self.progress.step} in {self.resume.folder}"
+                raise
         self.model.load_state_dict(load_file(self.best_file), strict=False)
         return self.progress.history
+
+    def _train(self, stop: StopRequest) -> None:
+        if not self.progress.history:
+            self._finish_epoch(0, stop)
+        while self.progress.epoch <= self.params.epochs and not self._out_of_patience():
+            self._train_epoch(stop)
+            self._finish_epoch(self.progress.epoch, stop)
+
+    def _place(self) -> str:
+        return f"{self.phase.name} epoch {self.progress.epoch}/{self.params.epochs}"
 
     def _out_of_patience(self) -> bool:
         return self.progress.epochs_since_best >= self.params.patience
@@ -125,21 +144,22 @@ class Training:
         self.optimiser.set_rate(self.rates[now.epoch - 1])
         saved_at = started_at = time.monotonic()
         self.images.waited = 0.0
-        name = f"{self.phase.name} epoch {now.epoch}/{self.params.epochs}"
-        for batch in progress(self._batches(groups), len(groups), name, "steps", done=now.step):
+        for batch in progress(self._batches(groups), len(groups), self._place(), "steps", done=now.step):
             self.model.train(self.phase.uses_dropout)
-            self._train_step(batch)
-            if stop.signal_name:
-                self._save()
-                sys.exit(
-                    f"stopped by {stop.signal_name}; saved {name}, step {now.step} in {self.resume.folder}; "
-                    "run the same command to go on"
+            with stop.held_back():
+                within_memory(
+                    partial(self._train_step, batch),
+                    partial(self._try_images, batch),
+                    len(batch.image_ids),
+                    f"{self.phase.name.lower()}.batch_size",
                 )
             if time.monotonic() - saved_at > self.save_seconds:
                 self._save()
                 saved_at = time.monotonic()
         took = time.monotonic() - started_at
-        print(f"{name}: waited {self.images.waited / max(took, 1e-9):.1%} of {took:.1f} s for features")
+        print(
+            f"{self._place()}: waited {self.images.waited / max(took, 1e-9):.1%} of {took:.1f} s for features"
+        )
 
     def _batches(self, groups: list[list[int]]) -> Iterator[Batch]:
         yield from self.images.batches(groups[self.progress.step :])
@@ -167,22 +187,38 @@ class Training:
         for key, value in {"loss": loss_value, **report}.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
 
-    def _finish_epoch(self, epoch: int) -> None:
-        """Validate, keep the best weights, write the epoch down, save."""
+    def _try_images(self, batch: Batch, images: int) -> None:
+        """Forward and backward of the first images of a batch, only to see whether the memory holds them."""
         now = self.progress
+        self.optimiser.clear_gradients()
+        with autocast(self.device):
+            part = batch.first(images).to(self.device)
+            self.phase.loss(self.model, part, Moment(self.seed, now.epoch, now.step))[0].backward()
+        self.optimiser.clear_gradients()
+
+    def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
+        """Validate, keep the best weights, write the epoch down, save."""
         score = self.validation.score(self.model, self.device)
+        with stop.held_back():
+            self._write_down(epoch, score)
+
+    def _write_down(self, epoch: int, score: float) -> None:
+        now = self.progress
         means = {key: total / now.step for key, total in now.sums.items()}
         rate = self.rates[epoch - 1] if epoch else 0.0
         now.history.append({"epoch": epoch, "lr": rate, **means, "val_CIDEr": score})
         now.epochs_since_best += 1
         if score > now.best:
             now.best, now.epochs_since_best = score, 0
-            with whole_file(self.best_file) as partial:
-                save_file(self._weights(), partial)
+            with whole_file(self.best_file) as unfinished:
+                save_file(self._weights(), unfinished)
         report = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         print(
             f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True
         )
+        # The mean over the first epoch holds the steps of a network that knew nothing.
+        if epoch > max(1, self.params.warmup_epochs) and (doubt := self.phase.doubt(self.model, means)):
+            print(f"warning: {self.phase.name} epoch {epoch}: {doubt}", flush=True)
         now.epoch, now.step, now.sums = epoch + 1, 0, {}
         self._save()
 

@@ -61,6 +61,11 @@ class Optimiser:
         """Update the weights by their gradients, and clear these."""
         for part in self._parts:
             part.step()
+        self.clear_gradients()
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients."""
+        for part in self._parts:
             part.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:

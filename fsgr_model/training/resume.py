@@ -9,20 +9,33 @@ import fcntl
 import json
 import os
 import shutil
-import signal
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fsgr_model.artifacts import whole_file
 from fsgr_model.errors import UserError
+from fsgr_model.stopping import Stopped
+
+LOCK = "lock"
+GONE = ".gone.partial"
+HELD: weakref.WeakSet[IO[str]] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a worker: it may outlive its killed parent for some seconds, and must not hold the lock on."""
+    for lock in list(HELD):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @dataclass(frozen=True)
@@ -41,23 +54,39 @@ class ResumePoint:
             save_file(tensors, partial, metadata={"progress": json.dumps(progress)})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The saved state, or None where the stage starts afresh."""
+        """The saved state, or None where the stage starts afresh.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         if not self.state_file.exists():
             return None
-        with safe_open(self.state_file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            return tensors, json.loads(opened.metadata()["progress"])
+        try:
+            with safe_open(self.state_file, framework="pt") as opened:
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                return tensors, json.loads(opened.metadata()["progress"])
+        except SafetensorError as error:
+            raise UserError(
+                f"{self.state_file} is damaged ({error}); delete {self.folder} to start this stage afresh"
+            ) from None
 
-    def forget(self) -> None:
-        """Delete the folder: the stage is complete."""
-        shutil.rmtree(self.folder)
+    def _forget(self) -> None:
+        """Delete the folder, which is gone at once: what is deleted bit by bit has another name."""
+        gone = self.folder.with_name(f"{self.folder.name}.{os.getpid()}{GONE}")
+        self.folder.replace(gone)
+        shutil.rmtree(gone)
+
+    def _holds_something(self) -> bool:
+        return any(file.name != LOCK for file in self.folder.iterdir())
 
 
 @contextmanager
 def resume_point(stage: str, fingerprint: str) -> Iterator[ResumePoint]:
-    """Open and lock the folder of a run. The lock dies with the process, so it is never stale.
+    """Open and lock the folder of a run; when the block ends without an error, the folder is deleted.
 
-    Two experiments of DVC's queue may come to the same stage at once: the later one waits, then runs it too.
+    So the block must hold the writing of the stage's outputs. The lock dies with the process, so it is never
+    stale. Two experiments of DVC's queue may come to the same stage at once: the later one waits, then runs
+    it too.
 
     Raises:
         UserError: another process holds it, and this is no experiment.
@@ -65,7 +94,16 @@ def resume_point(stage: str, fingerprint: str) -> Iterator[ResumePoint]:
     root = Path(os.environ.get("DVC_ROOT", "."))
     folder = root / ".resume" / f"{stage}-{fingerprint}"
     with _locked(folder):
-        yield ResumePoint(folder)
+        for left_behind in folder.parent.glob(f"{folder.name}.*{GONE}"):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        point = ResumePoint(folder)
+        try:
+            yield point
+        except Stopped as stop:
+            if stop.kept is None and point._holds_something():
+                stop.kept = f"what is done is kept in {folder}"
+            raise
+        point._forget()
 
 
 def _locked(folder: Path) -> IO[str]:
@@ -73,12 +111,13 @@ def _locked(folder: Path) -> IO[str]:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock = (folder / "lock").open("a+")
+            lock = (folder / LOCK).open("a+")
         except FileNotFoundError:
             # The run that was under way has just deleted the folder.
             continue
+        HELD.add(lock)
         _lock(lock, folder)
-        if _is_file(lock, folder / "lock"):
+        if _is_file(lock, folder / LOCK):
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -104,26 +143,3 @@ def _lock(lock: IO[str], folder: Path) -> None:
 
 def _is_file(opened: IO[str], path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(opened.fileno()), path.stat())
-
-
-class StopRequest:
-    """Set when SIGTERM or Ctrl-C arrives, so that the loop can save before it ends."""
-
-    def __init__(self) -> None:
-        self.signal_name: str | None = None
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.signal_name = signal.Signals(number).name
-
-
-@contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """Catch SIGTERM and SIGINT within the block."""
-    request = StopRequest()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, request) for number in numbers]
-    try:
-        yield request
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -80,7 +80,6 @@ def train(
         with whole_folder(run.out) as folder:
             save_weights(folder, assembly)
         _write_curve(run.curve, history)
-        resume.forget()
 
 
 def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:

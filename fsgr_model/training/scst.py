@@ -59,6 +59,12 @@ class SelfCritical:
         words = counted_BSL.sum().item() / counted_BSL.shape[:2].numel()
         return loss, {"reward": reward_BS.mean().item(), "length": words}
 
+    def doubt(self, model: Captioner, means: dict[str, float]) -> str | None:
+        """Rewards of zero leave nothing to learn from."""
+        if means["reward"] > 0:
+            return None
+        return "no sampled caption had any reward: start from a network that XE has trained longer"
+
     def tensors(self) -> dict[str, Tensor]:
         """Nothing: all that SCST changes is in the network."""
         return {}

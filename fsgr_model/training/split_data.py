@@ -32,11 +32,12 @@ def label_maps(data: Path, split: Split, assembly: Assembly) -> RowStore:
     """The label maps of a split.
 
     Raises:
-        UserError: they are missing, or were made from other features or another codebook.
+        UserError: they are missing, or were made from other features or another codebook. A label that is
+            no number of a concept is found with the first batch that holds it.
     """
     codebook = load_codebook(data / "codebook")
     expected = {**assembly.made_with["trunk"], "codebook": codebook.identity}
-    return RowStore(data / "labels" / f"{split}.h5", expected)
+    return RowStore(data / "labels" / f"{split}.h5", expected, below=len(codebook.names))
 
 
 def caption_tokens(data: Path, split: Split) -> dict[int, list[list[str]]]:

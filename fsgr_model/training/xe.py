@@ -3,6 +3,7 @@
 Shapes: B images, S captions, L positions, V words.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -62,6 +63,17 @@ class CrossEntropy:
         values = torch.stack([loss, *(term.loss for term in terms)])
         report = dict(zip(["xe", *(term.name for term in terms)], values.tolist(), strict=True))
         return values @ values.new_tensor([1.0, *(term.weight for term in terms)]), report
+
+    def doubt(self, model: Captioner, means: dict[str, float]) -> str | None:
+        """A guess that gives every word the same chance has the loss ln V."""
+        uniform = math.log(len(model.decoder.word_embedding.weight))
+        loss = means.get("xe", means["loss"])
+        if loss < uniform:
+            return None
+        return (
+            f"the loss {loss:.3f} is not below that of blind guessing, ln V = {uniform:.3f}: nothing is "
+            "being learned; look at the learning rates above, the captions and the features"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The heads of the auxiliary losses, and the banks of the prototypes."""

@@ -1,4 +1,6 @@
 import math
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import torch
 
 from fsgr_model.clip import demo_training
 from fsgr_model.clip.demo_training import (
+    ClipTraining,
     CompactEmbedding,
     Pairs,
     batch_loss,
@@ -16,12 +19,13 @@ from fsgr_model.clip.demo_training import (
     learning_rate,
     move,
     retrieval_accuracy,
-    train_clip,
 )
 from fsgr_model.clip.loading import build_model, build_preprocess, build_tokenizer, default_preprocessing
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
+from fsgr_model.stopping import Stopped
+from fsgr_model.training.resume import resume_point
 from tests.clip.conftest import tiny_config
 
 CONFIG = tiny_config(pool_type="avg", patch_dropout=0.25)
@@ -43,42 +47,67 @@ def read_pairs(dataset, split):
     return Pairs(dataset, split, preprocess, build_tokenizer(CONFIG), RuntimeParams(workers=0))
 
 
+def train_clip(model, pairs, params, seed, key):
+    with resume_point("clip", key) as point:
+        ClipTraining(model, pairs, params, seed, point, save_minutes=60).run()
+
+
 def new_model():
     torch.manual_seed(2)
     return build_model(CONFIG, "tiny")
 
 
-def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch):
-    whole = new_model()
-    train_clip(whole, pairs, PARAMS, 5, "whole")
+def stop_in_step(number, how):
+    """`ClipTraining._train_step` that calls `how` once it has taken so many steps."""
+    plain, taken = ClipTraining._train_step, []
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(demo_training, "_train_epoch", _stop_at(2, demo_training._train_epoch))
-        train_clip(new_model(), pairs, PARAMS, 5, "resumed")
+    def step(self, batch, steps):
+        plain(self, batch, steps)
+        taken.append(batch)
+        if len(taken) == number:
+            how()
+
+    return step
+
+
+def send(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def vanish():
+    raise KeyboardInterrupt
+
+
+# Steps of four pictures, three an epoch: within an epoch, at the end of one, at the very end.
+@pytest.mark.parametrize("steps", [4, 6, 9])
+@pytest.mark.parametrize("how", [send(signal.SIGTERM), send(signal.SIGINT), vanish])
+def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch, steps, how):
+    params = PARAMS.model_copy(update={"batch_size": 4, "shift": 0.1, "gray_scale_prob": 0.5})
+    whole = new_model()
+    train_clip(whole, pairs, params, 5, "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
+        patch.setattr(ClipTraining, "_train_step", stop_in_step(steps, how))
+        train_clip(new_model(), pairs, params, 5, "resumed")
+    if how is not vanish:
+        assert isinstance(stopped.value, Stopped)
+        assert f"saved training CLIP epoch {(steps - 1) // 3 + 1}/3, step {(steps - 1) % 3 + 1} in " in str(
+            stopped.value
+        )
     resumed = new_model()
     torch.manual_seed(99)
-    train_clip(resumed, pairs, PARAMS, 5, "resumed")
+    train_clip(resumed, pairs, params, 5, "resumed")
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def _stop_at(epoch, train_epoch):
-    def run(*arguments):
-        if arguments[-1] == epoch:
-            raise KeyboardInterrupt
-        return train_epoch(*arguments)
-
-    return run
-
-
 def test_another_key_never_resumes(pairs, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(demo_training, "_train_epoch", _stop_at(2, demo_training._train_epoch))
+        patch.setattr(ClipTraining, "_train_step", stop_in_step(2, vanish))
         train_clip(new_model(), pairs, PARAMS, 5, "one")
-    epochs = []
-    monkeypatch.setattr(demo_training, "_train_epoch", lambda *arguments: epochs.append(arguments[-1]) or 0.0)
+    taken = []
+    monkeypatch.setattr(ClipTraining, "_train_step", lambda self, batch, steps: taken.append(self.position))
     train_clip(new_model(), pairs, PARAMS, 5, "other")
-    assert epochs == [0, 1, 2]
+    assert [position.epoch for position in taken] == [0, 1, 2]
 
 
 def test_it_learns(pairs):

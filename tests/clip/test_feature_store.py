@@ -1,7 +1,10 @@
+import errno
 import json
 import multiprocessing
+import os
 import pickle
 import threading
+import time
 from collections import namedtuple
 
 import h5py
@@ -197,12 +200,42 @@ def test_too_little_space_is_said_with_both_numbers(tmp_path, monkeypatch):
         check_free_space(tmp_path, 37_300_000_000)
 
 
-def test_publish_moves_only_what_is_named(path, tmp_path):
+def test_publish_makes_a_folder_of_what_is_named_and_loses_nothing(path, tmp_path):
     (tmp_path / "lock").write_text("1")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "older.h5").write_text("1")
+    publish(tmp_path, out, ["train.h5"])
+    assert RowStore(out / "train.h5", IDENTITY).image_ids == IDS
+    assert [file.name for file in out.iterdir()] == ["train.h5"]
+    assert path.exists() and out.joinpath("train.h5").samefile(path)
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM])
+def test_publish_copies_where_links_are_impossible(path, tmp_path, monkeypatch, number):
+    def refuse(*arguments):
+        raise OSError(number, "no link")
+
+    monkeypatch.setattr(os, "link", refuse)
     publish(tmp_path, tmp_path / "out", ["train.h5"])
-    assert not path.exists()
-    assert RowStore(tmp_path / "out" / "train.h5", IDENTITY).image_ids == IDS
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["train.h5"]
+    assert (tmp_path / "out" / "train.h5").read_bytes() == path.read_bytes()
+
+
+def test_equal_rows_are_equal_bytes_whenever_and_however_they_are_written(path, tmp_path):
+    """HDF5 keeps the time of creation in seconds if it is not told otherwise."""
+    time.sleep(1.1)
+    broken_off = tmp_path / "resumed" / "train.h5"
+    for image_ids in ([7], [123456789012], [40]):
+        with RowWriter(broken_off, FORMAT, IDS, IDENTITY) as writer:
+            writer.write(image_ids, ROWS[[IDS.index(image_ids[0])]])
+    assert broken_off.read_bytes() == path.read_bytes()
+
+
+def test_the_disk_space_is_taken_at_creation(tmp_path):
+    row_format = RowFormat("tokens", (100, 1000), "float16")
+    with RowWriter(tmp_path / "train.h5", row_format, IDS, IDENTITY):
+        taken = 512 * (tmp_path / "train.h5").stat().st_blocks
+    assert taken >= 3 * row_format.bytes
 
 
 def test_identity_is_readable_json(path):

@@ -166,6 +166,16 @@ def test_document_frequencies_count_images() -> None:
     np.testing.assert_allclose(np.exp(-frequencies.idf(keys)) * 3, [2, 1, 1, 3, 1])
 
 
+def test_equal_frequencies_are_equal_bytes(tmp_path: Path) -> None:
+    vocabulary = Vocabulary([*SPECIALS, "a", "b", "c"])
+    frequencies = DocumentFrequencies.build([[[4, 5]], [[4, 6]]], len(vocabulary))
+    found = set()
+    for number in range(12):
+        frequencies.save(tmp_path / f"{number}.safetensors", vocabulary)
+        found.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(found) == 1
+
+
 def test_frequencies_survive_saving(tmp_path: Path) -> None:
     vocabulary = Vocabulary([*SPECIALS, "a", "b", "c"])
     frequencies = DocumentFrequencies.build([[[4, 5]], [[4, 6]]], len(vocabulary))

@@ -10,6 +10,7 @@ from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.params import ModelParams
+from fsgr_model.stopping import Stopped
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.loop import Training
 from fsgr_model.training.moment import Moment
@@ -232,7 +233,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(run_in, with_memory, xe_params, m
     stopped = run_in("stopped")
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped):
             train_xe(stopped, 3e-3, with_memory, xe_params)
     train_xe(stopped, 3e-3, with_memory, xe_params)
     assert len(prototypes_of(weights_of(whole))) == 4

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.stopping import Stopped
 from fsgr_model.training.loop import Training
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage, train_scst, training_reward
@@ -91,7 +92,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(run_in, model_params, xe_params, 
     stopped = run_in("stopped")
     with monkeypatch.context() as patch:
         stop_after(patch, 7, number)
-        with pytest.raises(SystemExit, match=f"stopped by {number.name}; saved XE epoch 2/3, step 2"):
+        with pytest.raises(Stopped, match=f"stopped by {number.name}; saved XE epoch 2/3, step 2 in "):
             train_xe(stopped, 1e-3, model_params, xe_params)
     assert not stopped.out.exists()
     train_xe(stopped, 1e-3, model_params, xe_params)
@@ -108,7 +109,7 @@ def test_scst_resumes_exactly_too(run_in, model_params, xe_params, scst_params, 
     stopped = run_in("stopped", "train_scst")
     with monkeypatch.context() as patch:
         stop_after(patch, 3, signal.SIGTERM)
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped):
             train_scst(stopped, xe.out, model_params, scst_params)
     train_scst(stopped, xe.out, model_params, scst_params)
     assert same(weights_of(stopped), weights_of(whole))
@@ -132,7 +133,7 @@ def test_auxiliary_losses_resume_exactly_heads_included(
     train_xe(whole, 1e-3, model_params, params)
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped):
             train_xe(stopped, 1e-3, model_params, params)
     train_xe(stopped, 1e-3, model_params, params)
     assert same(weights_of(stopped), weights_of(whole))
@@ -193,7 +194,7 @@ def test_another_learning_rate_never_resumes_the_old_run(
     run = run_in("run")
     with monkeypatch.context() as patch:
         stop_after(patch, 7, signal.SIGTERM)
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped):
             train_xe(run, 1e-3, model_params, xe_params)
     capsys.readouterr()
     train_xe(run, 2e-3, model_params, xe_params)

@@ -8,6 +8,7 @@ import torch
 
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.params import ModelParams
+from fsgr_model.stopping import Stopped
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.scst import SelfCritical, train_scst, training_reward
@@ -68,7 +69,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(run_in, visual_params, xe_params,
     stopped = run_in("stopped")
     with monkeypatch.context() as patch:
         stop_after(patch, 7, signal.SIGTERM)
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped):
             train_xe(stopped, 1e-3, visual_params, params)
     train_xe(stopped, 1e-3, visual_params, params)
     assert same(weights_of(stopped), weights_of(whole))

@@ -1,0 +1,112 @@
+"""A copy of the project in a folder of its own, with a world so small that a stage takes seconds."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from fsgr_model.errors import run_command
+
+PREPARATION = ("dataset", "clip", "features", "codebook", "labels", "vocab")
+STAGES = (*PREPARATION, "train_xe", "train_scst", "captions", "evaluate")
+# Many small steps, and a resume point every half second.
+SMALL: dict[str, Any] = {
+    "dataset.demo": {"train_images": 96, "val_images": 24, "test_images": 24},
+    "clip.training.epochs": 6,
+    "clip.training.batch_size": 16,
+    "vocab.min_count": 1,
+    "xe.epochs": 3,
+    "xe.batch_size": 6,
+    "scst.epochs": 2,
+    "scst.batch_size": 6,
+    "evaluate.meteor": "off",
+    "runtime.workers": 1,
+    "runtime.image_batch": 2,
+    "runtime.save_minutes": 0.01,
+}
+
+
+class Scratch:
+    """The folder of such a copy. `environment` is what its commands run in: one thread, this interpreter."""
+
+    def __init__(self, folder: Path, changes: dict[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
+        self.environment.pop("DVC_ROOT", None)
+        if not (folder / "params.yaml").exists():
+            copy_project(folder)
+        write_params(folder / "params.yaml", SMALL | (changes or {}))
+
+    def fork(self, stage: str, log: Path) -> int:
+        """A new process that runs a stage in the folder, without the seconds that its imports take; its
+        number. What it says is added to `log`.
+        """
+        main = importlib.import_module(f"pipeline.{stage}").main
+        # More threads than the forking one would be missing in its children.
+        torch.set_num_threads(1)
+        if child := os.fork():
+            return child
+        code = 1
+        try:
+            os.setsid()
+            os.chdir(self.folder)
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            run_command(main)
+            code = 0
+        except SystemExit as end:
+            print(end, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            # Nothing of the forking process's own may run on in the child.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Any command in the folder."""
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, check=check, capture_output=True, text=True
+        )
+
+    def run_stages(self, *stages: str) -> None:
+        """These stages in this order; those whose outputs are there already are run again."""
+        for stage in stages:
+            self.run(sys.executable, "-m", f"pipeline.{stage}")
+
+
+def copy_project(folder: Path) -> None:
+    """The files that git knows, as they are in the workspace."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if Path(name).is_file() and not Path(name).is_symlink():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(name, folder / name)
+
+
+def write_params(path: Path, changes: dict[str, Any]) -> None:
+    """params.yaml of the demo with changes by dotted names."""
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    for name, value in changes.items():
+        *sections, key = name.split(".")
+        inner = values
+        for section in sections:
+            inner = inner[section]
+        inner[key] = value
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
