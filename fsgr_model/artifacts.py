@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,18 +68,70 @@ def load_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing, is not UTF-8 text, or is not valid JSON (with line and column).
+        UserError: the file is missing, cannot be read, is not UTF-8 text, or is not what `parse_json` takes.
+    """
+    return parse_json(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        UserError: the file is missing, is a folder, may not be read, or is no such text.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path, or run the stage that makes it") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON") from None
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its place and permissions"
+        ) from None
+
+
+# A backslash and what belongs to it: a whole surrogate pair, half of one (group 1), or anything else.
+ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def parse_json(text: str, name: str) -> Any:
+    """The value of a JSON text; `name` is for the message.
+
+    Raises:
+        UserError: it is not valid JSON or holds half of a surrogate pair, which no file can keep (with line
+            and column), an object has a key twice (Python would keep the last one without a word), a number
+            has more than 4,300 digits, or lists are nested by the thousand.
+    """
+    for escape in ESCAPE.finditer(text):
+        if escape[1]:
+            line = text.count("\n", 0, escape.start()) + 1
+            column = escape.start() - text.rfind("\n", 0, escape.start())
+            raise UserError(
+                f"{name} is not valid JSON: line {line}, column {column}: half of a surrogate pair, "
+                f"\\{escape[1]}; write the whole character"
+            )
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+            f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
+    except RecursionError:
+        raise UserError(f"{name} is nested too deeply for a file of this project; get it again") from None
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; correct the file") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = Counter(key for key, _ in pairs)
+        raise ValueError(f"one object has the key {keys.most_common(1)[0][0]!r} twice")
+    return found
 
 
 def sha256_file(path: Path) -> str:
