@@ -59,10 +59,15 @@ class DocumentFrequencies:
         return cls(keys, counts.astype(np.int64), len(images), num_words)
 
     def idf(self, key_M: Ints) -> Floats:
-        """log(images / images with the n-gram), the latter at least 1; float64 [M]."""
+        """log(images / images with the n-gram), the latter at least 1; float64 [M].
+
+        An n-gram of all images has exactly 0: two logarithms that differ in their last bit would leave a
+        weight that is tiny, and a cosine that is not.
+        """
         place_M, known_M = _find(self.keys, key_M)
         count_M = np.where(known_M, self.counts[place_M], 1) if len(self.keys) else np.ones(len(key_M))
-        return math.log(max(self.num_images, 1)) - np.log(count_M)
+        images = max(self.num_images, 1)
+        return np.where(count_M == images, 0.0, math.log(images) - np.log(count_M))
 
     def save(self, path: Path, vocabulary: Vocabulary) -> None:
         """Write them with the fingerprint of the words that the ids stand for."""
