@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fsgr_model.errors import UserError
 
 
@@ -124,6 +126,19 @@ def parse_json(text: str, name: str) -> Any:
         raise UserError(f"{name} is nested too deeply for a file of this project; get it again") from None
     except ValueError as error:
         raise UserError(f"{name}: {error}; correct the file") from None
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML file of plain values; no tag in it can make anything else.
+
+    Raises:
+        UserError: the file is missing, cannot be read, is not UTF-8 text, or is not valid YAML.
+    """
+    text = read_text(path)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from fsgr_model.artifacts import fingerprint, load_json, save_json
+from fsgr_model.artifacts import fingerprint, load_json, read_text, save_json
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.datasets.normal_form import read_instances
@@ -96,13 +96,9 @@ def read_concepts(path: Path) -> list[str]:
     Raises:
         UserError: no such file, an empty line, or a concept twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"codebook.concepts: {path} is not UTF-8 text (byte {error.start})") from None
-    return _checked([line.strip() for line in lines], str(path))
+    if not path.exists():
+        raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")
+    return _checked([line.strip() for line in read_text(path).splitlines()], str(path))
 
 
 def _checked(names: list[str], place: str) -> list[str]:
