@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 from fsgr_model.errors import UserError
+
+CHECKSUMS = "SHA256SUMS"
 
 
 @contextmanager
@@ -147,6 +149,31 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = Counter(key for key, _ in pairs)
         raise ValueError(f"one object has the key {keys.most_common(1)[0][0]!r} twice")
     return found
+
+
+def write_checksums(folder: Path, names: Sequence[str]) -> None:
+    """Write `SHA256SUMS` of these files of the folder, in the form of `sha256sum`."""
+    lines = [f"{sha256_file(folder / name)}  {name}\n" for name in names]
+    with whole_file(folder / CHECKSUMS) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
+
+
+def load_checked_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file that `write_checksums` has listed. `remedy` ends the message of an error.
+
+    Raises:
+        UserError: it is missing, or is not as it was when the list was made, by as much as a bit.
+    """
+    value = load_json(path)
+    lines = read_text(path.with_name(CHECKSUMS)).splitlines()
+    expected = next((line[:64] for line in lines if line[66:] == path.name), "")
+    found = sha256_file(path)
+    if found != expected:
+        raise UserError(
+            f"{path} is not as it was written: its SHA-256 is {found[:12]}…, {CHECKSUMS} beside it has "
+            f"{expected[:12] or 'none'}…; {remedy}"
+        )
+    return value
 
 
 def sha256_file(path: Path) -> str:

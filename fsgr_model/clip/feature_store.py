@@ -8,6 +8,7 @@ together.
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fsgr_model.artifacts import fingerprint
 from fsgr_model.errors import UserError
+
+# 2: with checksums.
+FORMAT_VERSION = 2
+# What h5py raises for files that are none, or are damaged.
+HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
+REMEDY = "delete it and run dvc repro"
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,15 @@ class RowWriter:
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
         if not path.exists():
             _create(path, row_format, image_ids, identity)
-        self._file = h5py.File(path, "r+")
-        self._rows: h5py.Dataset = self._file[row_format.name]
-        self._written: h5py.Dataset = self._file["written"]
+        try:
+            self._file = h5py.File(path, "r+")
+            self._rows: h5py.Dataset = self._file[row_format.name]
+            self._checksums: h5py.Dataset = self._file["checksums"]
+            self._written: h5py.Dataset = self._file["written"]
+        except HDF5_ERRORS as error:
+            raise UserError(
+                f"{path} cannot be gone on with ({error}); delete {path.parent} to begin this stage anew"
+            ) from None
 
     def missing(self) -> list[int]:
         """Image ids whose row is not written yet, in the order of the file."""
@@ -74,6 +88,7 @@ class RowWriter:
                     "the weights of CLIP are broken, or clip.cut needs another block"
                 )
             self._rows[self._row_of[image_id]] = row
+            self._checksums[self._row_of[image_id]] = zlib.crc32(row.tobytes())
         # Data before flags: a row that is flagged is on the disk.
         self._file.flush()
         for image_id in image_ids:
@@ -97,10 +112,12 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with h5py.File(partial, "w") as file:
+        file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
         file.attrs["rows"] = row_format.name
         file["image_ids"] = np.asarray(image_ids, dtype=np.int64)
         file["written"] = np.zeros(len(image_ids), dtype=np.uint8)
+        file["checksums"] = np.zeros(len(image_ids), dtype=np.uint32)
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         layout.set_chunk((1, *row_format.shape))
         layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -108,8 +125,14 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
         space = h5py.h5s.create_simple((len(image_ids), *row_format.shape))
         kind = h5py.h5t.py_create(np.dtype(row_format.dtype))
         h5py.h5d.create(file.id, row_format.name.encode(), kind, space, dcpl=layout)
+        file.attrs["head"] = _head(file.attrs["identity"], file[row_format.name], list(image_ids))
         file.flush()
     partial.replace(path)
+
+
+def _head(identity: str, rows: h5py.Dataset, image_ids: list[int]) -> str:
+    """What tells that the head of a file is as it was written: ids, identity, and shape and type of a row."""
+    return fingerprint([identity, list(rows.shape), str(rows.dtype), image_ids])
 
 
 class RowStore:
@@ -120,22 +143,41 @@ class RowStore:
         expected: what its identity must say, key by key.
 
     Raises:
-        UserError: no such file, not a finished feature file, or its identity differs from `expected`.
+        UserError: no such file, a damaged one, one that is not finished or of another version, or its
+            identity differs from `expected`.
     """
 
     def __init__(self, path: Path, expected: dict[str, Any]) -> None:
         self.path = path
         self._handle: tuple[int, h5py.File] | None = None
         with self._open() as file:
-            if "identity" not in file.attrs or "written" not in file or not file["written"][:].all():
-                raise UserError(f"{path} is not a finished feature file; delete it and run dvc repro")
-            self.identity: dict[str, Any] = json.loads(file.attrs["identity"])
-            self._name: str = file.attrs["rows"]
-            self.image_ids: list[int] = file["image_ids"][:].tolist()
-            self.row_shape: tuple[int, ...] = file[self._name].shape[1:]
-            self.dtype: np.dtype = file[self._name].dtype
+            try:
+                self._read_head(file)
+            except HDF5_ERRORS as error:
+                raise UserError(f"{path} is damaged ({error}); {REMEDY}") from None
         _check_identity(path, self.identity, expected)
         self._row_of = {image_id: row for row, image_id in enumerate(self.image_ids)}
+        self._compared = np.zeros(len(self.image_ids), dtype=bool)
+
+    def _read_head(self, file: h5py.File) -> None:
+        version = int(file.attrs.get("format_version", 1))
+        if version != FORMAT_VERSION:
+            age = "a newer" if version > FORMAT_VERSION else "an older"
+            raise UserError(
+                f"{self.path} was written by {age} version of this project, or is no feature file: format "
+                f"{version}, this one reads {FORMAT_VERSION}; {REMEDY}"
+            )
+        if not file["written"][:].all():
+            raise UserError(f"{self.path} is not a finished feature file; {REMEDY}")
+        self._name: str = str(file.attrs["rows"])
+        rows: h5py.Dataset = file[self._name]
+        self.image_ids: list[int] = file["image_ids"][:].tolist()
+        if file.attrs["head"] != _head(str(file.attrs["identity"]), rows, self.image_ids):
+            raise UserError(f"{self.path} is damaged: its head is not as it was written; {REMEDY}")
+        self.identity: dict[str, Any] = json.loads(file.attrs["identity"])
+        self.row_shape: tuple[int, ...] = rows.shape[1:]
+        self.dtype: np.dtype = rows.dtype
+        self._checksums = file["checksums"][:]
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -144,19 +186,41 @@ class RowStore:
         """Rows [n, *row_shape] of these images, in this order.
 
         Raises:
-            UserError: an image has no row.
+            UserError: an image has no row, or a row is not as it was written.
         """
         unknown = [image_id for image_id in image_ids if image_id not in self._row_of]
         if unknown:
             raise UserError(f"{self.path} has no features of images {unknown[:10]}; run dvc repro features")
         chunks = self._dataset().id
         corner = (0,) * len(self.row_shape)
-        read = [chunks.read_direct_chunk((self._row_of[image_id], *corner))[1] for image_id in image_ids]
+        rows = [self._row_of[image_id] for image_id in image_ids]
+        try:
+            read = [chunks.read_direct_chunk((row, *corner))[1] for row in rows]
+        except HDF5_ERRORS as error:
+            raise UserError(f"{self.path} is damaged ({error}); {REMEDY}") from None
+        for row, data in zip(rows, read, strict=True):
+            self._compare(row, data)
         return np.frombuffer(b"".join(read), dtype=self.dtype).reshape(len(image_ids), *self.row_shape).copy()
+
+    def _compare(self, row: int, data: bytes) -> None:
+        """A row is compared with its checksum the first time that it is read."""
+        if not self._compared[row]:
+            if zlib.crc32(data) != self._checksums[row]:
+                raise UserError(
+                    f"{self.path} is damaged: the row of image {self.image_ids[row]} is not as it was "
+                    f"written; {REMEDY}"
+                )
+            self._compared[row] = True
 
     def load_all(self) -> np.ndarray:
         """All rows [N, *row_shape], in the order of `image_ids`."""
-        return self._dataset()[:]
+        try:
+            all_rows = self._dataset()[:]
+        except HDF5_ERRORS as error:
+            raise UserError(f"{self.path} is damaged ({error}); {REMEDY}") from None
+        for row, data in enumerate(all_rows):
+            self._compare(row, data.tobytes())
+        return all_rows
 
     def _dataset(self) -> h5py.Dataset:
         if self._handle is None or self._handle[0] != os.getpid():
@@ -168,10 +232,8 @@ class RowStore:
             return h5py.File(self.path, "r")
         except FileNotFoundError:
             raise UserError(f"{self.path} does not exist; run dvc repro") from None
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be read as HDF5 ({error}); delete it and run dvc repro"
-            ) from None
+        except HDF5_ERRORS as error:
+            raise UserError(f"{self.path} cannot be read as HDF5 ({error}); {REMEDY}") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None}

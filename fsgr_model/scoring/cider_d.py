@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from fsgr_model.artifacts import whole_file
 from fsgr_model.errors import UserError
+from fsgr_model.tensor_file import load_tensors, save_tensors
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
 MAX_ORDER = 4
@@ -71,9 +70,8 @@ class DocumentFrequencies:
 
     def save(self, path: Path, vocabulary: Vocabulary) -> None:
         """Write them with the fingerprint of the words that the ids stand for."""
-        metadata = {"words": vocabulary.fingerprint, "num_images": str(self.num_images)}
-        with whole_file(path) as partial:
-            save_file({"keys": self.keys, "counts": self.counts}, partial, metadata=metadata)
+        tensors = {"keys": torch.from_numpy(self.keys), "counts": torch.from_numpy(self.counts)}
+        save_tensors(path, tensors, {"words": vocabulary.fingerprint, "num_images": str(self.num_images)})
 
     @classmethod
     def load(cls, path: Path, vocabulary: Vocabulary) -> "DocumentFrequencies":
@@ -82,20 +80,14 @@ class DocumentFrequencies:
         Raises:
             UserError: the file is missing or damaged, or was made with other words.
         """
-        try:
-            with safe_open(path, framework="numpy") as opened:
-                metadata = opened.metadata() or {}
-                keys, counts = opened.get_tensor("keys"), opened.get_tensor("counts")
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist; run dvc repro vocab") from None
-        except SafetensorError as error:
-            raise UserError(f"{path} is damaged ({error}); run dvc repro -f vocab") from None
-        if metadata.get("words") != vocabulary.fingerprint:
+        tensors, facts = load_tensors(path, "run dvc repro -f vocab")
+        if facts["words"] != vocabulary.fingerprint:
             raise UserError(
-                f"{path} was made with other words: fingerprint {metadata.get('words')}, but the word list "
+                f"{path} was made with other words: fingerprint {facts['words']}, but the word list "
                 f"has {vocabulary.fingerprint}; run dvc repro vocab"
             )
-        return cls(keys, counts, int(metadata["num_images"]), len(vocabulary))
+        keys, counts = tensors["keys"].numpy(), tensors["counts"].numpy()
+        return cls(keys, counts, int(facts["num_images"]), len(vocabulary))
 
 
 class CiderD:

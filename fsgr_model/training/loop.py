@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fsgr_model.artifacts import whole_file
 from fsgr_model.device import autocast
 from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.progress import progress
+from fsgr_model.tensor_file import load_tensors, save_tensors
 from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
@@ -113,7 +112,8 @@ class Training:
             while self.progress.epoch <= self.params.epochs and not self._out_of_patience():
                 self._train_epoch(stop)
                 self._finish_epoch(self.progress.epoch)
-        self.model.load_state_dict(load_file(self.best_file), strict=False)
+        best, _ = load_tensors(self.best_file, f"delete {self.resume.folder} to begin this stage anew")
+        self.model.load_state_dict(best, strict=False)
         return self.progress.history
 
     def _out_of_patience(self) -> bool:
@@ -174,8 +174,7 @@ class Training:
         now.epochs_since_best += 1
         if score > now.best:
             now.best, now.epochs_since_best = score, 0
-            with whole_file(self.best_file) as partial:
-                save_file(self._weights(), partial)
+            save_tensors(self.best_file, self._weights(), {})
         report = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         print(
             f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True

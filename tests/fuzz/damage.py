@@ -72,9 +72,9 @@ def damaged_json(draw: st.DrawFn, whole: bytes) -> bytes:
             case 1 if isinstance(holder, list) and holder is not tree:
                 holder.append(copy.deepcopy(holder[key]))
             case 2:
-                holder[key] = draw(random_values)
+                holder[key] = copy.deepcopy(draw(random_values))
             case _:
-                holder[key] = draw(odd_values)
+                holder[key] = copy.deepcopy(draw(odd_values))
     return json.dumps(tree[0], ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
 
 

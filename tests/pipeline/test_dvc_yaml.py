@@ -22,6 +22,7 @@ PLUMBING = {
     "fsgr_model/params.py",
     "fsgr_model/progress.py",
     "fsgr_model/section.py",
+    "fsgr_model/tensor_file.py",
     "fsgr_model/training/resume.py",
 }
 
