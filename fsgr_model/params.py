@@ -15,6 +15,8 @@ from fsgr_model.errors import UserError
 from fsgr_model.section import Count, Fraction, Rate, Section
 
 ResidualKind = Literal["post", "double", "pre"]
+# What pydantic adds to the name of a parameter that may be of either of these types.
+UNION_MEMBERS = ("str", "PerSplit")
 MemoryKind = Literal["none", "prototypes", "learned"]
 
 
@@ -293,7 +295,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 def _one_line(problem: object) -> str:
     """`xe.epochs: Input should be greater than or equal to 1 (found 0)`"""
     assert isinstance(problem, dict)
-    name = ".".join(str(part) for part in problem["loc"]) or "the file"
+    name = ".".join(str(part) for part in problem["loc"] if part not in UNION_MEMBERS) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{name}: unknown parameter (found {problem['input']!r}); check its spelling"
     if problem["type"] == "missing":
