@@ -15,7 +15,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fsgr_model.errors import UserError
 
 # What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 # Pillow starts another program (Ghostscript) for these, which executes what is in the file.
 PROGRAMS = {"EPS"}
 # Pillow takes at most 8 bytes a pixel for the largest picture that it decodes.

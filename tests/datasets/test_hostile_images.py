@@ -229,3 +229,14 @@ def test_a_rotated_picture_is_listed_upright(small: SmallDataset) -> None:
     Image.fromarray(pixels).save(small.root / "images" / "11.png", exif=exif)
     first = read_images(small.build())[0]
     assert (first.width, first.height) == (9, 12)
+
+
+def test_a_number_of_another_kind_than_the_format_has(tmp_path: Path) -> None:
+    """Pillow raises a TypeError of its own; fuzzing found it."""
+    path = tmp_path / "a.tif"
+    draw_noise(path, 1)
+    data = path.read_bytes()
+    strip_offsets = data.index(struct.pack("<HH", 273, 4))
+    path.write_bytes(data[: strip_offsets + 2] + struct.pack("<H", 5) + data[strip_offsets + 4 :])
+    with pytest.raises(BadImage, match=r"a\.tif: cannot be decoded"):
+        open_rgb(path)
