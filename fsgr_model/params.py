@@ -7,14 +7,16 @@ YAML reads 5e-06 as text; pydantic turns such text back into a number.
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from fsgr_model.artifacts import load_yaml
 from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.errors import UserError
 from fsgr_model.section import Count, Fraction, Rate, Section
 
 ResidualKind = Literal["post", "double", "pre"]
+# What pydantic adds to the name of a parameter that may be of either of these types.
+UNION_MEMBERS = ("str", "PerSplit")
 MemoryKind = Literal["none", "prototypes", "learned"]
 
 
@@ -288,14 +290,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         UserError: the file is missing, is not YAML, or a parameter is unknown, ill-typed or out of range;
             the message lists every wrong parameter with its value.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; run this from the project's root")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run this from the project's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {str(error).replace(chr(10), ' ')}") from None
-    try:
-        return Params.model_validate(values)
+        return Params.model_validate(load_yaml(path))
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(_one_line(problem) for problem in error.errors())) from None
 
@@ -303,7 +301,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 def _one_line(problem: object) -> str:
     """`xe.epochs: Input should be greater than or equal to 1 (found 0)`"""
     assert isinstance(problem, dict)
-    name = ".".join(str(part) for part in problem["loc"]) or "the file"
+    name = ".".join(str(part) for part in problem["loc"] if part not in UNION_MEMBERS) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{name}: unknown parameter (found {problem['input']!r}); check its spelling"
     if problem["type"] == "missing":

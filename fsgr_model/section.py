@@ -12,4 +12,4 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A frozen group of parameters that knows all of its names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

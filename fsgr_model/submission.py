@@ -1,6 +1,5 @@
 """Result files as evaluation servers want them: COCO (arXiv 1504.00325) and nocaps (arXiv 1812.08658)."""
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import save_json
+from fsgr_model.artifacts import parse_json, read_text, save_json
 from fsgr_model.datasets.checked_json import Id, read_checked
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
@@ -71,13 +70,9 @@ def is_lines(path: Path) -> bool:
     """Whether a file begins like JSON lines of objects; a result file begins with a list.
 
     Raises:
-        UserError: it does not exist.
+        UserError: it does not exist or cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8", errors="replace") as opened:
-            return opened.read(1) == "{"
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; check the path") from None
+    return read_text(path).startswith("{")
 
 
 def read_lines(path: Path, id_of: dict[str, int]) -> dict[int, str]:
@@ -87,11 +82,13 @@ def read_lines(path: Path, id_of: dict[str, int]) -> dict[int, str]:
         UserError: a line is damaged, an image has two captions, or is not in the list.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        row = parse_json(line, f"{path}, line {number}")
         try:
-            row = json.loads(line)
             rows.append((Path(row["path"]).name, str(row["caption"])))
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (KeyError, TypeError):
             raise UserError(
                 f"{path}, line {number} is no caption of pipeline.caption --json; run it again"
             ) from None

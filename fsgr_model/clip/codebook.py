@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from fsgr_model.artifacts import fingerprint, load_json, save_json, whole_folder
+from fsgr_model.artifacts import fingerprint, load_json, read_text, save_json, whole_folder
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.datasets.normal_form import read_instances
 from fsgr_model.device import pick_device
 from fsgr_model.errors import UserError
 from fsgr_model.params import CodebookParams
+from fsgr_model.tensor_file import load_tensors, save_tensors
 
 EMBEDDINGS = "codebook.safetensors"
 NAMES = "codebook.json"
@@ -35,10 +35,11 @@ class Codebook:
 
     def save(self, folder: Path) -> None:
         """Write `codebook.safetensors` and `codebook.json`."""
+        described = {"names": self.names, "identity": self.identity}
+        facts = {"described": fingerprint(described)}
         with whole_folder(folder) as partial:
-            metadata = {"names": fingerprint(self.names)}
-            save_file({"embeddings": self.embeddings_KE}, partial / EMBEDDINGS, metadata=metadata)
-            save_json(partial / NAMES, {"names": self.names, "identity": self.identity})
+            save_tensors(partial / EMBEDDINGS, {"embeddings": self.embeddings_KE}, facts)
+            save_json(partial / NAMES, described)
 
 
 def load_codebook(folder: Path) -> Codebook:
@@ -48,14 +49,12 @@ def load_codebook(folder: Path) -> Codebook:
         UserError: a file is missing, or names and embeddings disagree.
     """
     described = load_json(folder / NAMES)
-    path = folder / EMBEDDINGS
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; run dvc repro codebook")
-    embeddings_KE = load_file(path)["embeddings"]
-    if len(embeddings_KE) != len(described["names"]):
+    tensors, facts = load_tensors(folder / EMBEDDINGS, "run dvc repro -f codebook")
+    embeddings_KE, found = tensors["embeddings"], fingerprint(described)
+    if found != facts["described"]:
         raise UserError(
-            f"{path} has {len(embeddings_KE)} rows, but {folder / NAMES} names {len(described['names'])} "
-            "concepts; run dvc repro -f codebook"
+            f"{folder / EMBEDDINGS} has {len(embeddings_KE)} rows for other concepts than {folder / NAMES} "
+            f"names: fingerprint {facts['described']}, there {found}; run dvc repro -f codebook"
         )
     return Codebook(described["names"], embeddings_KE, described["identity"])
 
@@ -96,12 +95,12 @@ def read_concepts(path: Path) -> list[str]:
     Raises:
         UserError: no such file, an empty line, or a concept twice.
     """
+    if not path.exists():
+        raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"codebook.concepts: {path} is not UTF-8 text (byte {error.start})") from None
+        lines = read_text(path).splitlines()
+    except UserError as error:
+        raise UserError(f"codebook.concepts: {error}") from None
     return _checked([line.strip() for line in lines], str(path))
 
 

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,10 +20,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fsgr_model.artifacts import check_free_space, whole_folder
+from fsgr_model.artifacts import check_free_space, fingerprint, whole_folder
 from fsgr_model.errors import UserError
 
 BATCHES_WAITING = 2
+# 2: with checksums.
+FORMAT_VERSION = 2
+# What h5py raises for files that are none, or are damaged.
+HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
+REMEDY = "delete it and run dvc repro"
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,16 @@ class RowWriter:
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
         if not path.exists():
             _create(path, row_format, image_ids, identity)
-        # HDF5's own lock would be held on by the workers of a run that was killed; a resume point has ours.
-        self._file = h5py.File(path, "r+", locking=False)
-        self._rows: h5py.Dataset = self._file[row_format.name]
-        self._written: h5py.Dataset = self._file["written"]
+        try:
+            # HDF5's own lock would live on in the workers of a run that was killed; a resume point has ours.
+            self._file = h5py.File(path, "r+", locking=False)
+            self._rows: h5py.Dataset = self._file[row_format.name]
+            self._checksums: h5py.Dataset = self._file["checksums"]
+            self._written: h5py.Dataset = self._file["written"]
+        except HDF5_ERRORS as error:
+            raise UserError(
+                f"{path} cannot be gone on with ({error}); delete {path.parent} to begin this stage anew"
+            ) from None
 
     def missing(self) -> list[int]:
         """Image ids whose row is not written yet, in the order of the file."""
@@ -87,6 +99,7 @@ class RowWriter:
                     "the weights of CLIP are broken, or clip.cut needs another block"
                 )
             self._rows[self._row_of[image_id]] = row
+            self._checksums[self._row_of[image_id]] = zlib.crc32(row.tobytes())
         # Data before flags: a row that is flagged is on the disk.
         self._file.flush()
         for image_id in image_ids:
@@ -146,10 +159,12 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
     check_free_space(path.parent, row_format.bytes * len(image_ids))
     partial = path.with_name(path.name + ".partial")
     with h5py.File(partial, "w") as file:
+        file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
         file.attrs["rows"] = row_format.name
         file["image_ids"] = np.asarray(image_ids, dtype=np.int64)
         file["written"] = np.zeros(len(image_ids), dtype=np.uint8)
+        file["checksums"] = np.zeros(len(image_ids), dtype=np.uint32)
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         layout.set_chunk((1, *row_format.shape))
         layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -158,12 +173,18 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
         space = h5py.h5s.create_simple((len(image_ids), *row_format.shape))
         kind = h5py.h5t.py_create(np.dtype(row_format.dtype))
         h5py.h5d.create(file.id, row_format.name.encode(), kind, space, dcpl=layout)
+        file.attrs["head"] = _head(file.attrs["identity"], file[row_format.name], list(image_ids))
         file.flush()
     with partial.open("r+b") as laid_out:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(laid_out.fileno(), 0, partial.stat().st_size)
         os.fsync(laid_out.fileno())
     partial.replace(path)
+
+
+def _head(identity: str, rows: h5py.Dataset, image_ids: list[int]) -> str:
+    """What tells that the head of a file is as it was written: ids, identity, and shape and type of a row."""
+    return fingerprint([identity, list(rows.shape), str(rows.dtype), image_ids])
 
 
 class RowStore:
@@ -178,7 +199,8 @@ class RowStore:
         below: what all values must be below, where rows hold numbers of something.
 
     Raises:
-        UserError: no such file, not a finished feature file, or its identity differs from `expected`.
+        UserError: no such file, a damaged one, one that is not finished or of another version, or its
+            identity differs from `expected`.
     """
 
     def __init__(self, path: Path, expected: dict[str, Any], below: int | None = None) -> None:
@@ -186,16 +208,34 @@ class RowStore:
         self.below = below
         self._mapped: np.memmap | None = None
         with self._open() as file:
-            if "identity" not in file.attrs or "written" not in file or not file["written"][:].all():
-                raise UserError(f"{path} is not a finished feature file; delete it and run dvc repro")
-            self.identity: dict[str, Any] = json.loads(file.attrs["identity"])
-            self._name: str = file.attrs["rows"]
-            self.image_ids: list[int] = file["image_ids"][:].tolist()
-            self.row_shape: tuple[int, ...] = file[self._name].shape[1:]
-            self.dtype: np.dtype = file[self._name].dtype
-            self._offsets = _row_offsets(file[self._name], path)
+            try:
+                self._read_head(file)
+            except HDF5_ERRORS as error:
+                raise UserError(f"{path} is damaged ({error}); {REMEDY}") from None
         _check_identity(path, self.identity, expected)
         self._row_of = {image_id: row for row, image_id in enumerate(self.image_ids)}
+        self._checked = np.zeros(len(self.image_ids), dtype=bool)
+
+    def _read_head(self, file: h5py.File) -> None:
+        version = int(file.attrs.get("format_version", 1))
+        if version != FORMAT_VERSION:
+            age = "a newer" if version > FORMAT_VERSION else "an older"
+            raise UserError(
+                f"{self.path} was written by {age} version of this project, or is no feature file: format "
+                f"{version}, this one reads {FORMAT_VERSION}; {REMEDY}"
+            )
+        if not file["written"][:].all():
+            raise UserError(f"{self.path} is not a finished feature file; {REMEDY}")
+        self._name: str = str(file.attrs["rows"])
+        rows: h5py.Dataset = file[self._name]
+        self.image_ids: list[int] = file["image_ids"][:].tolist()
+        if file.attrs["head"] != _head(str(file.attrs["identity"]), rows, self.image_ids):
+            raise UserError(f"{self.path} is damaged: its head is not as it was written; {REMEDY}")
+        self.identity: dict[str, Any] = json.loads(file.attrs["identity"])
+        self.row_shape: tuple[int, ...] = rows.shape[1:]
+        self.dtype: np.dtype = rows.dtype
+        self._checksums = file["checksums"][:]
+        self._offsets = _row_offsets(rows, self.path)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -209,7 +249,8 @@ class RowStore:
         """Rows [n, *row_shape] of these images, in this order; in `out` if given.
 
         Raises:
-            UserError: an image has no row, or its row holds NaN, infinity or a number that is too high.
+            UserError: an image has no row; or a row is not as it was written, or holds NaN, infinity or a
+                number that is too high.
         """
         unknown = [image_id for image_id in image_ids if image_id not in self._row_of]
         if unknown:
@@ -219,22 +260,27 @@ class RowStore:
         if out is None:
             out = np.empty((len(image_ids), *self.row_shape), dtype=self.dtype)
         for place, image_id in enumerate(image_ids):
-            offset = self._offsets[self._row_of[image_id]]
-            out[place] = np.ndarray(self.row_shape, self.dtype, self._mapped, offset)
-        self._check_values(image_ids, out)
+            row = self._row_of[image_id]
+            out[place] = np.ndarray(self.row_shape, self.dtype, self._mapped, self._offsets[row])
+            if not self._checked[row]:
+                self._check(image_id, out[place])
+                self._checked[row] = True
         return out
 
-    def _check_values(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
-        good = np.isfinite(rows) if rows.dtype.kind == "f" else rows < (self.below or np.inf)
-        if good.all():
-            return
-        row, *place = np.argwhere(~good)[0]
-        rule = "finite numbers" if rows.dtype.kind == "f" else f"numbers below {self.below}"
-        raise UserError(
-            f"{self.path}: the row of image {image_ids[row]} holds {rows[row, *place]} at "
-            f"{[int(index) for index in place]}, where only {rule} may stand; the file was damaged after it "
-            f"was made: delete it and run dvc repro -f {self.path.parent.name}"
-        )
+    def _check(self, image_id: int, values: np.ndarray) -> None:
+        """A row is looked at the first time that it is read."""
+        if zlib.crc32(values.tobytes()) != self._checksums[self._row_of[image_id]]:
+            raise UserError(
+                f"{self.path} is damaged: the row of image {image_id} is not as it was written; {REMEDY}"
+            )
+        good = np.isfinite(values) if values.dtype.kind == "f" else values < (self.below or np.inf)
+        if not good.all():
+            place = np.argwhere(~good)[0]
+            rule = "finite numbers" if values.dtype.kind == "f" else f"numbers below {self.below}"
+            raise UserError(
+                f"{self.path}: the row of image {image_id} holds {values[tuple(place)]} at {place.tolist()}, "
+                f"where only {rule} may stand; delete it and run dvc repro -f {self.path.parent.name}"
+            )
 
     def load_all(self) -> np.ndarray:
         """All rows [N, *row_shape], in the order of `image_ids`."""
@@ -245,10 +291,8 @@ class RowStore:
             return h5py.File(self.path, "r")
         except FileNotFoundError:
             raise UserError(f"{self.path} does not exist; run dvc repro") from None
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be read as HDF5 ({error}); delete it and run dvc repro"
-            ) from None
+        except HDF5_ERRORS as error:
+            raise UserError(f"{self.path} cannot be read as HDF5 ({error}); {REMEDY}") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mapped": None}

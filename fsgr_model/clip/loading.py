@@ -107,7 +107,7 @@ def save_clip(
         "origin": origin,
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
-    save_json(folder / DESCRIPTION, description)
+    save_json(folder / DESCRIPTION, description | {"fingerprint": fingerprint(description)})
 
 
 def load_clip(folder: Path, device: torch.device) -> Clip:
@@ -116,7 +116,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     Raises:
         UserError: a file is missing, or the weights are not those that the description names.
     """
-    description = load_json(folder / DESCRIPTION)
+    description = _load_description(folder / DESCRIPTION)
     _check_weights(folder / WEIGHTS, description["weights_sha256"])
     with UnsetWeights():
         model = build_model(description["config"], description["model"])
@@ -134,6 +134,17 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
         description["config"],
         clip_identity(description),
     )
+
+
+def _load_description(path: Path) -> dict[str, Any]:
+    description = load_json(path)
+    expected = description.pop("fingerprint", None) if isinstance(description, dict) else None
+    if expected != fingerprint(description):
+        raise UserError(
+            f"{path} is not as it was written: its contents do not have the fingerprint {expected}; "
+            "run dvc repro -f clip"
+        )
+    return description
 
 
 def clip_identity(description: dict[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,17 @@ def read_checked(path: Path, form: type[Form]) -> Form:
     """Read a JSON file into `form` (a dataclass or TypedDict); keys that it does not name are ignored.
 
     Raises:
-        UserError: the file is missing, no JSON, or an entry lacks a key or has a wrong type;
-            the message names file, entry and value.
+        UserError: the file is missing, no JSON, or as `checked` says.
     """
-    value = load_json(path)
+    return checked(load_json(path), form, path)
+
+
+def checked(value: Any, form: type[Form], path: Path) -> Form:
+    """A value that a JSON file held, in `form`.
+
+    Raises:
+        UserError: an entry lacks a key or has a wrong type; the message names file, entry and value.
+    """
     try:
         return TypeAdapter(form).validate_python(value)
     except ValidationError as error:

@@ -34,13 +34,25 @@ def check_splits_filled(images: list[RawImage]) -> None:
 
 
 def check_file_names_stay_below(images: list[RawImage]) -> None:
-    """A file name may not lead out of the folder of the images."""
+    """A file name may not lead out of the folder of the images, and must be one that a file can have."""
+    odd = [image for image in images if not _is_possible(image.file_name)]
+    if odd:
+        raise UserError(
+            "file names must be UTF-8 text without a NUL; found "
+            + listed([f"{image.file_name!r} (image {image.image_id} in {image.source})" for image in odd])
+            + "; rename the files"
+        )
     wrong = [image for image in images if _leads_away(image.file_name)]
     if wrong:
         raise UserError(
             "file names must be relative and stay below dataset.images, without '..'; found "
             + listed([f"{image.file_name!r} (image {image.image_id} in {image.source})" for image in wrong])
         )
+
+
+def _is_possible(file_name: str) -> bool:
+    """The names in tar files need not be UTF-8: what is not shows as halves of surrogate pairs."""
+    return "\0" not in file_name and not any("\ud800" <= character <= "\udfff" for character in file_name)
 
 
 def _leads_away(file_name: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsgr_model.datasets.image_file import BadImage, decode_rgb, read_image_bytes
-from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.listing import SHOWN, listed
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.datasets.raw_form import RawImage
 from fsgr_model.errors import UserError
@@ -88,13 +88,30 @@ def _record(image: RawImage, path: Path, facts: ImageFacts) -> ImageRecord:
 
 
 def refuse_bad_images(bad: list[tuple[RawImage, str]], folder: Path) -> None:
-    """Raise a UserError that lists all bad images at once, if there are any."""
+    """Raise a UserError that lists the bad images, if there are any; more than fit in it are all printed."""
+    if len(bad) > SHOWN:
+        for image, reason in bad:
+            print(f"bad image: {image.file_name!r} (image {image.image_id}): {reason}")
     if bad:
         raise UserError(
             f"images below {folder} that are missing or cannot be decoded, {len(bad)} in all: "
             + listed([f"{image.file_name} (image {image.image_id}): {reason}" for image, reason in bad])
             + "; restore them, or set dataset.on_bad_image: skip to leave them out everywhere"
         )
+
+
+def links_out(images: list[RawImage], folder: Path) -> list[str]:
+    """Notes for the report about images that are links to files outside of `folder`.
+
+    Links are followed (a choice: DVC and Hugging Face keep data sets as links into a cache).
+    """
+    inside = folder.resolve()
+    out = [
+        f"{image.file_name} -> {target}"
+        for image in images
+        if not (target := (folder / image.file_name).resolve()).is_relative_to(inside)
+    ]
+    return [f"{len(out)} images are links that lead out of {folder}: {listed(out)}"] if out else []
 
 
 def duplicate_groups(images: list[ImageRecord]) -> list[list[ImageRecord]]:

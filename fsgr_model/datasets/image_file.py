@@ -1,9 +1,11 @@
 """Decoding a picture: the one place that does it, so that every stage sees the same pixels."""
 
 import io
+import stat
 import struct
 import warnings
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,25 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fsgr_model.errors import UserError
 
 # What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-# Pillow warns of such a picture, and refuses one that is twice as large: that is enough.
+DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+# Pillow starts another program (Ghostscript) for these, which executes what is in the file.
+PROGRAMS = {"EPS"}
+# Pillow takes at most 8 bytes a pixel for the largest picture that it decodes.
+MOST_BYTES = 8 * 2 * 89_478_485
+# It warns of pictures of half that size, and refuses larger ones: that is enough.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -40,17 +59,25 @@ def open_rgb(path: Path) -> Image.Image:
 
 
 def read_image_bytes(path: Path) -> bytes:
-    """The bytes of an image file.
+    """The bytes of an image file. A link is followed.
 
     Raises:
-        BadImage: the file is missing or cannot be read.
+        BadImage: the file is missing, cannot be read, is larger than any picture that would be decoded, or is
+            no file: a pipe would be waited for and a device read for ever.
     """
     try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise BadImage(str(path), "cannot be read (not a file)")
+        if facts.st_size > MOST_BYTES:
+            raise BadImage(str(path), f"{facts.st_size} bytes, more than {MOST_BYTES}")
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BadImage(str(path), "missing") from None
     except OSError as error:
         raise BadImage(str(path), f"cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise BadImage(str(path), f"not a file name ({error})") from None
 
 
 def decode_rgb(data: bytes, name: str) -> Image.Image:
@@ -61,7 +88,7 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
             decoding may exhaust the memory (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million).
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=picture_formats()) as picture:
             return _as_rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         raise BadImage(name, "not an image that Pillow can read") from None
@@ -70,6 +97,13 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
         raise BadImage(name, f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels") from None
     except DECODING_ERRORS as error:
         raise BadImage(name, f"cannot be decoded ({error})") from None
+
+
+@cache
+def picture_formats() -> tuple[str, ...]:
+    """Every format that Pillow itself decodes."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in PROGRAMS)
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:

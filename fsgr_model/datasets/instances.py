@@ -11,6 +11,8 @@ from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.errors import UserError
 
+# Larger than any picture; NaN and infinity are not below it.
+LARGEST_COORDINATE = 1e6
 KEEP_OTHER_KEYS = ConfigDict(extra="allow")
 
 
@@ -121,7 +123,61 @@ def _take_instances(
     unknown = [instance["id"] for instance in wanted if instance["category_id"] not in categories]
     if unknown:
         raise UserError(f"{path}: instances of a category that is not listed: {listed(unknown)}")
+    broken = [
+        instance["id"]
+        for instance in wanted
+        if not _is_mask(instance["segmentation"], ours[instance["image_id"]])
+    ]
+    if broken:
+        raise UserError(
+            f"{path}: masks that are neither polygons (lists of at least 3 points x, y) nor run lengths that "
+            f"fill their image, of instances {listed(broken)}; correct the file"
+        )
     for instance in wanted:
         if instance["id"] in instances:
             raise UserError(f"{path}: duplicate instance id {instance['id']}; list each object once")
         instances[instance["id"]] = instance
+
+
+def _is_mask(segmentation: list[Any] | dict[str, Any], image: ImageRecord) -> bool:
+    """Whether pycocotools can draw it: that library trusts what it is given."""
+    if isinstance(segmentation, list):
+        return bool(segmentation) and all(map(_is_polygon, segmentation))
+    counts = segmentation.get("counts")
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    return (
+        segmentation.get("size") == [image.height, image.width]
+        and isinstance(runs, list)
+        and all(type(run) is int and run >= 0 for run in runs)
+        and sum(runs) == image.height * image.width
+    )
+
+
+def _is_polygon(points: object) -> bool:
+    return (
+        isinstance(points, list)
+        and len(points) >= 6
+        and len(points) % 2 == 0
+        and all(type(each) in (int, float) and abs(each) < LARGEST_COORDINATE for each in points)
+    )
+
+
+def _unpacked(counts: str) -> list[int] | None:
+    """The run lengths of COCO's packed form, None if it is not that.
+
+    A run is a signed number in groups of 5 bits, the lowest first, a character from '0' on each, whose sixth
+    bit says that another follows; from the fourth run on it is the difference to the run before the last.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = ord(character) - ord("0")
+        if not 0 <= bits < 64 or shift > 30:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
+    return runs if shift == 0 else None

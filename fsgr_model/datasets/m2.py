@@ -7,6 +7,8 @@ image of Karpathy's split. Image ids are numbers of the same size, so what a fil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from fsgr_model.errors import UserError
 # restval: the part of COCO's validation images that the split gives to training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "dev": "val", "test": "test"}
 Ids = dict[str, list[int]]
+# What NumPy raises for files that are none of its own; MemoryError where a header claims absurd sizes.
+NUMPY_ERRORS = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TokenError, BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def read_id_file(path: Path) -> list[int]:
         raise UserError(
             f"{path} does not exist; dataset.m2.ids is the folder of the four coco_*_ids.npy files"
         ) from None
-    except (ValueError, EOFError, OSError) as error:
+    except NUMPY_ERRORS as error:
         raise UserError(f"{path} is not a NumPy file ({error}); get it again") from None
     if not isinstance(found, np.ndarray) or found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
         raise UserError(f"{path} must hold one list of whole numbers; get it again")

@@ -31,6 +31,7 @@ def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDat
     dataset = read_coco(root, files, folders)
     test = [image for image in dataset.images if image.split == "test"]
     _check_domains(root / files.test, test)
+    _check_room_above(dataset)
     return RawDataset(
         [_moved(image) for image in dataset.images],
         [
@@ -45,6 +46,16 @@ def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDat
         ],
         [f"ids of training and validation are those of the files plus {COCO_IDS_FROM}; nocaps keeps its own"],
     )
+
+
+def _check_room_above(dataset: RawDataset) -> None:
+    """Ids of training and validation still fit in 64 bits after they have been moved."""
+    ids = [image.image_id for image in dataset.images] + [each.annotation_id for each in dataset.captions]
+    large = [each for each in ids if each + COCO_IDS_FROM >= 2**63]
+    if large:
+        raise UserError(
+            f"ids of training and validation must be below 2^63 - {COCO_IDS_FROM}: {listed(large)}"
+        )
 
 
 def _moved(image: RawImage) -> RawImage:

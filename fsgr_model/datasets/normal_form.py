@@ -5,6 +5,7 @@
 - `captions.json`   one `CaptionRecord` a caption, sorted by (image id, annotation id);
 - `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty where none are known;
 - `report.json`     what was found and left out: counts, bad images, duplicates;
+- `SHA256SUMS`      of the first three, which are compared with it when they are read;
 - `images/`         the pictures, only where the project draws them itself (the demo).
 """
 
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fsgr_model.artifacts import load_json, save_json
+from fsgr_model.artifacts import load_checked_json, save_json, write_checksums
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -64,22 +65,27 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
     save_json(folder / "captions.json", [asdict(caption) for caption in captions])
     save_json(folder / "instances.json", dataset.instances, indent=None)
     save_json(folder / "report.json", dataset.report)
+    write_checksums(folder, ("images.json", "captions.json", "instances.json"))
 
 
 def read_images(folder: Path, split: Split | None = None) -> list[ImageRecord]:
     """The manifest, sorted by image id; of one split or of all."""
-    records = [ImageRecord(**row) for row in load_json(folder / "images.json")]
+    records = [ImageRecord(**row) for row in _load(folder / "images.json")]
     return [record for record in records if split is None or record.split == split]
 
 
 def read_captions(folder: Path) -> dict[int, list[CaptionRecord]]:
     """Captions by image id, each list sorted by annotation id."""
     by_image: dict[int, list[CaptionRecord]] = defaultdict(list)
-    for row in load_json(folder / "captions.json"):
+    for row in _load(folder / "captions.json"):
         by_image[row["image_id"]].append(CaptionRecord(**row))
     return dict(by_image)
 
 
 def read_instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """COCO `categories` and `annotations`; both empty lists where the dataset has no instances."""
-    return load_json(folder / "instances.json")
+    return _load(folder / "instances.json")
+
+
+def _load(path: Path) -> Any:
+    return load_checked_json(path, "run dvc repro -f dataset")

@@ -6,7 +6,7 @@ from pathlib import Path
 from fsgr_model.dataset_params import DatasetParams, PerSplit
 from fsgr_model.datasets.coco import read_coco
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
-from fsgr_model.datasets.image_check import check_images, refuse_bad_images
+from fsgr_model.datasets.image_check import check_images, links_out, refuse_bad_images
 from fsgr_model.datasets.instances import read_instance_files
 from fsgr_model.datasets.karpathy import read_karpathy
 from fsgr_model.datasets.listing import listed
@@ -51,10 +51,12 @@ def read_dataset(params: DatasetParams, seed: int, place: Path, folder: Path, wo
     if params.on_bad_image == "fail":
         refuse_bad_images(checked.bad, pictures.folder)
     left_out = {image.image_id for image, _ in checked.bad}
-    check_splits_filled([image for image in raw.images if image.image_id not in left_out])
+    kept = [image for image in raw.images if image.image_id not in left_out]
+    check_splits_filled(kept)
     captions = [caption for caption in captions if caption.image_id not in left_out]
     instances = read_instance_files(root, params.instances, checked.good)
-    return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, raw.notes)
+    notes = raw.notes + links_out(kept, pictures.folder)
+    return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, notes)
 
 
 def _check_folders(params: DatasetParams, root: Path) -> None:

@@ -4,16 +4,18 @@ The captions of `000123.jpg` are the lines of `000123.txt`, or else `captions` (
 `000123.json`. Pictures are unpacked, since later stages open files; the disk then holds them twice.
 """
 
-import json
+import errno
+import lzma
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.artifacts import check_free_space
+from fsgr_model.artifacts import check_free_space, parse_json
 from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS
@@ -24,6 +26,13 @@ from fsgr_model.progress import progress
 PICTURES = frozenset(("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"))
 MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<kind>[^/]+)")
 FIRST_ID = 1
+# Of a text with the captions of one picture; a sparse or packed member may claim any size.
+MOST_BYTES_OF_TEXT = 16 * 1024**2
+# What the libraries raise for tar files, packed or not, that are broken.
+TAR_ERRORS = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+
+# One sample is named as a folder of another, or longer than file systems allow.
+IMPOSSIBLE_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 @dataclass
@@ -79,12 +88,29 @@ def unpack_pictures(shards: Shards, folder: Path) -> None:
     check_free_space(folder, shards.bytes)
     print(f"unpacking {len(shards.raw.images)} pictures, {shards.bytes / 1e9:.3f} GB", flush=True)
     for shard, place_of in progress(shards.places.items(), len(shards.places), "unpacking", "shards"):
-        with _opened(shard) as archive:
-            for member in archive:
-                if member.name in place_of:
-                    path = folder / place_of[member.name]
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(_content(archive, member))
+        for name, data in _pictures(shard, place_of):
+            _write(shard, folder / name, data)
+
+
+def _pictures(shard: Path, place_of: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+    """The place and the bytes of each picture."""
+    with _opened(shard) as archive:
+        for member in archive:
+            if member.name in place_of:
+                yield place_of[member.name], _content(archive, member)
+
+
+def _write(shard: Path, path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        if error.errno not in IMPOSSIBLE_NAMES:
+            raise
+        raise UserError(
+            f"{shard}: {path.name} cannot be unpacked ({error.strerror}); make the shard again with a name "
+            "that is shorter, and not a folder of another sample"
+        ) from None
 
 
 def _matching(root: Path, pattern: str, split: str) -> list[Path]:
@@ -136,21 +162,15 @@ def _take(sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile
         sample.picture = member.name
         return member.size
     if kind == "txt":
-        text = _decoded(shard, member, _content(archive, member))
+        text = _text(shard, archive, member)
         sample.text = [line for line in text.splitlines() if line.strip()]
     elif kind == "json":
-        sample.described = _captions_in_json(shard, member, _content(archive, member))
+        sample.described = _captions_in_json(shard, member, _text(shard, archive, member))
     return 0
 
 
-def _captions_in_json(shard: Path, member: tarfile.TarInfo, data: bytes) -> list[str]:
-    try:
-        values: Any = json.loads(_decoded(shard, member, data))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{shard}: {member.name} is not valid JSON: {error.msg}; make the shard again"
-        ) from None
-    captions = _captions_of(values)
+def _captions_in_json(shard: Path, member: tarfile.TarInfo, text: str) -> list[str]:
+    captions = _captions_of(parse_json(text, f"{shard}: {member.name}"))
     if captions is None:
         raise UserError(f"{shard}: {member.name} needs `captions` (a list of texts) or `caption` (a text)")
     return captions
@@ -166,7 +186,13 @@ def _captions_of(values: Any) -> list[str] | None:
     return captions if well_formed else None
 
 
-def _decoded(shard: Path, member: tarfile.TarInfo, data: bytes) -> str:
+def _text(shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    if member.size > MOST_BYTES_OF_TEXT:
+        raise UserError(
+            f"{shard}: {member.name} has {member.size} bytes; the captions of one picture may have "
+            f"{MOST_BYTES_OF_TEXT}, make the shard again"
+        )
+    data = _content(archive, member)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -194,5 +220,5 @@ def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(shard) as archive:
             yield archive
-    except (tarfile.TarError, EOFError) as error:
+    except TAR_ERRORS as error:
         raise UserError(f"{shard} is not a whole tar file ({error}); get it again") from None

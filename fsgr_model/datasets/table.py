@@ -6,6 +6,7 @@ a caption a row. JSON is `{"a.jpg": ["a caption", ...]}`, or a list of `{"image"
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from fsgr_model.artifacts import load_json
 from fsgr_model.dataset_params import TableParams
-from fsgr_model.datasets.checked_json import read_checked
+from fsgr_model.datasets.checked_json import checked
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
@@ -86,13 +87,14 @@ def _given_splits(path: Path, rows: list[Row]) -> dict[str, Split]:
 
 
 def _read_json(path: Path) -> Iterator[Row]:
-    if isinstance(load_json(path), dict):
-        for image, captions in read_checked(path, dict[str, list[str]]).items():
+    value = load_json(path)
+    if isinstance(value, dict):
+        for image, captions in checked(value, dict[str, list[str]], path).items():
             if not captions:
                 raise UserError(f"{path}: {image} has no captions; write one or remove the image")
             yield from (Row(image, caption) for caption in captions)
     else:
-        yield from read_checked(path, list[Row])
+        yield from checked(value, list[Row], path)
 
 
 def _read_lines(path: Path) -> Iterator[Row]:
@@ -109,6 +111,10 @@ def _read_lines(path: Path) -> Iterator[Row]:
         raise UserError(f"{path} does not exist; dataset.table.file is below dataset.root") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its place and permissions"
+        ) from None
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.reader.line_num}: {error}; correct its quotes") from None
 
@@ -119,6 +125,9 @@ def _check_columns(path: Path, columns: list[str]) -> None:
             f"{path}: its first line must name the columns image and caption (and split, if you have it); "
             f"found {listed(columns) or 'nothing'}"
         )
+    repeated = [name for name, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise UserError(f"{path}: its first line names columns twice: {listed(repeated)}; keep one of each")
 
 
 def _checked_row(path: Path, line: int, values: "dict[str | None, str | None]") -> Row:

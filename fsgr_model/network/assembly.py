@@ -12,10 +12,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from fsgr_model.artifacts import whole_file
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.loading import Clip, load_clip
@@ -25,6 +22,7 @@ from fsgr_model.datasets.normal_form import Split
 from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import ModelParams
+from fsgr_model.tensor_file import load_tensors, save_tensors
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
 from fsgr_model.unset_weights import UnsetWeights
 
@@ -145,10 +143,8 @@ def describe(captioner: Captioner) -> str:
 
 def save_weights(folder: Path, assembly: Assembly) -> None:
     """Write `model.safetensors`: what a checkpoint holds, with what it was made with."""
-    tensors = assembly.captioner.checkpoint_tensors()
-    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    with whole_file(folder / "model.safetensors") as partial:
-        save_file(weights, partial, metadata={"made_with": json.dumps(assembly.made_with)})
+    facts = {"made_with": json.dumps(assembly.made_with)}
+    save_tensors(folder / "model.safetensors", assembly.captioner.checkpoint_tensors(), facts)
 
 
 def load_weights(folder: Path, assembly: Assembly) -> None:
@@ -176,13 +172,16 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """What weights were made with, and the weights themselves, on the CPU.
 
     Raises:
-        UserError: no such file, or a damaged one.
+        UserError: no such file, a damaged one, one of something else, or one of a newer version.
     """
-    try:
-        with safe_open(path, framework="pt") as opened:
-            made_with = json.loads((opened.metadata() or {}).get("made_with", "{}"))
-            return made_with, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run dvc repro") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); run dvc repro") from None
+    weights, facts = load_tensors(path, "run dvc repro, or get the file again")
+    made_with = json.loads(facts.get("made_with", "{}"))
+    version = made_with.get("format_version")
+    if version is None:
+        raise UserError(f"{path} holds no captioner of this project; name the folder of one")
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} was written by a newer version of this project: format {version}, this one reads "
+            f"{FORMAT_VERSION}; update the project, or run dvc repro"
+        )
+    return made_with, weights

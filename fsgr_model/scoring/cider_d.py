@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from fsgr_model.artifacts import whole_file
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.ngrams import (
     MAX_ORDER,
@@ -34,6 +32,7 @@ from fsgr_model.scoring.ngrams import (
     flat_ngrams,
     row_ngrams,
 )
+from fsgr_model.tensor_file import load_tensors, save_tensors
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
 SIGMA = 6.0
@@ -82,16 +81,19 @@ class DocumentFrequencies:
 
     @cached_property
     def idf_of_place(self) -> Floats:
-        """In the order of the index; the last one is for n-grams of no image, whose place is -1."""
+        """In the order of the index; the last one is for n-grams of no image, whose place is -1.
+
+        An n-gram of all images has exactly 0: two logarithms that differ in their last bit would leave a
+        weight that is tiny, and a cosine that is not.
+        """
         count_M = np.append(self.counts[self.index.order], 1)
-        return math.log(max(self.num_images, 1)) - np.log(count_M)
+        images = max(self.num_images, 1)
+        return np.where(count_M == images, 0.0, math.log(images) - np.log(count_M))
 
     def save(self, path: Path, vocabulary: Vocabulary) -> None:
         """Write them with the fingerprint of the words that the ids stand for."""
-        tensors = {"keys": self.keys, "counts": self.counts, "num_images": np.array([self.num_images])}
-        with whole_file(path) as partial:
-            # One entry: safetensors writes several in an order of chance.
-            save_file(tensors, partial, metadata={"words": vocabulary.fingerprint})
+        tensors = {"keys": torch.from_numpy(self.keys), "counts": torch.from_numpy(self.counts)}
+        save_tensors(path, tensors, {"words": vocabulary.fingerprint, "num_images": str(self.num_images)})
 
     @classmethod
     def load(cls, path: Path, vocabulary: Vocabulary) -> "DocumentFrequencies":
@@ -100,21 +102,14 @@ class DocumentFrequencies:
         Raises:
             UserError: the file is missing or damaged, or was made with other words.
         """
-        try:
-            with safe_open(path, framework="numpy") as opened:
-                metadata = opened.metadata() or {}
-                keys, counts = opened.get_tensor("keys"), opened.get_tensor("counts")
-                num_images = int(opened.get_tensor("num_images")[0])
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist; run dvc repro vocab") from None
-        except SafetensorError as error:
-            raise UserError(f"{path} is damaged ({error}); run dvc repro -f vocab") from None
-        if metadata.get("words") != vocabulary.fingerprint:
+        tensors, facts = load_tensors(path, "run dvc repro -f vocab")
+        if facts["words"] != vocabulary.fingerprint:
             raise UserError(
-                f"{path} was made with other words: fingerprint {metadata.get('words')}, but the word list "
+                f"{path} was made with other words: fingerprint {facts['words']}, but the word list "
                 f"has {vocabulary.fingerprint}; run dvc repro vocab"
             )
-        return cls(keys, counts, num_images, len(vocabulary))
+        keys, counts = tensors["keys"].numpy(), tensors["counts"].numpy()
+        return cls(keys, counts, int(facts["num_images"]), len(vocabulary))
 
 
 class CiderD:

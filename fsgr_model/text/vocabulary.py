@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from fsgr_model.artifacts import fingerprint, load_json, save_json, whole_file
+from fsgr_model.artifacts import fingerprint, load_json, save_json
 from fsgr_model.errors import UserError
+from fsgr_model.tensor_file import load_tensors, save_tensors
 
 UNK, PAD, BOS, EOS = range(4)
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
@@ -125,9 +124,7 @@ def save_word_embeddings(path: Path, vocabulary: Vocabulary, embeddings_VE: Tens
     """Write the vectors, float32 [V, E], with the fingerprint of the words that they belong to."""
     if len(embeddings_VE) != len(vocabulary):
         raise ValueError(f"{len(embeddings_VE)} vectors for {len(vocabulary)} words")
-    tensors = {"embeddings": embeddings_VE.float().contiguous().cpu()}
-    with whole_file(path) as partial:
-        save_file(tensors, partial, metadata={"words": vocabulary.fingerprint})
+    save_tensors(path, {"embeddings": embeddings_VE.float()}, {"words": vocabulary.fingerprint})
 
 
 def load_word_embeddings(path: Path, vocabulary: Vocabulary) -> Tensor:
@@ -137,14 +134,8 @@ def load_word_embeddings(path: Path, vocabulary: Vocabulary) -> Tensor:
         UserError: the file is missing or damaged, holds another number of vectors than there are words, or
             vectors of other words (or of the same in another order).
     """
-    try:
-        with safe_open(path, framework="pt") as opened:
-            words = (opened.metadata() or {}).get("words")
-            embeddings_VE: Tensor = opened.get_tensor("embeddings")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run dvc repro vocab") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); run dvc repro -f vocab") from None
+    tensors, facts = load_tensors(path, "run dvc repro -f vocab")
+    embeddings_VE, words = tensors["embeddings"], facts["words"]
     if len(embeddings_VE) != len(vocabulary):
         raise UserError(
             f"{path} holds {len(embeddings_VE)} word vectors, but the word list has {len(vocabulary)} words; "

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fsgr_model.artifacts import whole_file
 from fsgr_model.device import autocast
 from fsgr_model.errors import UserError
 from fsgr_model.gpu_memory import within_memory
@@ -24,6 +22,7 @@ from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.progress import progress
 from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
+from fsgr_model.tensor_file import load_tensors, save_tensors
 from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
@@ -122,7 +121,8 @@ class Training:
                 self._save()
                 stopped.kept = f"saved {self._place()}, step {self.progress.step} in {self.resume.folder}"
                 raise
-        self.model.load_state_dict(load_file(self.best_file), strict=False)
+        best, _ = load_tensors(self.best_file, f"delete {self.resume.folder} to begin this stage anew")
+        self.model.load_state_dict(best, strict=False)
         return self.progress.history
 
     def _train(self, stop: StopRequest) -> None:
@@ -210,8 +210,7 @@ class Training:
         now.epochs_since_best += 1
         if score > now.best:
             now.best, now.epochs_since_best = score, 0
-            with whole_file(self.best_file) as unfinished:
-                save_file(self._weights(), unfinished)
+            save_tensors(self.best_file, self._weights(), {})
         report = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         print(
             f"{self.phase.name} epoch {epoch}: {report}{'  (best)' if score == now.best else ''}", flush=True

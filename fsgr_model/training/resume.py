@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from fsgr_model.artifacts import whole_file
 from fsgr_model.errors import UserError
 from fsgr_model.stopping import Stopped
+from fsgr_model.tensor_file import load_tensors, save_tensors
 
 LOCK = "lock"
 GONE = ".gone.partial"
@@ -50,8 +48,7 @@ class ResumePoint:
 
     def save(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
         """Replace the saved state at once. `progress` is JSON-like and travels in the same file."""
-        with whole_file(self.state_file) as partial:
-            save_file(tensors, partial, metadata={"progress": json.dumps(progress)})
+        save_tensors(self.state_file, tensors, {"progress": json.dumps(progress)})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The saved state, or None where the stage starts afresh.
@@ -61,14 +58,8 @@ class ResumePoint:
         """
         if not self.state_file.exists():
             return None
-        try:
-            with safe_open(self.state_file, framework="pt") as opened:
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-                return tensors, json.loads(opened.metadata()["progress"])
-        except SafetensorError as error:
-            raise UserError(
-                f"{self.state_file} is damaged ({error}); delete {self.folder} to start this stage afresh"
-            ) from None
+        tensors, facts = load_tensors(self.state_file, f"delete {self.folder} to begin this stage anew")
+        return tensors, json.loads(facts["progress"])
 
     def _forget(self) -> None:
         """Delete the folder, which is gone at once: what is deleted bit by bit has another name."""

@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from fsgr_model.datasets.instances import read_instance_files
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.errors import UserError
 
 POLYGON = [[1.5, 2, 3, 4, 5, 6.25]]
-RUN_LENGTHS = {"size": [9, 12], "counts": "PQ1"}
+RUN_LENGTHS = {"size": [9, 12], "counts": "\\3"}
 OURS = [
     ImageRecord(image_id, "train", f"images/{image_id:012}.jpg", 12, 9, 100, "0" * 64)
     for image_id in (41, 42)
@@ -91,3 +93,34 @@ def test_category_that_is_not_listed(tmp_path: Path) -> None:
 def test_duplicate_instance(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="duplicate instance id 3"):
         read(tmp_path, content(), content())
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [], [[]], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5]], [[1, 2, 3, 4, 5, "6"]], [[1, 2, 3, 4, 5, 1e300]], [7],
+        {}, [[1, 2, 3, 4, 5, float("nan")]], {"size": [9, 12]}, {"size": [9, 12], "counts": [9, 12]},
+        {"size": [9, 12], "counts": [-1, 109]}, {"size": [12, 9], "counts": "\\3"},
+        {"size": [9, 12], "counts": ""}, {"size": [9, 12], "counts": "zzz"}, {"size": 3, "counts": 4},
+        {"size": [9, 12], "counts": "\ud83d\ude00"},
+    ],
+)  # fmt: skip
+def test_a_mask_that_cannot_be_drawn(tmp_path: Path, mask: Any) -> None:
+    """pycocotools would fill some of them with whatever lies in the memory."""
+    other = content()
+    other["annotations"][1]["segmentation"] = mask
+    with pytest.raises(UserError, match=r"instances_0\.json: .*instances 1; correct the file"):
+        read(tmp_path, other)
+
+
+def test_packed_run_lengths_are_those_of_pycocotools(tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    for share in (0.0, 0.01, 0.5, 0.9, 1.0):
+        mask = np.asfortranarray(dice.random((9, 12)) < share, dtype=np.uint8)
+        packed = coco_mask.encode(mask)["counts"].decode()
+        other = content()
+        other["annotations"][1]["segmentation"] = {"size": [9, 12], "counts": packed}
+        read(tmp_path, other)
+        other["annotations"][1]["segmentation"]["counts"] = packed + "1"
+        with pytest.raises(UserError, match="instances 1; correct the file"):
+            read(tmp_path, other)

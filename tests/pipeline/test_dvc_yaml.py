@@ -26,6 +26,7 @@ PLUMBING = {
     "fsgr_model/resources.py",
     "fsgr_model/section.py",
     "fsgr_model/stopping.py",
+    "fsgr_model/tensor_file.py",
     "fsgr_model/training/resume.py",
     "fsgr_model/training/row_cache.py",
     "fsgr_model/training/step_memory.py",

@@ -5,9 +5,9 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from fsgr_model.artifacts import load_yaml
 from fsgr_model.errors import UserError
 from fsgr_model.section import Section
 
@@ -184,15 +184,10 @@ def load_world(path: Path) -> WorldSpec:
     Raises:
         UserError: the file is missing, is not YAML, or a name or number in it is wrong.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; dataset.root must be the folder that holds the world file")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return WorldSpec.model_validate(values)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; dataset.root must be the folder that holds the world file"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {str(error).replace(chr(10), ' ')}") from None
+        return WorldSpec.model_validate(load_yaml(path))
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors()

@@ -1,0 +1,57 @@
+"""Pages and files that are written by a program are as it would write them now."""
+
+import pytest
+
+from tests.listings import errors, licences, lowest
+
+
+def test_errors_are_those_of_the_code() -> None:
+    assert errors.PAGE.read_text(encoding="utf-8") == errors.page(), "run python -m tests.listings.errors"
+
+
+def test_lowest_requirements_are_the_lower_bounds() -> None:
+    requirements = (lowest.ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert lowest.PAGE.read_text(encoding="utf-8") == lowest.page(requirements)
+
+
+@pytest.mark.parametrize("line", ["numpy", "numpy>=1.26", "numpy>=1.26,<3", "numpy<3  # arrays"])
+def test_a_requirement_without_bounds_or_reason_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="no lower and upper bound with a reason"):
+        lowest.page(line)
+
+
+def test_every_direct_dependency_has_its_licence_listed() -> None:
+    page = licences.PAGE.read_text(encoding="utf-8")
+    installed = licences.closure(licences.direct())
+    for name in licences.direct():
+        assert licences.row(name, installed[name]) in page, f"{name}: run python -m tests.listings.licences"
+
+
+def test_copyleft_is_explained() -> None:
+    """Packages under the GPL alone are named on the page, with why they do not bind the project."""
+    head, _, rows = licences.PAGE.read_text(encoding="utf-8").partition("|---|---|---|\n")
+    fields = [[field.strip() for field in line.split("|")[1:3]] for line in rows.splitlines()]
+    assert len(fields) > 50
+    bound = [name for name, terms in fields if "GPL" in terms and "LGPL" not in terms and " OR " not in terms]
+    assert bound
+    assert all(f"`{name}`" in head for name in bound), bound
+
+
+IMPORTANT = {
+    "fsgr_model/artifacts.py": "{path} does not exist; check the path, or run the stage that makes it",
+    "fsgr_model/params.py": "{path} does not exist; run this from the project's root",
+    "fsgr_model/tensor_file.py": "{path} holds no checksum: it is not a file of this project",
+    "fsgr_model/datasets/reading.py": "dataset.root: there is no folder {root}; put the dataset or a link",
+    "fsgr_model/datasets/contract.py": "captions of unknown images: ",
+    "fsgr_model/datasets/image_check.py": "set dataset.on_bad_image: skip to leave them out everywhere",
+    "fsgr_model/training/loop.py": "not finite, so training stops; the best network so far is",
+    "fsgr_model/training/resume.py": "this very run is already under way in {where}; wait for it or stop it",
+    "fsgr_model/clip/feature_store.py": "was made with another {key}: the file says",
+    "fsgr_model/network/assembly.py": "was written by a newer version of this project: format",
+}
+
+
+@pytest.mark.parametrize("module", IMPORTANT)
+def test_the_wording_of_an_important_message(module: str) -> None:
+    said = [text for _, text in errors.messages(errors.ROOT / module)]
+    assert any(IMPORTANT[module] in text for text in said), said
