@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fsgr_model.zero_weights import ZeroWeights
 
 from bench.destination import parser_of
 from bench.limits import measure_limits
@@ -88,8 +87,7 @@ def measured(params: Params, phase: str, images: int) -> dict[str, float]:
     """Bytes of the peak of a step with its weights, of the estimate, and of the estimate of a whole batch."""
     config = clip_config(params)
     device = pick_device()
-    with ZeroWeights():
-        plan = draw_blueprint(config, "bench", params, CONCEPTS, WORDS, device)
+    plan = draw_blueprint(config, "bench", params, CONCEPTS, WORDS, device)
     size = DatasetSize({"train": 1, "val": 1, "test": 1}, CAPTIONS, LONGEST, Counter(), CAPTIONS)
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     weights = sum(weight.nbytes for weight in plan.captioner.parameters())
