@@ -62,7 +62,7 @@ def test_the_small_project_runs(project: Project) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     made = project.root / "data" / "dataset"
     assert {file.name for file in made.iterdir()} == {
-        "images.json", "captions.json", "instances.json", "report.json",
+        "images.json", "captions.json", "instances.json", "report.json", "SHA256SUMS",
     }  # fmt: skip
 
 
