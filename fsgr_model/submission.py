@@ -85,10 +85,10 @@ def read_lines(path: Path, id_of: dict[str, int]) -> dict[int, str]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        row = parse_json(line, f"{path}, line {number}")
         try:
+            row = parse_json(line, str(path))
             rows.append((Path(row["path"]).name, str(row["caption"])))
-        except (KeyError, TypeError):
+        except (UserError, KeyError, TypeError):
             raise UserError(
                 f"{path}, line {number} is no caption of pipeline.caption --json; run it again"
             ) from None

@@ -269,18 +269,17 @@ class RowStore:
 
     def _check(self, image_id: int, values: np.ndarray) -> None:
         """A row is looked at the first time that it is read."""
-        if zlib.crc32(values.tobytes()) != self._checksums[self._row_of[image_id]]:
-            raise UserError(
-                f"{self.path} is damaged: the row of image {image_id} is not as it was written; {REMEDY}"
-            )
+        place = f"{self.path} is damaged: the row of image {image_id}"
         good = np.isfinite(values) if values.dtype.kind == "f" else values < (self.below or np.inf)
         if not good.all():
-            place = np.argwhere(~good)[0]
+            index = np.argwhere(~good)[0]
             rule = "finite numbers" if values.dtype.kind == "f" else f"numbers below {self.below}"
             raise UserError(
-                f"{self.path}: the row of image {image_id} holds {values[tuple(place)]} at {place.tolist()}, "
-                f"where only {rule} may stand; delete it and run dvc repro -f {self.path.parent.name}"
+                f"{place} holds {values[tuple(index)]} at {index.tolist()}, where only {rule} may stand; "
+                f"{REMEDY}"
             )
+        if zlib.crc32(values.tobytes()) != self._checksums[self._row_of[image_id]]:
+            raise UserError(f"{place} is not as it was written; {REMEDY}")
 
     def load_all(self) -> np.ndarray:
         """All rows [N, *row_shape], in the order of `image_ids`."""

@@ -16,6 +16,9 @@ from typing import Any, Literal
 
 from fsgr_model.artifacts import load_checked_json, save_json, write_checksums
 
+# What later stages read; their checksums stand beside them.
+LISTS = ("images.json", "captions.json", "instances.json")
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -65,7 +68,7 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
     save_json(folder / "captions.json", [asdict(caption) for caption in captions])
     save_json(folder / "instances.json", dataset.instances, indent=None)
     save_json(folder / "report.json", dataset.report)
-    write_checksums(folder, ("images.json", "captions.json", "instances.json"))
+    write_checksums(folder, LISTS)
 
 
 def read_images(folder: Path, split: Split | None = None) -> list[ImageRecord]:

@@ -182,5 +182,5 @@ def _shown(token: str) -> tuple[str, ...]:
         return _SPLIT[token]
     for bracket in "()":
         token = token.replace(bracket, _BRACKETS[bracket])
-    token = token.replace("\xad", "").replace(" ", "\xa0")
+    token = re.sub(r"\s", "\xa0", token.replace("\xad", ""))
     return () if set(token) <= {"."} or (set(token) == {"-"} and len(token) < 5) else (token,)

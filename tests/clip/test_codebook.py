@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from fsgr_model.clip.codebook import dataset_concepts, load_codebook, make_codebook, read_concepts
 from fsgr_model.clip.loading import load_clip
@@ -11,6 +10,7 @@ from fsgr_model.datasets.normal_form import Dataset, write_dataset
 from fsgr_model.errors import UserError
 from fsgr_model.network.quantiser import SemanticQuantiser
 from fsgr_model.params import CodebookParams
+from fsgr_model.tensor_file import save_tensors
 
 
 def make(concepts, dataset, clip_folder, tmp_path):
@@ -83,8 +83,10 @@ def test_dataset_without_categories(tmp_path):
 
 def test_names_and_embeddings_must_agree(dataset, clip_folder, tmp_path):
     make("dataset", dataset, clip_folder, tmp_path)
-    save_file({"embeddings": torch.zeros(5, 16)}, tmp_path / "codebook" / "codebook.safetensors")
-    with pytest.raises(UserError, match=r"has 5 rows, but .* names 3 concepts"):
+    save_tensors(
+        tmp_path / "codebook" / "codebook.safetensors", {"embeddings": torch.zeros(5, 16)}, {"described": "0"}
+    )
+    with pytest.raises(UserError, match=r"has 5 rows for other concepts than .*codebook\.json names"):
         load_codebook(tmp_path / "codebook")
 
 

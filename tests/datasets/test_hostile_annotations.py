@@ -18,7 +18,6 @@ NO_JSON = {
     '{"images": [\n  {"id": 11\n': "line 3, column 1: Expecting ',' delimiter",
     "": "line 1, column 1: Expecting value",
     '{"images": []} {}': "line 1, column 16: Extra data",
-    '\ufeff{"images": []}': "line 1, column 1: Unexpected UTF-8 BOM",
     "{\"images\": [], 'annotations': []}": "line 1, column 16: Expecting property name",
     '[\n"a \\ud83d b"]': r"line 2, column 4: half of a surrogate pair, \\ud83d",
     '["\\ud83d\\ude00 \\\\ud83d", "\\ude00"]': r"line 1, column 27: half of a surrogate pair, \\ude00",

@@ -148,7 +148,7 @@ def test_no_shard_and_too_little_space(
     small: SmallDataset, members: dict[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda folder: namedtuple("usage", "free")(100))
-    with pytest.raises(UserError, match=r"GB more, but its disk has 0\.00 GB free"):
+    with pytest.raises(UserError, match=r"MB more, but its disk has 0\.00 MB free"):
         build(small, members)
     (small.root / "shards" / "val.tar").unlink()
     with pytest.raises(UserError, match=r"dataset\.shards\.val: no file below .* matches 'shards/val\.tar'"):

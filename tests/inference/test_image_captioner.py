@@ -1,5 +1,6 @@
 """Captions of image files are those that the pipeline makes from its cache."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fsgr_model.errors import UserError
 from fsgr_model.inference import Caption, ImageCaptioner
 from fsgr_model.model_folder import ModelFiles, pipeline_model
 from fsgr_model.scoring.coco_files import read_results
+from fsgr_model.tensor_file import save_tensors
 from fsgr_model.unset_weights import FILLS, INITIALISERS, UnsetWeights
 
 
@@ -120,9 +122,13 @@ def test_a_caption_without_a_word_has_no_map(captioner, images):
 def test_weights_that_are_not_there_or_say_nothing(project, tmp_path):
     with pytest.raises(UserError, match=r"scst/model\.safetensors does not exist"):
         ImageCaptioner(pipeline_model("scst", project))
-    from safetensors.torch import save_file
-
-    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     foreign = ModelFiles(project / "data", tmp_path, project / "params.yaml")
-    with pytest.raises(UserError, match="does not say how its network was built"):
-        ImageCaptioner(foreign)
+    for made_with, message in (
+        ({}, "holds no captioner of this project"),
+        ({"format_version": 1}, "does not say how its network was built"),
+        ({"format_version": 2}, "written by a newer version of this project: format 2, this one reads 1"),
+    ):
+        facts = {"made_with": json.dumps(made_with)}
+        save_tensors(tmp_path / "model.safetensors", {"weight": torch.zeros(1)}, facts)
+        with pytest.raises(UserError, match=message):
+            ImageCaptioner(foreign)

@@ -126,7 +126,9 @@ def test_a_damaged_feature_of_a_training_image_is_named_at_the_first_step(
     with h5py.File(data / "features" / "train.h5", "r+") as file:
         file["tokens"][3, 2, 1] = math.nan
         image_id = int(file["image_ids"][3])
-    with pytest.raises(UserError, match=rf"train.h5: the row of image {image_id} holds nan at \[2, 1\]"):
+    with pytest.raises(
+        UserError, match=rf"train.h5 is damaged: the row of image {image_id} holds nan at \[2, 1\]"
+    ):
         train_xe(replace(run_in("run"), data=data), 1e-3, model_params, xe_params)
 
 
