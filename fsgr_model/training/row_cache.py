@@ -6,6 +6,7 @@ Shapes: N rows, B images.
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -55,11 +56,16 @@ class HeldRows:
 
     def tensors(self, image_ids: Sequence[int]) -> Tensor:
         """As `Rows`."""
-        place_B = torch.tensor([self.row_of[image_id] for image_id in image_ids], dtype=torch.int64)
-        found = None
-        if self.pinned:
-            found = self.rows.new_empty((len(place_B), *self.rows.shape[1:]), pin_memory=True)
-        return torch.index_select(self.rows, 0, place_B.to(self.rows.device), out=found)
+        places = [self.row_of[image_id] for image_id in image_ids]
+        if self.rows.device.type != "cpu":
+            return self.rows[torch.tensor(places, device=self.rows.device)]
+        found = torch.empty(
+            (len(places), *self.rows.shape[1:]), dtype=self.rows.dtype, pin_memory=self.pinned
+        )
+        # By NumPy, which copies in this thread. PyTorch would start threads of OpenMP for the thread that
+        # reads ahead, beside those of the one that trains, and both then wait for each other asleep.
+        np.take(self.rows.numpy(), places, axis=0, out=found.numpy(), mode="clip")
+        return found
 
 
 def hold_rows(store: RowStore, place: Place, device: torch.device) -> Rows:
