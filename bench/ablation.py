@@ -52,20 +52,22 @@ TIMED_STEPS, WARM_UP_STEPS = 60, 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="only these networks")
     parser.add_argument("--jobs", type=int, default=1, help="experiments at once")
     given = parser.parse_args()
+    rows = {row: ROWS[row] for row in given.rows}
     cells = {
         cell_name(row, seed): (f"seed={seed}", *COMMON, *changes)
         # Seed by seed within a row: two workers then never train the same CLIP at once.
-        for row, changes in ROWS.items()
+        for row, changes in rows.items()
         for seed in given.seeds
     }
     scores = run_experiments(cells, given.jobs)
-    costs = {row: cost(changes) for row, changes in ROWS.items()}
+    costs = {row: cost(changes) for row, changes in rows.items()}
     save_json(DOCS / "ablation.json", {"scores": scores, "costs": costs})
     with whole_file(DOCS / "ablation_table.md") as partial:
         partial.write_text(table(scores, costs, given.seeds) + "\n", encoding="utf-8")
-    plot(scores, given.seeds, DOCS / "images" / "ablation.png")
+    plot(scores, given.rows, given.seeds, DOCS / "images" / "ablation.png")
 
 
 def cell_name(row: str, seed: int) -> str:
@@ -107,7 +109,7 @@ def table(scores: Mapping[str, Scores], costs: Mapping[str, Mapping[str, float]]
     """Markdown: XE and SCST scores with their spread over the seeds, label accuracy, parameters, time."""
     head = ["network", "phase", *SHOWN, "labels", "trained parameters", "XE step, ms"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for row in ROWS:
+    for row in costs:
         for phase in ("xe", "scst"):
             of_seed = [scores[cell_name(row, seed)][phase] for seed in seeds]
             cells = [spread([one[name] for one in of_seed]) for name in (*SHOWN, "label_accuracy")]
@@ -116,18 +118,18 @@ def table(scores: Mapping[str, Scores], costs: Mapping[str, Mapping[str, float]]
     return "\n".join(lines)
 
 
-def plot(scores: Mapping[str, Scores], seeds: list[int], path: Path) -> None:
+def plot(scores: Mapping[str, Scores], rows: list[str], seeds: list[int], path: Path) -> None:
     """CIDEr on seen and unseen combinations, a point a seed, XE beside SCST."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, part in zip(axes, ("seen", "unseen"), strict=True):
         for offset, phase, colour in ((-0.15, "xe", "#4477aa"), (0.15, "scst", "#ee6677")):
-            for place, row in enumerate(ROWS):
+            for place, row in enumerate(rows):
                 values = [scores[cell_name(row, seed)][phase][f"{part}.CIDEr"] for seed in seeds]
                 axis.plot([place + offset] * len(values), values, "o", color=colour, alpha=0.5, markersize=4)
                 axis.plot(place + offset, statistics.mean(values), "_", color=colour, markersize=14)
         axis.set_title(f"{part} combinations")
-        axis.set_xticks(range(len(ROWS)), list(ROWS), rotation=30, ha="right")
+        axis.set_xticks(range(len(rows)), rows, rotation=30, ha="right")
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("CIDEr: XE blue, SCST red;\na point a seed, a bar the mean")
     figure.savefig(path, dpi=110)

@@ -32,13 +32,14 @@ Look = tuple[str, str]  # a kind of thing, and its colour
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="only these networks")
+    given = parser.parse_args()
     world = load_world(WORLD)
     head = ["network", "phase", "thing wrong", "thing right, colour wrong", "held-out looks said"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for row in ROWS:
+    for row in given.rows:
         for phase in PHASES:
-            of_seed = [mistakes(phase, revision(cell_name(row, seed)), world) for seed in seeds]
+            of_seed = [mistakes(phase, revision(cell_name(row, seed)), world) for seed in given.seeds]
             lines.append(
                 "| " + " | ".join([row, phase.upper(), *map(spread, zip(*of_seed, strict=True))]) + " |"
             )
