@@ -35,7 +35,17 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
+@pytest.fixture
+def heard_signals():
+    """Tests that run under nohup are born with one of them ignored."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.usefixtures("heard_signals")
 def test_a_signal_stops_at_once(number):
     before = signal.getsignal(number)
     reached = []
