@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from fsgr_model.datasets.image_file import BadImage, open_rgb
+from fsgr_model.datasets.image_file import BadImage, open_rgb, picture_formats
 from fsgr_model.inference import DescribedImage, ImageCaptioner
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 
@@ -75,7 +75,7 @@ def images_at(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     # Pillow reads MPO, the photographs of stereo cameras and some phones, as JPEG.
-    readable = {*Image.OPEN, "MPO"}
+    readable = {*picture_formats(), "MPO"}
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
     return sorted(
         file

@@ -185,3 +185,15 @@ def test_a_wrong_command_line_says_so_before_anything_is_loaded(wrong: list[str]
     assert done.returncode == 2
     assert "usage: python -m pipeline.caption" in done.stderr
     assert "torch" not in done.stderr and "PIL" not in done.stderr
+
+
+def test_a_folder_is_read_by_a_program_that_has_opened_no_picture_yet(tmp_path):
+    """Pillow learns of most formats when it first needs them; the tests around this one have taught it."""
+    (tmp_path / "a.jpg").touch()
+    code = (
+        "import sys; from pathlib import Path; from fsgr_model.caption_files import images_at; "
+        "print([file.name for file in images_at(Path(sys.argv[1]))])"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "['a.jpg']\n"

@@ -19,8 +19,7 @@ Classpath exception) or from the system, and runs as a program of its own.
 
 Two packages are under the GPL: `pygit2`, with a linking exception that lets any program use it, and
 `grandalf`, which is EPL-1.0 by its own choice as well. DVC brings and imports both; no module of this
-project does. Of `pycocoevalcap` the metadata say nothing; the COCO captioning code that it packs is
-under the simplified BSD licence.
+project does. Of `pycocoevalcap` the metadata say nothing; conda-forge lists it as MIT and BSD-2-Clause.
 
 Written by `python -m tests.listings.licences`; a test compares the direct dependencies with it.
 

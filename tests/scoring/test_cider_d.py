@@ -247,6 +247,7 @@ def test_the_scorer_of_a_device_gives_the_same_scores(end_token: bool) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_scorer_of_a_gpu_gives_the_same_scores() -> None:
     references = random_corpus(10, 20, 12, 3)
     scorer = CiderD(references, DocumentFrequencies.build(references.values(), NUM_WORDS), True)

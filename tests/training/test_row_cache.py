@@ -44,6 +44,7 @@ def test_rows_are_brought_in_pieces(store: RowStore, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("place", ["gpu", "ram", "disk"])
 def test_rows_are_the_same_beside_a_gpu(store: RowStore, place: row_cache.Place) -> None:
     found = hold_rows(store, place, CUDA).tensors([8, 40, 8])
