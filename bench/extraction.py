@@ -11,7 +11,8 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from PIL import Image
 
 from bench.destination import parser_of
-from bench.limits import Limits, elapsed, measure_limits
+from bench.limits import Limits, best_seconds, elapsed, measure_limits
 from bench.rows import Row, publish
 from fsgr_model.artifacts import sha256_file
 from fsgr_model.clip.extraction import extract_features
@@ -66,7 +67,7 @@ class Work:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--memory-images", type=int, default=5_000, help="pictures of the second part")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
@@ -86,18 +87,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(folder: Path, work: Work, device: torch.device, limits: Limits) -> list[Row]:
-    """The trunk alone, the whole stage, and the same work in turn."""
-    dataset, clip_folder = make_inputs(folder, work, same=False)
+    """The trunk alone, the whole stage, and the same work in turn.
+
+    The stage's rate is that of all pictures but the first quarter, whose time stands for its start.
+    """
+    dataset, clip_folder = make_inputs(folder / "all", work, same=False)
+    start = replace(work, images=work.images // 4)
+    few, _ = make_inputs(folder / "start", start, same=False)
     clip = load_clip(clip_folder, device)
     trunk = make_trunk(clip.model, work.cut)
     batch = work.runtime.image_batch
     images = torch.randn(batch, 3, *clip_size(work), device=device)
     flops = trunk_flops(trunk, images[:1])
     with torch.inference_mode():
-        alone = batch / min(elapsed(lambda: trunk(images), device) for _ in range(3))
-    stage = work.images / elapsed(
-        lambda: extract_features(dataset, clip_folder, work.cut, work.runtime, folder / "out")
-    )
+        alone = batch / best_seconds(lambda: trunk(images), device)
+    seconds = [
+        elapsed(partial(extract_features, made, clip_folder, work.cut, work.runtime, folder / "out"))
+        for made in (few, dataset)
+    ]
+    stage = (work.images - start.images) / (seconds[1] - seconds[0])
     plain = work.images / elapsed(lambda: in_turn(dataset, clip, trunk, folder / "plain.h5"), device)
 
     def row(what: str, rate: float, **more: Any) -> Row:
@@ -172,8 +180,14 @@ def trunk_flops(trunk: AnyTrunk, images: torch.Tensor) -> float:
     """Floating-point operations of matrix products, for an image."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
-        trunk(images)
+    # The counter does not see into the fused kernel of nn.MultiheadAttention.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
+            trunk(images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() / len(images)
 
 

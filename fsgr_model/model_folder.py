@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from fsgr_model.artifacts import load_json, sha256_file, whole_folder
+from fsgr_model.clip.description import load_description
 from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import restore
 from fsgr_model.params import Params, load_params
@@ -74,7 +75,7 @@ def export_model(phase: str, out: Path, root: Path = Path()) -> None:
     scores = load_json(metrics)
     _check_scores(scores, files.weights / WEIGHTS, metrics)
     dataset = load_json(root / "data" / "dataset" / "report.json")
-    clip = load_json(root / "data" / "clip" / "clip.json")
+    clip = load_description(root / "data" / "clip")
     card = model_card(phase, scores, dataset, clip, files.params())
     with whole_folder(out) as folder:
         for name in SHARED:

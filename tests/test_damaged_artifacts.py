@@ -14,8 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fsgr_model.artifacts import load_json
+from fsgr_model.artifacts import fingerprint, load_checked_json, load_json, save_json, write_checksums
 from fsgr_model.clip.codebook import Codebook, load_codebook
+from fsgr_model.clip.description import load_description
 from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter
 from fsgr_model.errors import UserError
 from fsgr_model.tensor_file import load_tensors, save_tensors
@@ -57,13 +58,29 @@ def read_tensors(path: Path) -> Any:
     return {name: (str(value.dtype), value.tolist()) for name, value in found.items()}, facts
 
 
+def description(path: Path) -> Path:
+    described = {"model": "ViT-B-16", "config": {"embed_dim": 512}, "weights_sha256": "0" * 64}
+    save_json(path, described | {"fingerprint": fingerprint(described)})
+    return path
+
+
+def images(path: Path) -> Path:
+    save_json(path, [{"image_id": 7, "split": "train", "path": "caf\u00e9.jpg"}])
+    write_checksums(path.parent, [path.name])
+    return path
+
+
 FILES = {"features.h5": (features, read_features), "weights.safetensors": (tensors, read_tensors)}
+LISTS = {
+    "clip.json": (description, lambda path: load_description(path.parent)),
+    "images.json": (images, lambda path: load_checked_json(path, "run it again")),
+}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", FILES | LISTS)
 def test_a_flipped_bit_is_refused_or_means_nothing(tmp_path: Path, name: str) -> None:
     """Bits all over the file: never other numbers than were written."""
-    write, read = FILES[name]
+    write, read = (FILES | LISTS)[name]
     path = write(tmp_path / name)
     whole = path.read_bytes()
     before = read(path)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fsgr_model.errors import run_command
+from fsgr_model.artifacts import load_json
+from fsgr_model.errors import UserError, run_command
 from fsgr_model.resources import allow_many_files, explain
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 FULL = """
 import resource, sys
 import numpy as np
-from fsgr_model.errors import run_command
+from fsgr_model.artifacts import load_json
+from fsgr_model.errors import UserError, run_command
 
 def text():
     with open(folder + "/text", "w") as file:
@@ -67,6 +69,14 @@ def test_wording(error, line):
     found = explain(error)
     assert found is not None and "\n" not in found
     assert re.match(line, found)
+
+
+def test_a_list_too_large_for_the_memory_is_not_read(tmp_path):
+    path = tmp_path / "captions.json"
+    path.touch()
+    os.truncate(path, 2**42)
+    with pytest.raises(UserError, match=r"captions.json takes about 21990.23 GB .* to read, and .* free"):
+        load_json(path)
 
 
 def test_other_errors_keep_their_traceback():

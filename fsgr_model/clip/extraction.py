@@ -21,6 +21,10 @@ from fsgr_model.params import RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.training.resume import resume_point
 
+# A CPU multiplies a fifth faster where the activations of a piece of the batch stay in its cache: ViT-B/16 on
+# 2 cores, images/s by images at once: 10.8 (4), 10.6 (8), 9.0 (16), 8.2 (64).
+CACHED_TOKENS = 1024
+
 
 def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: RuntimeParams, out: Path) -> None:
     """Write `out`/{train,val,test}.h5: tokens [N, T, W] float16 entering block `cut`, by image id.
@@ -72,7 +76,10 @@ def _fill(
 
 
 def _encode(trunk: AnyTrunk, images: torch.Tensor, count: int) -> torch.Tensor:
-    return trunk(images[:count])
+    if images.device.type == "cuda":
+        return trunk(images[:count])
+    piece = max(1, CACHED_TOKENS // trunk.token_shape[0])
+    return torch.cat([trunk(part) for part in images[:count].split(piece)])
 
 
 def _to_cpu(tokens_BTW: torch.Tensor) -> np.ndarray:

@@ -16,13 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fsgr_model.artifacts import fingerprint, load_json, save_json, sha256_file
+from fsgr_model.artifacts import fingerprint, save_json, sha256_file
+from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.errors import UserError
 from fsgr_model.unset_weights import UnsetWeights
 
 WEIGHTS = "clip.safetensors"
-DESCRIPTION = "clip.json"
 # Settings of an open_clip config that bring in towers or tokenizers from elsewhere.
 FOREIGN_SETTINGS = ("timm_model_name", "hf_model_name", "hf_tokenizer_name", "multimodal_cfg")
 
@@ -116,7 +116,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     Raises:
         UserError: a file is missing, or the weights are not those that the description names.
     """
-    description = _load_description(folder / DESCRIPTION)
+    description = load_description(folder)
     _check_weights(folder / WEIGHTS, description["weights_sha256"])
     with UnsetWeights():
         model = build_model(description["config"], description["model"])
@@ -134,27 +134,6 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
         description["config"],
         clip_identity(description),
     )
-
-
-def _load_description(path: Path) -> dict[str, Any]:
-    description = load_json(path)
-    expected = description.pop("fingerprint", None) if isinstance(description, dict) else None
-    if expected != fingerprint(description):
-        raise UserError(
-            f"{path} is not as it was written: its contents do not have the fingerprint {expected}; "
-            "run dvc repro -f clip"
-        )
-    return description
-
-
-def clip_identity(description: dict[str, Any]) -> dict[str, Any]:
-    """What a feature of this CLIP depends on, from the contents of `clip.json`."""
-    return {
-        "model": description["model"],
-        "config": fingerprint(description["config"]),
-        "weights": description["weights_sha256"],
-        "preprocessing": description["preprocessing"],
-    }
 
 
 def _check_weights(path: Path, expected: str) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsgr_model.artifacts import load_json, save_json
+from fsgr_model.artifacts import save_json
+from fsgr_model.clip.codebook import load_codebook
+from fsgr_model.clip.description import load_description
 from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.datasets.normal_form import ImageRecord, read_captions, read_images, read_instances
 from fsgr_model.errors import UserError
@@ -44,11 +46,12 @@ def evaluate(
         image.image_id: [caption.text for caption in captions.get(image.image_id, [])] for image in images
     }
     instances = read_instances(data / "dataset")
-    concepts: list[str] = load_json(data / "codebook" / "codebook.json")["names"]
+    concepts = load_codebook(data / "codebook").names
+    resize_mode = load_description(data / "clip")["preprocessing"]["resize_mode"]
     labels = RowStore(data / "labels" / "test.h5", {}, below=len(concepts))
     label_NG = labels.rows([image.image_id for image in images])
     results = {phase: read_results(data / "captions" / f"{phase}.json") for phase in PHASES}
-    label_scores = _score_labels(label_NG, images, instances, concepts, _resize_mode(data))
+    label_scores = _score_labels(label_NG, images, instances, concepts, resize_mode)
     domains = {image.image_id: image.domain for image in images}
     reports = _score_phases(references, results, instances, domains, params)
     clip_scorer = make_clip_scorer(data, references)
@@ -66,9 +69,7 @@ def evaluate(
         ]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {_summary(report)}")
-    _draw_sheet(
-        sheet, images, label_NG, concepts, references, results, params.sheet_images, _resize_mode(data)
-    )
+    _draw_sheet(sheet, images, label_NG, concepts, references, results, params.sheet_images, resize_mode)
 
 
 def _score_phases(
@@ -91,10 +92,6 @@ def _score_phases(
             report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
             reports[phase] = (report, scores)
     return reports
-
-
-def _resize_mode(data: Path) -> str:
-    return load_json(data / "clip" / "clip.json")["preprocessing"]["resize_mode"]
 
 
 def _score_labels(

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import fingerprint, load_json, sha256_file
+from fsgr_model.artifacts import fingerprint, sha256_file
+from fsgr_model.clip.description import load_description
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
 CIDER_SIGNATURE = (
@@ -63,7 +64,7 @@ def pipeline_provenance(data: Path, params_file: Path, phase: str) -> list[Fact]
         "captions": data / "captions" / f"{phase}.json",
     }
     params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
-    clip = load_json(data / "clip" / "clip.json")
+    clip = load_description(data / "clip")
     return [
         Fact(what="git revision", value=git_revision()),
         Fact(what=f"fingerprint of {params_file}", value=fingerprint(params)),

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from fsgr_model.artifacts import load_json, save_json, sha256_file
+from fsgr_model.clip.description import clip_identity, load_description
 from fsgr_model.clip.feature_store import RowFormat, RowWriter
-from fsgr_model.clip.loading import build_model, clip_identity, default_preprocessing, save_clip
+from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.errors import UserError
@@ -74,7 +75,7 @@ def write_clip(data: Path, resize_mode: str) -> None:
     config = tiny_config(image_size=16, layers=2)
     preprocessing = default_preprocessing(config, {"resize_mode": resize_mode})
     save_clip(data / "clip", build_model(config, "tiny"), "tiny", config, preprocessing, {})
-    identity = trunk_identity(clip_identity(load_json(data / "clip" / "clip.json")), 1)
+    identity = trunk_identity(clip_identity(load_description(data / "clip")), 1)
     row_format = RowFormat("tokens", (5, 32), "float16")
     with RowWriter(data / "features" / "test.h5", row_format, [1, 2, 3], identity) as writer:
         writer.write([1, 2, 3], np.random.default_rng(0).normal(size=(3, 5, 32)))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.clip.codebook import Codebook, load_codebook
+from fsgr_model.clip.description import clip_identity, load_description
 from fsgr_model.clip.feature_store import RowFormat, RowWriter
-from fsgr_model.clip.loading import build_model, clip_identity, default_preprocessing, save_clip
+from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
 from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
@@ -59,7 +59,7 @@ def tiny_data(tmp_path_factory) -> Path:
 def write_clip(data: Path) -> dict:
     preprocessing = default_preprocessing(CLIP_CONFIG, {})
     save_clip(data / "clip", build_model(CLIP_CONFIG, "tiny"), "tiny", CLIP_CONFIG, preprocessing, {})
-    return clip_identity(load_json(data / "clip" / "clip.json"))
+    return clip_identity(load_description(data / "clip"))
 
 
 def write_features(data, images, scenes, identity, rng) -> None:
