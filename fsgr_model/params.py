@@ -4,6 +4,7 @@ Unknown names, wrong types and values out of range are refused in one line befor
 YAML reads 5e-06 as text; pydantic turns such text back into a number.
 """
 
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -159,6 +160,11 @@ class PhaseParams(Section):
     """What XE and SCST share: one loop runs both."""
 
     epochs: Count = Field(description="at most this many passes over the training images")
+    train_images: Count | None = Field(
+        None,
+        description="train the captioner on so many of the training images, drawn by `seed`; null: on all. "
+        "CLIP and the word list know the others too, as a real CLIP has seen far more than COCO",
+    )
     batch_size: Count = Field(description="images a step, each with all of its captions")
     optimiser: Literal["adam", "muon"] = Field(
         "adam",
@@ -179,6 +185,10 @@ class PhaseParams(Section):
     max_length: Annotated[int, Field(ge=2, le=500)] = Field(
         description="longest caption, given or sampled: positions, the end token among them; the rest is cut"
     )
+
+    def steps_an_epoch(self, images: int) -> int:
+        """Of a training split of so many images."""
+        return ceil((images) / self.batch_size)
 
 
 class XeParams(PhaseParams):

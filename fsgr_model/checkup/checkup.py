@@ -16,6 +16,7 @@ from fsgr_model.params import Params, load_params
 from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
+from fsgr_model.training.prototypes import check_window
 
 DATA = Path("data")
 # Stands in for K and V where the data does not tell them beforehand, as in the demo.
@@ -104,12 +105,6 @@ def _check_java(params: Params, findings: Findings) -> None:
 
 
 def _check_memory_window(params: Params, size: DatasetSize | None, findings: Findings) -> None:
-    """The first prototypes come after so many steps; training must be longer."""
-    if size is None or params.model.memory != "prototypes":
-        return
-    steps = params.xe.epochs * -(-size.images["train"] // params.xe.batch_size)
-    if steps <= params.model.memory_window:
-        findings.problem(
-            f"model.memory_window: the first prototypes come after {params.model.memory_window} steps, but "
-            f"{params.xe.epochs} epochs have {steps}; make the window shorter, or use model.memory: none"
-        )
+    if size is not None:
+        with findings.collected():
+            check_window(params.model, params.xe, size.images["train"])

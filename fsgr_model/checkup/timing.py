@@ -6,7 +6,6 @@ Shapes: B images, S captions of an image, L positions, T tokens = 1 CLS + G patc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -183,7 +182,7 @@ def stage_seconds(size: DatasetSize, params: Params, step: dict[str, float]) -> 
     training = {
         stage: phase.epochs
         * (
-            ceil(size.images["train"] / phase.batch_size) * step[kind]
+            phase.steps_an_epoch(size.images["train"]) * step[kind]
             + size.images["val"] / params.xe.batch_size * step["validation"]
         )
         for stage, kind, phase in (("train_xe", "XE", params.xe), ("train_scst", "SCST", params.scst))

@@ -20,7 +20,7 @@ from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.memory import Prototypes
-from fsgr_model.params import ModelParams
+from fsgr_model.params import ModelParams, XeParams
 
 # Twice the 32 neighbours that a prototype value is made of in the COCO preset.
 ROWS_PER_PROTOTYPE = 64
@@ -79,6 +79,20 @@ class Banks:
         self.value_ATRD.copy_(tensors["banks.values"])
         self.filled_TR.copy_(tensors["banks.filled"])
         self.steps = int(tensors["banks.steps"])
+
+
+def check_window(model: ModelParams, xe: XeParams, images: int) -> None:
+    """Stop if training on so many images would end before the first prototypes.
+
+    Raises:
+        UserError: with both numbers of steps.
+    """
+    steps = xe.epochs * xe.steps_an_epoch(images)
+    if model.memory == "prototypes" and steps <= model.memory_window:
+        raise UserError(
+            f"the first prototypes come after model.memory_window {model.memory_window} steps, but "
+            f"{xe.epochs} epochs have {steps}; make the window shorter, or use model.memory: none"
+        )
 
 
 class PrototypeSearch:

@@ -15,7 +15,7 @@ from fsgr_model.training.batches import CaptionedImages
 from fsgr_model.training.loop import Phase, Training
 from fsgr_model.training.resume import resume_point
 from fsgr_model.training.row_cache import AskedPlace, choose_place, hold_rows
-from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.split_data import captioned_images, drawn_images
 from fsgr_model.training.step_memory import GB, StepSize, describe_need, step_bytes
 from fsgr_model.training.validation import make_validation
 
@@ -58,7 +58,9 @@ def train(
         "captions": sha256_file(run.data / "dataset" / "captions.json"),
         **further_inputs,
     }
-    images = captioned_images(run.data, "train", assembly, params.max_length, shuffle_seed, labels)
+    images = captioned_images(
+        run.data, "train", assembly, params.max_length, shuffle_seed, labels, drawn_images(params, run.seed)
+    )
     validation_images = captioned_images(run.data, "val", assembly, params.max_length, shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))
     print(describe_need(phase.name, needed, params.batch_size, assembly.device))

@@ -1,12 +1,40 @@
 """A split as training reads it: cached features beside the captions of the normal form."""
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.feature_store import RowStore
-from fsgr_model.datasets.normal_form import Split, read_captions, read_images
+from fsgr_model.datasets.normal_form import ImageRecord, Split, read_captions, read_images
+from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import Assembly
+from fsgr_model.params import PhaseParams
 from fsgr_model.training.batches import CaptionedImages
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Some of the images of a split: the first `count` in an order that `seed` gives."""
+
+    count: int
+    seed: int
+
+    def of(self, images: list[ImageRecord]) -> list[ImageRecord]:
+        """These of the images, in the order of the manifest."""
+        if self.count > len(images):
+            raise UserError(
+                f"train_images is {self.count}, and there are {len(images)} training images; "
+                "lower it, or set it to null for all of them"
+            )
+        order = np.random.default_rng(self.seed).permutation(len(images))
+        return [images[place] for place in sorted(order[: self.count])]
+
+
+def drawn_images(params: PhaseParams, seed: int) -> Drawn | None:
+    """The training images that a phase trains on; None: all."""
+    return None if params.train_images is None else Drawn(params.train_images, seed)
 
 
 def captioned_images(
@@ -16,14 +44,18 @@ def captioned_images(
     max_length: int,
     shuffle_seed: int | None = None,
     labels: RowStore | None = None,
+    drawn: Drawn | None = None,
 ) -> CaptionedImages:
-    """The images of a split with their cached features, their captions as word ids, <bos> to <eos>, and
-    their label maps if given.
+    """The images of a split, or those drawn from it, with their cached features, their captions as word ids,
+    <bos> to <eos>, and their label maps if given.
+
+    Raises:
+        UserError: more images are to be drawn than there are.
     """
     store = RowStore(data / "features" / f"{split}.h5", assembly.made_with["trunk"])
     captions = {
         image_id: [assembly.vocabulary.encode(tokens, max_length - 1) for tokens in of_image]
-        for image_id, of_image in caption_tokens(data, split).items()
+        for image_id, of_image in caption_tokens(data, split, drawn).items()
     }
     return CaptionedImages(store, captions, shuffle_seed, labels)
 
@@ -40,8 +72,10 @@ def label_maps(data: Path, split: Split, assembly: Assembly) -> RowStore:
     return RowStore(data / "labels" / f"{split}.h5", expected, below=len(codebook.names))
 
 
-def caption_tokens(data: Path, split: Split) -> dict[int, list[list[str]]]:
-    """The tokens of every caption of every image of a split."""
+def caption_tokens(data: Path, split: Split, drawn: Drawn | None = None) -> dict[int, list[list[str]]]:
+    """The tokens of every caption of every image of a split, or of those drawn from it."""
     captions = read_captions(data / "dataset")
     images = read_images(data / "dataset", split)
+    if drawn is not None:
+        images = drawn.of(images)
     return {image.image_id: [caption.tokens for caption in captions[image.image_id]] for image in images}

@@ -14,7 +14,6 @@ from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.text_tower import load_text_tower
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.device import pick_device
-from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import Assembly, assemble
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import ModelParams, XeParams
@@ -24,10 +23,10 @@ from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.moment import Moment
-from fsgr_model.training.prototypes import PrototypeSearch
+from fsgr_model.training.prototypes import PrototypeSearch, check_window
 from fsgr_model.training.run import Run, train
 from fsgr_model.training.schedule import describe_by_epoch
-from fsgr_model.training.split_data import caption_tokens, label_maps
+from fsgr_model.training.split_data import caption_tokens, drawn_images, label_maps
 
 
 class CrossEntropy:
@@ -105,38 +104,23 @@ def prepare_xe(run: Run, model: ModelParams, xe: XeParams) -> tuple[Assembly, Cr
     if labels is not None:
         auxiliaries.append(PatchContrast(xe.contrast_weight, xe.contrast_anchors))
     if xe.alignment == "progressive":
-        auxiliaries.append(progressive_alignment(run, assembly, model.d_model, xe.epochs))
-    return assembly, CrossEntropy(auxiliaries, prototype_search(run, assembly, model, xe)), labels
+        auxiliaries.append(progressive_alignment(run, assembly, model.d_model, xe))
+    prototypes = None
+    if model.memory == "prototypes":
+        check_window(model, xe, len(read_images(run.data / "dataset", "train")))
+        prototypes = PrototypeSearch(assembly.captioner, model)
+    return assembly, CrossEntropy(auxiliaries, prototypes), labels
 
 
-def progressive_alignment(run: Run, assembly: Assembly, d_model: int, epochs: int) -> ProgressiveAlignment:
-    """The alignment losses on the captions of the training split; prints their weights."""
-    captions = caption_tokens(run.data, "train")
+def progressive_alignment(run: Run, assembly: Assembly, d_model: int, xe: XeParams) -> ProgressiveAlignment:
+    """The alignment losses on the captions that are trained on; prints their weights."""
+    captions = caption_tokens(run.data, "train", drawn_images(xe, run.seed))
     words = {word for of_image in captions.values() for caption in of_image for word in caption}
     tower = load_text_tower(run.data / "clip", words, assembly.device)
-    weights = level_weights(epochs)
+    weights = level_weights(xe.epochs)
     torch.manual_seed(run.seed)
     alignment = ProgressiveAlignment(captions, tower, d_model, tower.joint_width, weights)
     alignment.heads.to(assembly.device)
     count = sum(weight.numel() for weight in alignment.heads.parameters())
     print(f"alignment heads, dropped after training: {count:,} parameters\n{describe_by_epoch(weights)}")
     return alignment
-
-
-def prototype_search(
-    run: Run, assembly: Assembly, model: ModelParams, xe: XeParams
-) -> PrototypeSearch | None:
-    """What finds the prototypes, if the model has any.
-
-    Raises:
-        UserError: training would end before the first of them.
-    """
-    if model.memory != "prototypes":
-        return None
-    steps = xe.epochs * -(-len(read_images(run.data / "dataset", "train")) // xe.batch_size)
-    if steps <= model.memory_window:
-        raise UserError(
-            f"the first prototypes come after model.memory_window {model.memory_window} steps, but "
-            f"{xe.epochs} epochs have {steps}; make the window shorter, or use model.memory: none"
-        )
-    return PrototypeSearch(assembly.captioner, model)
