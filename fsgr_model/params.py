@@ -188,7 +188,7 @@ class PhaseParams(Section):
 
     def steps_an_epoch(self, images: int) -> int:
         """Of a training split of so many images."""
-        return ceil((images) / self.batch_size)
+        return ceil((self.train_images or images) / self.batch_size)
 
 
 class XeParams(PhaseParams):
