@@ -133,9 +133,8 @@ def clones(folder: Path) -> None:
     """The second clone finds the stages before training in the cache, and trains at its own rate."""
     first = repository(folder / "first")
     cache = folder / "cache"
-    first.run("dvc", "repro", "features", "codebook", "labels", "vocab")
     first.run("dvc", "cache", "dir", str(cache), "--local")
-    first.run("dvc", "commit", "--force")
+    first.run("dvc", "repro", "features", "codebook", "labels", "vocab")
     second = Scratch(folder / "second", TINY | {"lr": 5e-4})
     second.environment = first.environment
     second.run("git", "init", "--quiet")

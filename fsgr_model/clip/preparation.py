@@ -1,5 +1,7 @@
 """Stage `clip`: the CLIP that `params.yaml` names: a tag of open_clip, a file, a folder, or trained here."""
 
+import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,9 @@ def load_folder(folder: Path) -> tuple[nn.Module, Config, Config, Config]:
 
 
 def _download(name: str, pretrained: str, tag: Config) -> Path:
+    if not sys.stderr.isatty():
+        # The hub's own word for: show the progress all the same.
+        os.environ.setdefault("TQDM_POSITION", "-1")
     try:
         return Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
