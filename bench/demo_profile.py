@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -70,7 +71,7 @@ def profile(clone: Path, only: list[str] | None = None) -> list[Cost]:
     costs = []
     for stage in only or stages:
         before = os.times()
-        seconds = elapsed(lambda stage=stage: run_stage(clone, stage, stages[stage]["cmd"]))
+        seconds = elapsed(partial(run_stage, clone, stage, stages[stage]["cmd"]))
         after = os.times()
         spent = after.children_user + after.children_system - before.children_user - before.children_system
         costs.append(Cost(stage, seconds, spent))

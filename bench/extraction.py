@@ -101,11 +101,12 @@ def measure(folder: Path, work: Work, device: torch.device, limits: Limits) -> l
     flops = trunk_flops(trunk, images[:1])
     with torch.inference_mode():
         alone = batch / best_seconds(lambda: trunk(images), device)
+    # The first run loads what no later one loads again.
     seconds = [
         elapsed(partial(extract_features, made, clip_folder, work.cut, work.runtime, folder / "out"))
-        for made in (few, dataset)
+        for made in (few, few, dataset)
     ]
-    stage = (work.images - start.images) / (seconds[1] - seconds[0])
+    stage = (work.images - start.images) / (seconds[2] - seconds[1])
     plain = work.images / elapsed(lambda: in_turn(dataset, clip, trunk, folder / "plain.h5"), device)
 
     def row(what: str, rate: float, **more: Any) -> Row:
@@ -207,11 +208,11 @@ def make_inputs(folder: Path, work: Work, same: bool) -> tuple[Path, Path]:
         picture(dataset / "images" / f"{number}.jpg", work.size, number)
         for number in range(1 if same else work.images)
     ]
-    splits: list[Split] = ["train"] * work.images + ["val", "test"]
+    others: dict[int, Split] = {work.images: "val", work.images + 1: "test"}
     images, captions = [], []
-    for number, split in enumerate(splits):
+    for number in range(work.images + 2):
         path, size, key = pictures[number % len(pictures)]
-        images.append(ImageRecord(number, split, str(path), *work.size, size, key))
+        images.append(ImageRecord(number, others.get(number, "train"), str(path), *work.size, size, key))
         captions.append(CaptionRecord(number, number, "a picture", ["a", "picture"]))
     write_dataset(dataset, Dataset(images, captions, {"categories": [], "annotations": []}, {}))
     return dataset, clip_folder

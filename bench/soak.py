@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import psutil
 from matplotlib.figure import Figure
@@ -68,7 +70,8 @@ def main() -> None:
 
 def soak(minutes: float) -> list[Sample]:
     """Rounds until the time is over; four at least."""
-    params, process, samples = load_params(), psutil.Process(), []
+    params, process = load_params(), psutil.Process()
+    samples: list[Sample] = []
     start = time.monotonic()
     while len(samples) < 4 or time.monotonic() - start < 60 * minutes:
         steps = [median_step(params, stage) for stage in ("train_xe", "train_scst")]
@@ -94,18 +97,16 @@ def median_step(params: Params, stage: str) -> float:
 @contextlib.contextmanager
 def step_times() -> Iterator[list[float]]:
     """The CPU seconds of every step of training that is taken within the block."""
-    plain, seconds = Training._train_step, []
+    plain = Training._train_step
+    seconds: list[float] = []
 
-    def timed(*arguments: object) -> None:
+    def timed(*arguments: Any) -> None:
         start = time.process_time()
         plain(*arguments)
         seconds.append(time.process_time() - start)
 
-    Training._train_step = timed
-    try:
+    with mock.patch.object(Training, "_train_step", timed):
         yield seconds
-    finally:
-        Training._train_step = plain
 
 
 def growth(samples: list[Sample]) -> dict[str, float]:

@@ -119,9 +119,10 @@ def picture(name: str, **options: Any) -> Callable[[Path], Path]:
     def prepare(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        Image.fromarray(pixels).save(folder / name, **({"exif": exif} if options.get("turned") else {}))
+        image = Image.fromarray(pixels)
+        if options.get("turned"):
+            image.getexif()[0x0112] = 6
+        image.save(folder / name, exif=image.getexif())
         return folder / name
 
     return prepare
