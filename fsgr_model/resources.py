@@ -4,8 +4,8 @@ import errno
 import re
 import resource
 
-# Libraries that are not Python put the number of the error into their text: HDF5, then safetensors.
-NUMBER_IN_TEXT = re.compile(r"errno = (\d+)|\(os error (\d+)\)")
+# Libraries that are not Python put the error's number into their text: HDF5, safetensors of today and before.
+NUMBER_IN_TEXT = re.compile(r"(?:errno = |\(os error |Os \{ code: )(\d+)")
 AGAIN = "and run the same command again"
 
 
@@ -33,7 +33,7 @@ def error_number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     found = NUMBER_IN_TEXT.search(str(error))
-    return int(found[1] or found[2]) if found else None
+    return int(found[1]) if found else None
 
 
 def allow_many_files() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fsgr_model.artifacts import load_json, save_json, sha256_file
+from fsgr_model.clip.codebook import Codebook
 from fsgr_model.clip.description import clip_identity, load_description
 from fsgr_model.clip.feature_store import RowFormat, RowWriter
 from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
@@ -57,7 +59,7 @@ def make_data(
     ]
     instances = {"categories": CATEGORIES, "annotations": objects if with_instances else []}
     write_dataset(data / "dataset", Dataset(images, captions, instances, {}))
-    save_json(data / "codebook" / "codebook.json", {"names": ["cat", "dog", "sky"], "identity": {}})
+    Codebook(["cat", "dog", "sky"], torch.eye(3), {}).save(data / "codebook")
     save_json(data / "vocab" / "words.json", ["<unk>"])
     write_clip(data, resize_mode)
     for phase in ("xe", "scst"):

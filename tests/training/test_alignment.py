@@ -141,9 +141,9 @@ def assembly(tiny_data, model_params):
 
 
 @pytest.fixture
-def alignment(tiny_data, assembly, tmp_path) -> ProgressiveAlignment:
+def alignment(tiny_data, assembly, tmp_path, xe_params) -> ProgressiveAlignment:
     run = Run("train_xe", tiny_data, tmp_path / "model", tmp_path / "curve.tsv", 7, 10.0)
-    return progressive_alignment(run, assembly, 24, epochs=8)
+    return progressive_alignment(run, assembly, 24, xe_params.model_copy(update={"epochs": 8}))
 
 
 @pytest.fixture
@@ -151,9 +151,9 @@ def images(tiny_data, assembly):
     return captioned_images(tiny_data, "train", assembly, 10)
 
 
-def test_the_printed_table(alignment, capsys, tiny_data, assembly, tmp_path):
+def test_the_printed_table(alignment, capsys, tiny_data, assembly, tmp_path, xe_params):
     run = Run("train_xe", tiny_data, tmp_path / "model", tmp_path / "curve.tsv", 7, 10.0)
-    progressive_alignment(run, assembly, 24, epochs=8)
+    progressive_alignment(run, assembly, 24, xe_params.model_copy(update={"epochs": 8}))
     assert capsys.readouterr().out.splitlines()[1:] == [
         "epoch   image_caption  region_phrase  patch_word",
         "1       0.1            0              0",

@@ -107,7 +107,7 @@ def test_the_visual_side_learns_at_its_own_rate(run_in, visual_params, xe_params
     assert moved[0] < 1e-6 < 1e-3 < moved[1]
 
 
-def test_every_auxiliary_loss_reaches_every_adapter_and_prompt(tiny_data, visual_params, run_in):
+def test_every_auxiliary_loss_reaches_every_adapter_and_prompt(tiny_data, visual_params, run_in, xe_params):
     assembly = assemble(tiny_data, "train", visual_params, 0, CPU)
     model = assembly.captioner.train()
     weights = visual(model.trained_weights())
@@ -117,7 +117,8 @@ def test_every_auxiliary_loss_reaches_every_adapter_and_prompt(tiny_data, visual
     labels = label_maps(tiny_data, "train", assembly)
     images = captioned_images(tiny_data, "train", assembly, 10, labels=labels)
     batch = images.batch(images.image_ids[:6]).to(CPU)
-    losses = [PatchContrast(0.25, 100), progressive_alignment(run_in("run"), assembly, 24, epochs=7)]
+    seven_epochs = xe_params.model_copy(update={"epochs": 7})
+    losses = [PatchContrast(0.25, 100), progressive_alignment(run_in("run"), assembly, 24, seven_epochs)]
     encoded = model.encode(batch.tokens_BTW)
     terms = [term for loss in losses for term in loss.terms(encoded, batch, Moment(0, 7, 0))]
     assert len(terms) == 4
