@@ -1,5 +1,6 @@
 """Captions as the metrics count them: tokens joined by spaces, from our tokenizer or the official one."""
 
+from functools import lru_cache
 from typing import Literal
 
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
@@ -27,9 +28,14 @@ def tokenized(captions: Sentences, tokenizer: Tokenizer) -> Sentences:
     if tokenizer == "java":
         return _by_java(ordered)
     return {
-        image_id: [" ".join(ptb_tokenize(text)) for text in of_image]
-        for image_id, of_image in ordered.items()
+        image_id: [" ".join(tokens_of(text)) for text in of_image] for image_id, of_image in ordered.items()
     }
+
+
+@lru_cache(maxsize=2**17)
+def tokens_of(text: str) -> tuple[str, ...]:
+    """The tokens of a caption; each is split once for all the metrics that ask."""
+    return tuple(ptb_tokenize(text))
 
 
 def _by_java(captions: Sentences) -> Sentences:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fsgr_model.scoring.caption_tokens import tokens_of
 from fsgr_model.scoring.coco_synonyms import COCO_OTHER_PHRASES, COCO_SYNONYMS
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
@@ -134,8 +135,8 @@ def chair(
     named, invented = [], []
     for image_id, caption in results.items():
         for reference in references[image_id]:
-            present[image_id].update(names.mentions(ptb_tokenize(reference)))
-        mentions = names.mentions(ptb_tokenize(caption))
+            present[image_id].update(names.mentions(tokens_of(reference)))
+        mentions = names.mentions(tokens_of(caption))
         named.append(len(mentions))
         invented.append(sum(category_id not in present[image_id] for category_id in mentions))
     return ChairScore(named, invented)

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fsgr_model.training.muon import Muon
+
 Kind = Literal["adam", "muon"]
 # Layers of the captioner and of open_clip's towers.
 LAYERS = ("layers.", "resblocks.")
@@ -43,12 +45,7 @@ class Optimiser:
         groups = _groups(rest, 1.0, weight_decay) + _groups(visual, visual_factor, weight_decay)
         self._parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98))]
         if matrices:
-            muon = torch.optim.Muon(
-                [{"params": matrices, "rate_factor": 2.0}],
-                weight_decay=weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-            self._parts.append(muon)
+            self._parts.append(Muon([{"params": matrices, "rate_factor": 2.0}], weight_decay=weight_decay))
         self.set_rate(rate)
 
     def set_rate(self, rate: float) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fsgr_model.training.muon import Muon, orthogonal
 from fsgr_model.training.optimiser import Optimiser
 
 
@@ -54,6 +55,39 @@ def test_muon_moves_a_layers_matrix_by_an_orthogonal_step_and_leaves_the_rest_to
     moved = torch.linalg.svdvals(muon.layers[0].weight.detach() - before)
     assert moved.max() / moved[:-2].min() < 2.0
     assert not torch.allclose(muon.layers[0].weight, adam.layers[0].weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_matrices_are_made_orthogonal_together_as_each_alone(dtype):
+    """Newton and Schulz by hand, a matrix at a time; in bfloat16 the products are rounded otherwise."""
+    torch.manual_seed(0)
+    matrix_NRC = torch.randn(5, 12, 20)
+    for matrix_RC, found_RC in zip(matrix_NRC, orthogonal(matrix_NRC, dtype), strict=True):
+        x = matrix_RC / matrix_RC.norm()
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+        error = (found_RC.float() - x).norm() / x.norm()
+        assert error < (1e-5 if dtype == torch.float32 else 2e-2)
+
+
+def test_muon_is_pytorchs():
+    """Tall, wide and square matrices, some of one shape; to bfloat16's rounding over five steps."""
+    torch.manual_seed(1)
+    shapes = [(12, 12), (24, 12), (12, 24), (12, 12), (7, 30)]
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
+    start = [weight.detach().clone() for weight in ours]
+    reference = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    optimiser = Muon([{"params": ours}], lr=1e-2, weight_decay=0.1)
+    for _ in range(5):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape)
+            other.grad = mine.grad.clone()
+        optimiser.step()
+        reference.step()
+    for mine, other, before in zip(ours, theirs, start, strict=True):
+        assert (mine - other).norm() < 2e-2 * (other - before).norm()
 
 
 def test_only_matrices_decay():
