@@ -1,10 +1,11 @@
 """What each part of the network is worth: parts x seeds, XE and SCST, scored on the demo's test split.
 
     python -m bench.ablation --seeds 42 43 44
+    python -m bench.ablation --few         # a captioner that trains on 500 of the pictures that CLIP has seen
 
 Every cell is a DVC experiment (`dvc exp show` lists ablation-all-42, ...); one that is already there is not
 run again. Then the time of an XE step is measured, one network after the other. Writes docs/ablation.json,
-docs/ablation_table.md and docs/images/ablation.png.
+docs/ablation_table.md and docs/images/ablation.png; with --few the same beside docs/ablation_few.json.
 """
 
 import argparse
@@ -29,10 +30,11 @@ from fsgr_model.training.split_data import captioned_images
 from fsgr_model.training.xe import prepare_xe
 
 DOCS = Path("docs")
-CONTRAST = ("xe.contrast_weight=0.5",)
-VISUAL = ("model.adapters=true", "model.prompts=8")
-MEMORY = ("model.memory=prototypes",)
+CONTRAST = ("xe.contrast_weight=0.25",)
+VISUAL = ("model.adapters=true", "model.prompts=2", "xe.visual_lr_factor=0.03")
+MEMORY = ("model.memory=prototypes", "model.memory_size=8")
 ALIGNMENT = ("xe.alignment=progressive",)
+# Weights and sizes were chosen on seed 41, which is not among those that are reported.
 # The baseline is the same network without concepts; then the quantiser, each part on top of it, and all.
 ROWS: dict[str, tuple[str, ...]] = {
     "baseline": ("model.semantics=false",),
@@ -45,6 +47,17 @@ ROWS: dict[str, tuple[str, ...]] = {
 }
 # 21 runs, and the table does without the Java of METEOR.
 COMMON = ("evaluate.meteor=off",)
+# An eighth of the pictures, as many steps of SCST; the memory's window fits into the shorter training.
+FEW = (
+    "xe.train_images=500",
+    "xe.epochs=10",
+    "xe.decay=[{epoch: 7, factor: 0.3}, {epoch: 9, factor: 0.1}]",
+    "scst.train_images=500",
+    "scst.epochs=8",
+    "scst.patience=8",
+    "model.memory_window=100",
+    "model.memory_refresh=100",
+)
 SHOWN = ("CIDEr", "unseen.CIDEr", "Bleu_4", "CHAIRi", "unseen.CHAIRi")
 TIMED_STEPS, WARM_UP_STEPS = 60, 10
 
@@ -53,26 +66,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="only these networks")
+    parser.add_argument("--few", action="store_true", help="train the captioner on 500 pictures")
     parser.add_argument("--jobs", type=int, default=1, help="experiments at once")
     given = parser.parse_args()
-    rows = {row: ROWS[row] for row in given.rows}
+    study = "few" if given.few else "ablation"
+    rows = {row: (*(FEW if given.few else ()), *ROWS[row]) for row in given.rows}
     cells = {
-        cell_name(row, seed): (f"seed={seed}", *COMMON, *changes)
+        cell_name(row, seed, study): (f"seed={seed}", *COMMON, *changes)
         # Seed by seed within a row: two workers then never train the same CLIP at once.
         for row, changes in rows.items()
         for seed in given.seeds
     }
     scores = run_experiments(cells, given.jobs)
     costs = {row: cost(changes) for row, changes in rows.items()}
-    save_json(DOCS / "ablation.json", {"scores": scores, "costs": costs})
-    with whole_file(DOCS / "ablation_table.md") as partial:
-        partial.write_text(table(scores, costs, given.seeds) + "\n", encoding="utf-8")
-    plot(scores, given.rows, given.seeds, DOCS / "images" / "ablation.png")
+    name = "ablation_few" if given.few else "ablation"
+    save_json(DOCS / f"{name}.json", {"scores": scores, "costs": costs})
+    with whole_file(DOCS / f"{name}_table.md") as partial:
+        partial.write_text(table(scores, costs, given.seeds, study) + "\n", encoding="utf-8")
+    plot(scores, given.rows, given.seeds, DOCS / "images" / f"{name}.png", study)
 
 
-def cell_name(row: str, seed: int) -> str:
+def cell_name(row: str, seed: int, study: str = "ablation") -> str:
     """The name of a cell's experiment."""
-    return f"ablation-{row}-{seed}"
+    return f"{study}-{row}-{seed}"
 
 
 def cost(changes: Sequence[str]) -> dict[str, float]:
@@ -105,27 +121,34 @@ def changed_params(changes: Sequence[str]) -> Params:
     return Params.model_validate(values)
 
 
-def table(scores: Mapping[str, Scores], costs: Mapping[str, Mapping[str, float]], seeds: list[int]) -> str:
+def table(
+    scores: Mapping[str, Scores],
+    costs: Mapping[str, Mapping[str, float]],
+    seeds: list[int],
+    study: str = "ablation",
+) -> str:
     """Markdown: XE and SCST scores with their spread over the seeds, label accuracy, parameters, time."""
     head = ["network", "phase", *SHOWN, "labels", "trained parameters", "XE step, ms"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in costs:
         for phase in ("xe", "scst"):
-            of_seed = [scores[cell_name(row, seed)][phase] for seed in seeds]
+            of_seed = [scores[cell_name(row, seed, study)][phase] for seed in seeds]
             cells = [spread([one[name] for one in of_seed]) for name in (*SHOWN, "label_accuracy")]
             sizes = [f"{costs[row]['parameters']:,.0f}", f"{costs[row]['xe_step_ms']:.0f}"]
             lines.append("| " + " | ".join([row, phase.upper(), *cells, *sizes]) + " |")
     return "\n".join(lines)
 
 
-def plot(scores: Mapping[str, Scores], rows: list[str], seeds: list[int], path: Path) -> None:
+def plot(
+    scores: Mapping[str, Scores], rows: list[str], seeds: list[int], path: Path, study: str = "ablation"
+) -> None:
     """CIDEr on seen and unseen combinations, a point a seed, XE beside SCST."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, part in zip(axes, ("seen", "unseen"), strict=True):
         for offset, phase, colour in ((-0.15, "xe", "#4477aa"), (0.15, "scst", "#ee6677")):
             for place, row in enumerate(rows):
-                values = [scores[cell_name(row, seed)][phase][f"{part}.CIDEr"] for seed in seeds]
+                values = [scores[cell_name(row, seed, study)][phase][f"{part}.CIDEr"] for seed in seeds]
                 axis.plot([place + offset] * len(values), values, "o", color=colour, alpha=0.5, markersize=4)
                 axis.plot(place + offset, statistics.mean(values), "_", color=colour, markersize=14)
         axis.set_title(f"{part} combinations")

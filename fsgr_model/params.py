@@ -88,7 +88,11 @@ class LabelsParams(Section):
 class VocabParams(Section):
     """The word list."""
 
-    min_count: Count = Field(description="training captions must hold a word this often")
+    min_count: Count = Field(description="the captions that count must hold a word this often")
+    count_in: Literal["train", "train_val"] = Field(
+        "train",
+        description="which captions count; train_val: those for validation too, as RSTNet and FSGR have it",
+    )
     file: str | None = Field(
         None,
         description="JSON list of words to use instead, every id kept; DVC watches data/word_lists only",

@@ -114,7 +114,7 @@ def build_vocabulary(token_lists: Iterable[Sequence[str]], min_count: int) -> Vo
     kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIALS]
     if not kept:
         raise UserError(
-            f"no word occurs {min_count} times in the training captions (of {len(counts)} different words); "
+            f"no word occurs {min_count} times in the captions that count (of {len(counts)} different words); "
             "lower vocab.min_count"
         )
     return Vocabulary([*SPECIALS, *sorted(kept, key=lambda word: (-counts[word], word))])

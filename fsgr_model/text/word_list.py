@@ -16,23 +16,24 @@ from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, build_vocabulary, s
 
 
 def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: VocabParams) -> None:
-    """Words, embeddings and document frequencies of the training captions, or the words of `params.file`.
+    """The words of the captions that `params.count_in` names, or those of `params.file`, with their embeddings.
 
-    `report.json` says how much of the training and validation captions the words cover; the validation
-    captions are counted only. A special word's vector is that of its name without the angle brackets.
+    Document frequencies are those of the training captions, whatever counts. `report.json` says how much of
+    the training and validation captions the words cover. A special word's vector is that of its name without the angle brackets.
 
     Raises:
         UserError: `params.file` is no word list, or no word is frequent enough.
     """
     training, validation = _tokens(dataset, "train"), _tokens(dataset, "val")
+    counted = training + validation if params.count_in == "train_val" else training
     vocabulary = (
         Vocabulary.load(Path(params.file))
         if params.file
-        else build_vocabulary(chain.from_iterable(training), params.min_count)
+        else build_vocabulary(chain.from_iterable(counted), params.min_count)
     )
     report: dict[str, Any] = {
         "words": len(vocabulary),
-        "from": params.file or f"training captions, words that occur {params.min_count} times",
+        "from": params.file or f"captions of {params.count_in}, words that occur {params.min_count} times",
         "train": coverage(vocabulary, chain.from_iterable(training)),
         "val": coverage(vocabulary, chain.from_iterable(validation)),
     }

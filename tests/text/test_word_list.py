@@ -58,6 +58,19 @@ def test_words_vectors_and_frequencies_of_the_training_split(data: Path) -> None
     assert (frequencies.num_images, frequencies.num_words) == (2, 8)
 
 
+def test_words_of_the_validation_captions_count_where_they_are_asked_for(data: Path) -> None:
+    """The word list grows by theirs; document frequencies stay those of training, and test adds nothing."""
+    both = VocabParams(min_count=1, count_in="train_val")
+    make_word_list(data / "dataset", data / "clip", data / "vocab", both)
+    vocabulary = Vocabulary.load(data / "vocab" / "words.json")
+    assert vocabulary.words == [*SPECIALS, "a", "dog", "cat", "runs", "zebra"]
+    frequencies = DocumentFrequencies.load(data / "vocab" / "document_frequencies.safetensors", vocabulary)
+    assert (frequencies.num_images, frequencies.num_words) == (2, 9)
+    twice = VocabParams(min_count=2, count_in="train_val")
+    make_word_list(data / "dataset", data / "clip", data / "twice", twice)
+    assert Vocabulary.load(data / "twice" / "words.json").words == [*SPECIALS, "a", "dog"]
+
+
 def test_an_imported_list_keeps_its_ids_and_says_what_it_lacks(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
