@@ -114,8 +114,8 @@ def build_vocabulary(token_lists: Iterable[Sequence[str]], min_count: int) -> Vo
     kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIALS]
     if not kept:
         raise UserError(
-            f"no word occurs {min_count} times in the captions that count (of {len(counts)} different words); "
-            "lower vocab.min_count"
+            f"no word occurs {min_count} times in the captions that count (of {len(counts)} different "
+            "words); lower vocab.min_count"
         )
     return Vocabulary([*SPECIALS, *sorted(kept, key=lambda word: (-counts[word], word))])
 

@@ -16,10 +16,11 @@ from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, build_vocabulary, s
 
 
 def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: VocabParams) -> None:
-    """The words of the captions that `params.count_in` names, or those of `params.file`, with their embeddings.
+    """Words of the captions that `params.count_in` names, or those of `params.file`, and their embeddings.
 
     Document frequencies are those of the training captions, whatever counts. `report.json` says how much of
-    the training and validation captions the words cover. A special word's vector is that of its name without the angle brackets.
+    the training and validation captions the words cover. A special word's vector is that of its name
+    without the angle brackets.
 
     Raises:
         UserError: `params.file` is no word list, or no word is frequent enough.
