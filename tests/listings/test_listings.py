@@ -1,6 +1,6 @@
-import re
-
 """Pages and files that are written by a program are as it would write them now."""
+
+import re
 
 import pytest
 
