@@ -26,7 +26,7 @@ from fsgr_model.params import Params
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.run import Run
-from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.split_data import captioned_images, drawn_images
 from fsgr_model.training.xe import prepare_xe
 
 DOCS = Path("docs")
@@ -96,7 +96,8 @@ def cost(changes: Sequence[str]) -> dict[str, float]:
     params = changed_params(changes)
     run = Run("ablation", Path("data"), Path("unused"), Path("unused"), params.seed, save_minutes=60)
     assembly, phase, labels = prepare_xe(run, params.model, params.xe)
-    images = captioned_images(run.data, "train", assembly, params.xe.max_length, None, labels)
+    drawn = drawn_images(params.xe, params.seed)
+    images = captioned_images(run.data, "train", assembly, params.xe.max_length, None, labels, drawn)
     captioner = assembly.captioner.train()
     optimiser = Optimiser(captioner, params.xe.optimiser, params.lr, 0.0, heads=phase.heads)
     seconds = []
