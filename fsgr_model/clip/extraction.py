@@ -76,7 +76,7 @@ def _fill(
 
 
 def _encode(trunk: AnyTrunk, images: torch.Tensor, count: int) -> torch.Tensor:
-    if images.device.type == "cuda":
+    if images.device.type != "cpu":
         return trunk(images[:count])
     piece = max(1, CACHED_NUMBERS // math.prod(trunk.token_shape))
     return torch.cat([trunk(part) for part in images[:count].split(piece)])

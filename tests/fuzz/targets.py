@@ -122,7 +122,9 @@ def picture(name: str, **options: Any) -> Callable[[Path], Path]:
         image = Image.fromarray(pixels)
         if options.get("turned"):
             image.getexif()[0x0112] = 6
-        image.save(folder / name, exif=image.getexif())
+            image.save(folder / name, exif=image.getexif())
+        else:
+            image.save(folder / name)
         return folder / name
 
     return prepare
