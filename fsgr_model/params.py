@@ -210,6 +210,9 @@ class XeParams(PhaseParams):
     alignment: Literal["none", "progressive"] = Field(
         "none", description="progressive: contrast of images, regions and patches with captions' parts"
     )
+    alignment_weight: Annotated[float, Field(gt=0)] = Field(
+        0.1, description="weight that each level of the alignment reaches at its peak"
+    )
 
 
 class ScstParams(PhaseParams):

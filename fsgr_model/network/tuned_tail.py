@@ -26,8 +26,9 @@ class TunedTail(nn.Module):
     outputs are of CLS and patches, as without prompts.
 
     Choices, where the sources are silent: the aligned features run the last block with its adapter, which
-    belongs to the block and so learns from the quantiser too, and without its prompts, because correlative
-    attention relates places of the image, CLS among them, and prompts have none.
+    belongs to the block and so learns from the quantiser too, and without its prompts. Correlative attention
+    relates places of the image, CLS among them, and prompts have none; with plain attention prompts, which
+    start at random, would move the patches away from the concepts that CLIP finds in them.
     """
 
     def __init__(self, frozen: Tail, adapters: nn.ModuleList | None, prompts: LatePrompts | None) -> None:
@@ -43,7 +44,7 @@ class TunedTail(nn.Module):
         for number in range(last):
             tokens_BTW = self._prompted(number, tokens_BTW)
         last_BTW = self._prompted(last, tokens_BTW)
-        if frozen.align == "plain":
+        if frozen.align == "plain" and self.prompts is None:
             return frozen.outputs(last_BTW, last_BTW)
         aligned_BTW = run_block(frozen.blocks[last], tokens_BTW, frozen.align, self._adapter(last))
         return frozen.outputs(last_BTW, aligned_BTW)

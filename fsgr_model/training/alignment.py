@@ -32,28 +32,28 @@ from fsgr_model.training.batches import Batch
 from fsgr_model.training.moment import Moment
 
 LEVELS = ("image_caption", "region_phrase", "patch_word")
-PEAK_WEIGHT = 0.1
 # GLoRIA's two temperatures, as factors: sharpness of a phrase's attention, and of the sum over phrases.
 ATTENTION_SHARPNESS, PHRASE_SHARPNESS = 4.0, 5.0
 
 
-def level_weights(epochs: int) -> dict[str, list[float]]:
+def level_weights(epochs: int, peak: float) -> dict[str, list[float]]:
     """The weight of every level in every epoch, coarse to fine.
 
-    Image-caption starts at 0.1 and falls to half of it in epoch 4; region-phrase rises in equal steps over
-    epochs 2 to 4, patch-word over epochs 4 to 7, both to 0.1.
+    Image-caption starts at `peak` and falls to half of it in epoch 4; region-phrase rises in equal steps over
+    epochs 2 to 4, patch-word over epochs 4 to 7, both to `peak`.
     """
     numbers = range(1, epochs + 1)
     return {
-        "image_caption": [PEAK_WEIGHT if epoch < 4 else PEAK_WEIGHT / 2 for epoch in numbers],
-        "region_phrase": [_rising(epoch, 2, 4) for epoch in numbers],
-        "patch_word": [_rising(epoch, 4, 7) for epoch in numbers],
+        "image_caption": [peak if epoch < 4 else peak / 2 for epoch in numbers],
+        "region_phrase": [peak * _risen(epoch, 2, 4) for epoch in numbers],
+        "patch_word": [peak * _risen(epoch, 4, 7) for epoch in numbers],
     }
 
 
-def _rising(epoch: int, first: int, last: int) -> float:
-    steps = min(max(epoch - first + 1, 0), last - first + 1)
-    return PEAK_WEIGHT * steps / (last - first + 1)
+def _risen(epoch: int, first: int, last: int) -> float:
+    """The share of equal steps from 0 before epoch `first` to 1 in epoch `last` that is behind."""
+    steps = last - first + 1
+    return min(max(epoch - first + 1, 0), steps) / steps
 
 
 class ProgressiveAlignment:

@@ -117,7 +117,7 @@ def progressive_alignment(run: Run, assembly: Assembly, d_model: int, xe: XePara
     captions = caption_tokens(run.data, "train", drawn_images(xe, run.seed))
     words = {word for of_image in captions.values() for caption in of_image for word in caption}
     tower = load_text_tower(run.data / "clip", words, assembly.device)
-    weights = level_weights(xe.epochs)
+    weights = level_weights(xe.epochs, xe.alignment_weight)
     torch.manual_seed(run.seed)
     alignment = ProgressiveAlignment(captions, tower, d_model, tower.joint_width, weights)
     alignment.heads.to(assembly.device)

@@ -96,16 +96,15 @@ class HookedClip(nn.Module):
         return self.last
 
     def aligned(self, align: str) -> torch.Tensor:
-        """The last block by hand, with its adapter."""
-        if align == "plain":
-            return self.last
+        """The last block by hand, with its adapter and among no prompts."""
         block, x = self.blocks[-1], self.before_last
         heads = block.attn.num_heads
         q, k, v = (
             y.unflatten(-1, (heads, -1)).transpose(1, 2) for y in query_key_value(block.attn, block.ln_1(x))
         )
         scale = q.shape[-1] ** -0.5
-        weights = sum((y @ y.transpose(-1, -2) * scale).softmax(-1) for y in (q, k))
+        pairs = [(q, k)] if align == "plain" else [(q, q), (k, k)]
+        weights = sum((y @ z.transpose(-1, -2) * scale).softmax(-1) for y, z in pairs)
         mixed = (weights @ v).transpose(1, 2).flatten(2)
         x = x + block.ls_1(block.attn.out_proj(mixed))
         return x + block.ls_2(block.mlp(block.ln_2(x)))
@@ -188,12 +187,13 @@ def test_without_either_the_frozen_tail_is_used_as_it_is():
     assert tuned(tail, model_params(adapters=False, prompts=0)) is tail
 
 
-def test_correlative_attention_of_the_last_block_has_its_adapter_and_not_its_prompts():
-    clip, captioner = make(SMALL, 3)
+@pytest.mark.parametrize("align", ["csa", "plain"])
+def test_aligned_patches_run_the_last_block_with_its_adapter_and_not_its_prompts(align):
+    clip, captioner = make(SMALL, 3, align=align)
     tail = captioner.tail.eval()
     tokens_BTW = torch.randn(2, 10, 16)
     block = clip.visual.transformer.resblocks[-1]
-    expected = run_block(block, tokens_BTW, "csa", tail.adapters[-1])[:, 1:]
+    expected = run_block(block, tokens_BTW, align, tail.adapters[-1])[:, 1:]
     expected = clip.visual.ln_post(expected) @ clip.visual.proj
     torch.testing.assert_close(tail(tokens_BTW).align_BGE, expected)
 

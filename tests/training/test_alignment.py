@@ -117,11 +117,17 @@ def test_regions_are_the_patches_of_one_concept():
 
 
 def test_the_table_goes_from_coarse_to_fine():
-    assert level_weights(8) == {
+    assert level_weights(8, peak=0.1) == {
         "image_caption": pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05]),
         "region_phrase": pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1, 0.1, 0.1, 0.1, 0.1]),
         "patch_word": pytest.approx([0, 0, 0, 0.025, 0.05, 0.075, 0.1, 0.1]),
     }
+
+
+def test_the_peak_scales_the_whole_table():
+    whole, half = level_weights(8, peak=0.1), level_weights(8, peak=0.05)
+    for level, weights in whole.items():
+        assert half[level] == pytest.approx([weight / 2 for weight in weights])
 
 
 def test_the_temperature_starts_at_007_and_never_falls_below_001():
