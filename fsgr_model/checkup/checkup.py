@@ -17,6 +17,7 @@ from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 from fsgr_model.training.prototypes import check_window
+from fsgr_model.training.split_data import drawn_images
 
 DATA = Path("data")
 # Stands in for K and V where the data does not tell them beforehand, as in the demo.
@@ -38,7 +39,8 @@ def _check_parts(params: Params, all_images: bool, timing: bool, data: Path, fin
     concepts = _check_concepts(params, size, findings)
     words = _check_words(params, size, findings)
     _check_java(params, findings)
-    _check_memory_window(params, size, findings)
+    if size is not None:
+        _check_training(params, size.images["train"], findings)
     if clip is None:
         return
     with findings.collected():
@@ -104,7 +106,11 @@ def _check_java(params: Params, findings: Findings) -> None:
             findings.fact("spice", f"with {check_spice()}")
 
 
-def _check_memory_window(params: Params, size: DatasetSize | None, findings: Findings) -> None:
-    if size is not None:
+def _check_training(params: Params, images: int, findings: Findings) -> None:
+    """What depends on the number of training images."""
+    for phase in (params.xe, params.scst):
         with findings.collected():
-            check_window(params.model, params.xe, size.images["train"])
+            if (drawn := drawn_images(phase, params.seed)) is not None:
+                drawn.check(images)
+    with findings.collected():
+        check_window(params.model, params.xe, images)

@@ -23,13 +23,21 @@ class Drawn:
 
     def of(self, images: list[ImageRecord]) -> list[ImageRecord]:
         """These of the images, in the order of the manifest."""
-        if self.count > len(images):
-            raise UserError(
-                f"train_images is {self.count}, and there are {len(images)} training images; "
-                "lower it, or set it to null for all of them"
-            )
+        self.check(len(images))
         order = np.random.default_rng(self.seed).permutation(len(images))
         return [images[place] for place in sorted(order[: self.count])]
+
+    def check(self, images: int) -> None:
+        """Stop if there are not as many images.
+
+        Raises:
+            UserError: with both numbers.
+        """
+        if self.count > images:
+            raise UserError(
+                f"train_images is {self.count}, and there are {images} training images; "
+                "lower it, or set it to null for all of them"
+            )
 
 
 def drawn_images(params: PhaseParams, seed: int) -> Drawn | None:

@@ -175,6 +175,14 @@ def test_concepts_of_a_dataset_without_masks(project: Project) -> None:
     assert "dataset.instances names no categories" in project.problem()
 
 
+@pytest.mark.parametrize("phase", ["xe", "scst"])
+def test_more_images_to_train_on_than_there_are(project: Project, phase: str) -> None:
+    project.values[phase]["train_images"] = 5
+    assert "train_images is 5, and there are 4 training images" in project.problem()
+    project.values[phase]["train_images"] = 4
+    assert project.check().problems == []
+
+
 def test_published_counts(project: Project) -> None:
     entries = [karpathy_entry(each, split) for each, split in [(11, "train"), (21, "val"), (31, "test")]]
     (project.small.root / "dataset_coco.json").write_text(json.dumps({"images": entries}))
