@@ -25,6 +25,7 @@ from bench.timing import Work, precision
 from fsgr_model.decoding import beam_search
 from fsgr_model.errors import run_command
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.onednn_linear import hand_to_onednn
 from fsgr_model.text.vocabulary import BOS, EOS, PAD
 from fsgr_model.training.batches import Batch
 
@@ -63,8 +64,10 @@ def rows_of(bench: Bench, images: int) -> list[Row]:
 
 
 def search(sizes: Sizes, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
-    """Encode the images and search their captions."""
+    """Encode the images and search their captions, float32 on a CPU by oneDNN as the captions stage does."""
     model.eval()
+    if dtype == torch.float32:
+        hand_to_onednn(model)
 
     @torch.no_grad()
     def work() -> None:

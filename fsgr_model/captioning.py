@@ -17,6 +17,7 @@ from fsgr_model.errors import UserError
 from fsgr_model.gpu_memory import within_memory
 from fsgr_model.network.assembly import Assembly, assemble, load_weights
 from fsgr_model.network.captioner import Captioner, Encoded
+from fsgr_model.network.onednn_linear import hand_to_onednn
 from fsgr_model.params import DecodeParams, ModelParams
 from fsgr_model.progress import progress
 
@@ -26,6 +27,7 @@ def caption_split(data: Path, weights: Path, out: Path, model: ModelParams, deco
     # The seed is of no consequence: every weight is read from the file.
     assembly = assemble(data, "test", model, seed=0, device=pick_device())
     load_weights(weights, assembly)
+    hand_to_onednn(assembly.captioner)
     store = RowStore(data / "features" / "test.h5", assembly.made_with["trunk"])
     groups = groups_of(store.image_ids, decode.batch_size)
     results = [

@@ -25,6 +25,7 @@ from fsgr_model.model_folder import ModelFiles
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention_maps import recorded_image_attention
 from fsgr_model.network.captioner import Encoded
+from fsgr_model.network.onednn_linear import hand_to_onednn
 from fsgr_model.params import DecodeParams, LabelsParams
 from fsgr_model.text.vocabulary import EOS, PAD
 
@@ -68,6 +69,7 @@ class ImageCaptioner:
         params = files.params()
         restored = restore(files.artifacts, files.weights, pick_device())
         self.clip, self.assembly = restored.clip, restored.assembly
+        hand_to_onednn(self.assembly.captioner)
         self.trunk = make_trunk(self.clip.model, restored.cut)
         self.codebook = load_codebook(files.artifacts / "codebook")
         self.labels: LabelsParams = params.labels

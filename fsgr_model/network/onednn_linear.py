@@ -1,0 +1,40 @@
+"""Linear layers as oneDNN multiplies them, for captions on a CPU.
+
+PyTorch multiplies float32 matrices with MKL, which on CPUs by AMD reaches about half of what oneDNN does
+there (docs/speed.md has the numbers). PyTorch brings both along; layers of a network that is not trained any
+more can be handed to oneDNN once, weights in its own layout.
+
+Shapes: N outputs, D inputs.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class OneDnnLinear(nn.Module):
+    """Computes what the float32 `nn.Linear` that it is made of computes, up to rounding; without gradient."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        bias_N = linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias
+        # Neither parameters nor buffers: tensors in oneDNN's layout can be neither moved nor saved.
+        self.weight_ND, self.bias_N = linear.weight.detach().to_mkldnn(), bias_N.detach().to_mkldnn()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., N]"""
+        return torch.ops.aten.mkldnn_linear(x.to_mkldnn(), self.weight_ND, self.bias_N).to_dense()
+
+
+def hand_to_onednn(network: nn.Module) -> None:
+    """Replace every linear layer on the CPU by its `OneDnnLinear`; the network cannot be trained after that.
+
+    Subclasses of `nn.Linear` stay: what owns them reads their weights. Where this PyTorch has no oneDNN, as
+    on a Mac, nothing changes.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return
+    for module in list(network.modules()):
+        for name, layer in module.named_children():
+            if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
+                setattr(module, name, OneDnnLinear(layer))
