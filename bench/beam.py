@@ -60,7 +60,9 @@ def rows_of(bench: Bench, images: int) -> list[Row]:
     others = {TRANSFORMERS: transformers_search(bench.options, images)}
     if images <= LARGEST_REFERENCE:
         others = {**reference_searches(bench.options, batch), **others}
-    return bench.rows(f"beam search {BEAMS}, {images} images", images, "images", ours, others, AIMS)
+    return bench.rows(
+        f"beam search {BEAMS}, {images} images", images, "images", ours, others, AIMS, onednn=True
+    )
 
 
 def search(sizes: Sizes, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:

@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
+
+from fsgr_model.network.onednn_linear import OneDnnLinear
 
 MATRIX = {"cpu": 1536, "cuda": 8192}
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**32}
@@ -23,7 +26,8 @@ class Limits:
     """Matrix products in GFLOP/s (a multiplication and an addition count 2), the rest in GB/s.
 
     `memory`: bytes read plus bytes written by a large copy. `disk_read`: sequential, not from the page cache.
-    `page_cache_read`: the same file once it is in memory.
+    `page_cache_read`: the same file once it is in memory. `matmul_onednn`: float32 products on a CPU by
+    oneDNN, weights in its layout; None where there is no oneDNN.
     """
 
     matmul_float32: float
@@ -32,14 +36,18 @@ class Limits:
     disk_write: float
     disk_read: float
     page_cache_read: float
+    matmul_onednn: float | None = None
 
-    def matmul(self, dtype: torch.dtype) -> float:
-        """The limit for products of this dtype, GFLOP/s."""
-        return self.matmul_bfloat16 if dtype == torch.bfloat16 else self.matmul_float32
+    def matmul(self, dtype: torch.dtype, onednn: bool = False) -> float:
+        """The limit for products of this dtype, GFLOP/s; with `onednn`, float32 by oneDNN if it is there."""
+        if dtype == torch.bfloat16:
+            return self.matmul_bfloat16
+        return self.matmul_onednn if onednn and self.matmul_onednn else self.matmul_float32
 
     def describe(self) -> str:
         """One line."""
-        return "; ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in asdict(self).items())
+        known = ((name, value) for name, value in asdict(self).items() if value is not None)
+        return "; ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in known)
 
 
 def measure_limits(device: torch.device | None = None, folder: Path | None = None) -> Limits:
@@ -53,6 +61,7 @@ def measure_limits(device: torch.device | None = None, folder: Path | None = Non
         matmul_limit(device, torch.bfloat16),
         memory_limit(device),
         *disk_limits(folder or Path()),
+        onednn_limit() if device.type == "cpu" and torch.backends.mkldnn.is_available() else None,
     )
 
 
@@ -61,6 +70,13 @@ def matmul_limit(device: torch.device, dtype: torch.dtype) -> float:
     size = MATRIX[device.type]
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / best_seconds(lambda: left @ right, device) / 1e9
+
+
+def onednn_limit() -> float:
+    """GFLOP/s of a float32 product as large as that of `matmul_limit`, by oneDNN on the CPU."""
+    size = MATRIX["cpu"]
+    layer, x = OneDnnLinear(nn.Linear(size, size)), torch.randn(size, size)
+    return 2 * size**3 / best_seconds(lambda: layer(x), torch.device("cpu")) / 1e9
 
 
 def memory_limit(device: torch.device) -> float:

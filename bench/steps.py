@@ -65,12 +65,14 @@ class Bench:
         ours: Mapping[Variant, Work],
         others: Mapping[str, Work],
         aims: Mapping[tuple[str, torch.dtype], str],
+        onednn: bool = False,
     ) -> list[Row]:
         """A row for each of ours and each of `others`, in float32, that it is compared with; then theirs.
 
         Args:
             items: how many `unit` a piece of work gets done.
             aims: what was to be reached, by the name of the other and our precision.
+            onednn: in float32 on a CPU ours multiplies with oneDNN, and its limit counts.
         """
         flops = matmul_flops(next(iter(ours.values())))
         for work in ours.values():
@@ -80,7 +82,7 @@ class Bench:
         rows = []
         for variant in ours:
             own = seconds[str(variant)]
-            share = flops / own / 1e9 / self.limits.matmul(variant.dtype)
+            share = flops / own / 1e9 / self.limits.matmul(variant.dtype, onednn)
             row = Row(f"{what}, {variant}", items / own, f"{unit}/s", share, "matmul")
             compared = [
                 replace(row, ratio=seconds[name] / own, than=name, aim=aims.get((name, variant.dtype), ""))
