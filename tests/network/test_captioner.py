@@ -8,6 +8,7 @@ from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import MAX_POSITIONS
+from fsgr_model.network.onednn_linear import OneDnnLinear, hand_to_onednn
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
 from fsgr_model.params import ModelParams
 
@@ -98,3 +99,17 @@ def test_every_weight_is_trained(word_VE, changes):
     captioner = build(word_VE, **changes)
     captioner(torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))).square().sum().backward()
     assert [name for name, weight in captioner.trained_weights().items() if weight.grad is None] == []
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+@pytest.mark.parametrize("changes", [{}, {"adapters": True, "prompts": 2}, {"semantics": False}])
+def test_by_onednn_it_predicts_the_same(word_VE, changes):
+    captioner = build(word_VE, **changes).eval()
+    tokens_BTW, word_BSL = torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))
+    with torch.no_grad():
+        expected = captioner(tokens_BTW, word_BSL)
+        hand_to_onednn(captioner)
+        found = captioner(tokens_BTW, word_BSL)
+    assert any(isinstance(module, OneDnnLinear) for module in captioner.tail.modules())
+    assert any(isinstance(module, OneDnnLinear) for module in captioner.decoder.modules())
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
