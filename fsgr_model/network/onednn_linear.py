@@ -10,6 +10,8 @@ Shapes: N outputs, D inputs.
 import torch
 from torch import Tensor, nn
 
+from fsgr_model.clip.resnet import ResNetTail
+
 
 class OneDnnLinear(nn.Module):
     """Computes what the float32 `nn.Linear` that it is made of computes, up to rounding; without gradient."""
@@ -29,12 +31,13 @@ class OneDnnLinear(nn.Module):
 def hand_to_onednn(network: nn.Module) -> None:
     """Replace every linear layer on the CPU by its `OneDnnLinear`; the network cannot be trained after that.
 
-    Subclasses of `nn.Linear` stay: what owns them reads their weights. Where this PyTorch has no oneDNN, as
-    on a Mac, nothing changes.
+    Subclasses of `nn.Linear` stay, and the attention pool of a ResNet: what owns them reads their weights.
+    Where this PyTorch has no oneDNN, as on a Mac, nothing changes.
     """
     if not torch.backends.mkldnn.is_available():
         return
-    for module in list(network.modules()):
+    pools = [tail.pool for tail in network.modules() if isinstance(tail, ResNetTail)]
+    for module in [module for module in network.modules() if module not in pools]:
         for name, layer in module.named_children():
             if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
                 setattr(module, name, OneDnnLinear(layer))

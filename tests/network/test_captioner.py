@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
+from fsgr_model.clip.towers import make_tail
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import MAX_POSITIONS
 from fsgr_model.network.onednn_linear import OneDnnLinear, hand_to_onednn
@@ -113,3 +114,26 @@ def test_by_onednn_it_predicts_the_same(word_VE, changes):
     assert any(isinstance(module, OneDnnLinear) for module in captioner.tail.modules())
     assert any(isinstance(module, OneDnnLinear) for module in captioner.decoder.modules())
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+@pytest.mark.parametrize("align", ["csa", "value"])
+def test_by_onednn_behind_a_resnet_too(word_VE, align):
+    config = {**CONFIG, "vision_cfg": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 8}}
+    tail = make_tail(build_model(config, "small-rn"), 0, align)
+    params = ModelParams(
+        d_model=24,
+        num_heads=4,
+        d_ff=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropout=0.0,
+        top_k=3,
+        align=align,
+    )
+    captioner = Captioner(tail, SIDE, F.normalize(torch.randn(K, JOINT), dim=-1), word_VE, params).eval()
+    tokens_BTW, word_BSL = torch.randn(2, 10, 256), torch.randint(0, V, (2, 3, 4))
+    with torch.no_grad():
+        expected = captioner(tokens_BTW, word_BSL)
+        hand_to_onednn(captioner)
+        torch.testing.assert_close(captioner(tokens_BTW, word_BSL), expected, atol=1e-5, rtol=1e-4)
