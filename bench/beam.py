@@ -25,7 +25,6 @@ from bench.timing import Work, precision
 from fsgr_model.decoding import beam_search
 from fsgr_model.errors import run_command
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.network.onednn_linear import hand_to_onednn
 from fsgr_model.text.vocabulary import BOS, EOS, PAD
 from fsgr_model.training.batches import Batch
 
@@ -56,7 +55,8 @@ def rows_of(bench: Bench, images: int) -> list[Row]:
     """The search over one batch of images."""
     sizes, device = bench.options.sizes, bench.options.device
     batch = random_batch(sizes, images, sizes.outputs_width, device)
-    ours = bench.ours(captioner_on_outputs, partial(search, sizes, batch))
+    # As the captions stage does it.
+    ours = bench.ours(captioner_on_outputs, partial(search, sizes, batch), onednn=True)
     others = {TRANSFORMERS: transformers_search(bench.options, images)}
     if images <= LARGEST_REFERENCE:
         others = {**reference_searches(bench.options, batch), **others}
@@ -66,10 +66,8 @@ def rows_of(bench: Bench, images: int) -> list[Row]:
 
 
 def search(sizes: Sizes, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
-    """Encode the images and search their captions, float32 on a CPU by oneDNN as the captions stage does."""
+    """Encode the images and search their captions."""
     model.eval()
-    if dtype == torch.float32:
-        hand_to_onednn(model)
 
     @torch.no_grad()
     def work() -> None:

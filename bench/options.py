@@ -10,6 +10,7 @@ import torch
 from bench.networks import COCO, Sizes
 from fsgr_model.device import pick_device
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.onednn_linear import hand_to_onednn
 
 RESULTS, PAGE = Path("docs/speed.json"), Path("docs/speed.md")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -25,11 +26,21 @@ class Variant:
     def __str__(self) -> str:
         return str(self.dtype).removeprefix("torch.") + (", compiled" if self.compiled else "")
 
-    def prepare(self, model: Captioner) -> Captioner:
-        """The network, its large parts compiled in place if that is the way; calls may differ in shape."""
+    def prepare(self, model: Captioner, onednn: bool = False) -> Captioner:
+        """The network, its large parts compiled in place if that is the way; calls may differ in shape.
+
+        `onednn`: linear layers on a CPU by oneDNN, where that is possible.
+        """
         for part in (model.tail, model.encoder, model.decoder) if self.compiled else ():
             part.compile()
+        if onednn and self.takes_onednn:
+            hand_to_onednn(model)
         return model
+
+    @property
+    def takes_onednn(self) -> bool:
+        """PyTorch neither compiles oneDNN's layout nor casts it."""
+        return self.dtype == torch.float32 and not self.compiled
 
 
 @dataclass(frozen=True)

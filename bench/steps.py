@@ -49,11 +49,12 @@ class Bench:
         self,
         build: Callable[[Sizes, torch.device], Captioner],
         work: Callable[[Captioner, torch.dtype], Work],
+        onednn: bool = False,
     ) -> dict[Variant, Work]:
         """The same work for every variant, each on a network of its own."""
         options = self.options
         return {
-            variant: work(variant.prepare(build(options.sizes, options.device)), variant.dtype)
+            variant: work(variant.prepare(build(options.sizes, options.device), onednn), variant.dtype)
             for variant in options.variants
         }
 
@@ -72,7 +73,7 @@ class Bench:
         Args:
             items: how many `unit` a piece of work gets done.
             aims: what was to be reached, by the name of the other and our precision.
-            onednn: in float32 on a CPU ours multiplies with oneDNN, and its limit counts.
+            onednn: where ours can, it multiplies with oneDNN, and its limit counts.
         """
         flops = matmul_flops(next(iter(ours.values())))
         for work in ours.values():
@@ -82,7 +83,7 @@ class Bench:
         rows = []
         for variant in ours:
             own = seconds[str(variant)]
-            share = flops / own / 1e9 / self.limits.matmul(variant.dtype, onednn)
+            share = flops / own / 1e9 / self.limits.matmul(variant.dtype, onednn and variant.takes_onednn)
             row = Row(f"{what}, {variant}", items / own, f"{unit}/s", share, "matmul")
             compared = [
                 replace(row, ratio=seconds[name] / own, than=name, aim=aims.get((name, variant.dtype), ""))
