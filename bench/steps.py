@@ -40,21 +40,24 @@ def training_step(phase: Phase, batch: Batch, model: Captioner, dtype: torch.dty
 
 @dataclass(frozen=True)
 class Bench:
-    """What a benchmark is run with, and the limits that were measured in the same run."""
+    """What a benchmark is run with, and the limits that were measured in the same run.
+
+    `onednn`: where ours can, it multiplies with oneDNN, and oneDNN's limit counts.
+    """
 
     options: Options
     limits: Limits
+    onednn: bool = False
 
     def ours(
         self,
         build: Callable[[Sizes, torch.device], Captioner],
         work: Callable[[Captioner, torch.dtype], Work],
-        onednn: bool = False,
     ) -> dict[Variant, Work]:
         """The same work for every variant, each on a network of its own."""
         options = self.options
         return {
-            variant: work(variant.prepare(build(options.sizes, options.device), onednn), variant.dtype)
+            variant: work(variant.prepare(build(options.sizes, options.device), self.onednn), variant.dtype)
             for variant in options.variants
         }
 
@@ -66,14 +69,12 @@ class Bench:
         ours: Mapping[Variant, Work],
         others: Mapping[str, Work],
         aims: Mapping[tuple[str, torch.dtype], str],
-        onednn: bool = False,
     ) -> list[Row]:
         """A row for each of ours and each of `others`, in float32, that it is compared with; then theirs.
 
         Args:
             items: how many `unit` a piece of work gets done.
             aims: what was to be reached, by the name of the other and our precision.
-            onednn: where ours can, it multiplies with oneDNN, and its limit counts.
         """
         flops = matmul_flops(next(iter(ours.values())))
         for work in ours.values():
@@ -83,7 +84,8 @@ class Bench:
         rows = []
         for variant in ours:
             own = seconds[str(variant)]
-            share = flops / own / 1e9 / self.limits.matmul(variant.dtype, onednn and variant.takes_onednn)
+            limit = self.limits.matmul(variant.dtype, self.onednn and variant.takes_onednn)
+            share = flops / own / 1e9 / limit
             row = Row(f"{what}, {variant}", items / own, f"{unit}/s", share, "matmul")
             compared = [
                 replace(row, ratio=seconds[name] / own, than=name, aim=aims.get((name, variant.dtype), ""))

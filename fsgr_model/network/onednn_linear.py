@@ -1,7 +1,7 @@
 """Linear layers as oneDNN multiplies them, for captions on a CPU.
 
-PyTorch multiplies float32 matrices with MKL, which on CPUs by AMD reaches about half of what oneDNN does
-there (docs/speed.md has the numbers). PyTorch brings both along; layers of a network that is not trained any
+PyTorch multiplies float32 matrices with MKL, which on an AMD CPU reached two thirds of what oneDNN did
+(docs/speed.md has the numbers). PyTorch brings both along; layers of a network that is not trained any
 more can be handed to oneDNN once, weights in its own layout.
 
 Shapes: N outputs, D inputs.
