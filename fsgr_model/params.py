@@ -74,10 +74,10 @@ class CodebookParams(Section):
 class LabelsParams(Section):
     """MaskCLIP label maps (arXiv 2112.01071)."""
 
-    attention: Literal["value", "csa", "plain"] = Field(
+    attention: Literal["value", "csa", "qk_kk", "plain"] = Field(
         "value",
-        description="last block: MaskCLIP's value path, SCLIP's correlative self-attention, or as it was "
-        "trained (the best where the image embedding is the mean of the patches)",
+        description="last block: MaskCLIP's value path, SCLIP's correlative self-attention, plain attention "
+        "plus keys with keys (the best where the image embedding is the mean of the patches), or plain",
     )
     prompt_denoising: Fraction = Field(
         0.0, description="drop concepts whose best patch confidence is below this; 0 is off, the paper's 0.5"
@@ -115,8 +115,8 @@ class ModelParams(Section):
     inverse_frequency: bool = Field(
         False, description="divide a concept by its patch count + 1, as the reference copy does"
     )
-    align: Literal["plain", "csa", "value"] = Field(
-        "csa", description="last tail block of the aligned features"
+    align: Literal["plain", "csa", "qk_kk", "value"] = Field(
+        "csa", description="last tail block of the aligned features, as labels.attention has it"
     )
     adapters: bool = Field(
         False, description="train an adapter in each block of CLIP's tail (AIM, arXiv 2302.03024)"

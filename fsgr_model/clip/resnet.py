@@ -41,7 +41,7 @@ class ResNetTail(nn.Module):
     """The attention pool, with the outputs of `Tail`.
 
     `align`: `plain` lets every place of the map ask as the mean does; `csa` is correlative attention in the
-    same layer (SCLIP, arXiv 2312.01597); `value` is MaskCLIP's form for ResNets (arXiv 2112.01071):
+    same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv 2112.01071):
     each place's own value and the projection, without position embeddings.
     """
 
@@ -76,7 +76,8 @@ class ResNetTail(nn.Module):
         if self.align == "plain":
             return self._pool(tokens_BTW, asking=slice(1, None))
         query, key, value = self._query_key_value(tokens_BTW)
-        return self.pool.c_proj(correlative_attention(query, key, value, self.pool.num_heads))[:, 1:]
+        asked = query if self.align == "csa" else key
+        return self.pool.c_proj(correlative_attention(query, asked, key, value, self.pool.num_heads))[:, 1:]
 
     def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         """Keys of the places of the map, heads side by side: [B, G, W]."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.errors import UserError
 
-Align = Literal["plain", "csa", "value"]
+Align = Literal["plain", "csa", "qk_kk", "value"]
 
 
 class TailOutput(NamedTuple):
@@ -54,7 +54,8 @@ class Tail(nn.Module):
     """Blocks from `cut` on, final layer norm, projection: the weights of `clip_model` itself, frozen here.
 
     `align` chooses how the last block makes the aligned patch features: `plain` attention, `csa` (correlative
-    self-attention, SCLIP, arXiv 2312.01597) or `value` (each token's own value, MaskCLIP, arXiv 2112.01071).
+    self-attention, SCLIP, arXiv 2312.01597), `qk_kk` (half plain, half correlative: a choice of ours) or
+    `value` (each token's own value, MaskCLIP, arXiv 2112.01071).
     """
 
     def __init__(self, clip_model: nn.Module, cut: int, align: Align) -> None:
@@ -133,20 +134,25 @@ def _attend(layer: nn.MultiheadAttention, x_BTW: torch.Tensor, attention: Align)
     query_BTW, key_BTW, value_BTW = query_key_value(layer, x_BTW)
     if attention == "value":
         return layer.out_proj(value_BTW)
-    return layer.out_proj(correlative_attention(query_BTW, key_BTW, value_BTW, layer.num_heads))
+    asked_BTW = query_BTW if attention == "csa" else key_BTW
+    return layer.out_proj(correlative_attention(query_BTW, asked_BTW, key_BTW, value_BTW, layer.num_heads))
 
 
 def correlative_attention(
-    query_BTW: torch.Tensor, key_BTW: torch.Tensor, value_BTW: torch.Tensor, heads: int
+    query_BTW: torch.Tensor,
+    asked_BTW: torch.Tensor,
+    key_BTW: torch.Tensor,
+    value_BTW: torch.Tensor,
+    heads: int,
 ) -> torch.Tensor:
-    """(softmax(Q Qᵀ s) + softmax(K Kᵀ s)) V with s = 1/sqrt(C), a head at a time; rows of weights sum to 2.
+    """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V with s = 1/sqrt(C), a head at a time; rows of weights sum to 2.
 
-    Source: SCLIP, arXiv 2312.01597, section 3.2.
+    A is what the queries ask: themselves (`csa`: SCLIP, arXiv 2312.01597, section 3.2) or the keys (`qk_kk`).
     """
-    query, key, value = (
-        x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTW, key_BTW, value_BTW)
+    query, asked, key, value = (
+        x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTW, asked_BTW, key_BTW, value_BTW)
     )
-    mixed_BHTC = F.scaled_dot_product_attention(query, query, value)
+    mixed_BHTC = F.scaled_dot_product_attention(query, asked, value)
     mixed_BHTC = mixed_BHTC + F.scaled_dot_product_attention(key, key, value)
     return mixed_BHTC.transpose(1, 2).flatten(2)
 

@@ -58,10 +58,14 @@ def wide(matrix: Tensor) -> Tensor:
     return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
 
 
-def orthogonal(matrix_NRC: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """About U V^T of each matrix U S V^T, by Newton-Schulz iteration; R must not be above C."""
+def orthogonal(matrix_NRC: Tensor) -> Tensor:
+    """About U V^T of each matrix U S V^T, by Newton-Schulz iteration; R must not be above C.
+
+    In bfloat16 on a GPU, in float32 elsewhere: a CPU without instructions for bfloat16 takes forty times as
+    long for it.
+    """
     a, b, c = COEFFICIENTS
-    x_NRC = matrix_NRC.to(dtype)
+    x_NRC = matrix_NRC.to(torch.bfloat16 if matrix_NRC.is_cuda else torch.float32)
     x_NRC = x_NRC / x_NRC.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(ITERATIONS):
         gram_NRR = x_NRC @ x_NRC.mT

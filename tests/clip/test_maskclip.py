@@ -33,7 +33,7 @@ def test_labels_follow_the_value_path(model):
     assert len(found.unique()) > 1
 
 
-@pytest.mark.parametrize("attention", ["value", "csa", "plain"])
+@pytest.mark.parametrize("attention", ["value", "csa", "qk_kk", "plain"])
 @pytest.mark.parametrize("options", [{"prompt_denoising": 0.999}, {"key_smoothing": True}])
 def test_options_are_applied(model, attention, options):
     tokens_BTW = torch.randn(2, 17, 32)

@@ -21,7 +21,7 @@ from fsgr_model.errors import UserError
 from fsgr_model.params import LabelsParams, RuntimeParams
 from tests.clip.conftest import tiny_config
 
-ALIGNMENTS = ("plain", "csa", "value")
+ALIGNMENTS = ("plain", "csa", "qk_kk", "value")
 
 
 def tiny_resnet_config():

@@ -83,7 +83,7 @@ def test_plain_alignment_is_the_projected_grid():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("align", ["plain", "csa", "value"])
+@pytest.mark.parametrize("align", ["plain", "csa", "qk_kk", "value"])
 def test_aligned_is_the_third_output(align):
     model = tiny_model()
     tokens_BTW = torch.randn(2, 17, 32)
@@ -106,7 +106,7 @@ def test_value_path_mixes_no_tokens():
 
 def test_correlative_attention_is_the_sum_of_two_softmaxes():
     query, key, value = torch.randn(3, 1, 5, 8)
-    found = correlative_attention(query, key, value, heads=2)
+    found = correlative_attention(query, query, key, value, heads=2)
     for head in (slice(0, 4), slice(4, 8)):
         q, k, v = (x[0, :, head] for x in (query, key, value))
         weights = (q @ q.T / math.sqrt(4)).softmax(-1) + (k @ k.T / math.sqrt(4)).softmax(-1)
@@ -115,8 +115,25 @@ def test_correlative_attention_is_the_sum_of_two_softmaxes():
 
 def test_rows_of_correlative_weights_sum_to_two():
     query, key = torch.randn(2, 1, 7, 8)
-    found = correlative_attention(query, key, torch.ones(1, 7, 8), heads=2)
-    torch.testing.assert_close(found, torch.full((1, 7, 8), 2.0))
+    for asked in (query, key):
+        found = correlative_attention(query, asked, key, torch.ones(1, 7, 8), heads=2)
+        torch.testing.assert_close(found, torch.full((1, 7, 8), 2.0))
+
+
+@torch.inference_mode()
+def test_qk_kk_is_plain_attention_plus_keys_with_keys():
+    """Plain attention of PyTorch's own layer, once as it is and once with the keys in the queries' place."""
+    block = tiny_model().visual.transformer.resblocks[-1]
+    x_BTW = torch.randn(2, 17, 32)
+    normed = block.ln_1(x_BTW)
+    plain = block.attn(normed, normed, normed, need_weights=False)[0]
+    block.attn.in_proj_weight[:32] = block.attn.in_proj_weight[32:64]
+    block.attn.in_proj_bias[:32] = block.attn.in_proj_bias[32:64]
+    by_keys = block.attn(normed, normed, normed, need_weights=False)[0]
+    after = x_BTW + plain + by_keys - block.attn.out_proj.bias
+    expected = after + block.mlp(block.ln_2(after))
+    found = run_block(tiny_model().visual.transformer.resblocks[-1], x_BTW, "qk_kk")
+    torch.testing.assert_close(found, expected)
 
 
 @torch.inference_mode()

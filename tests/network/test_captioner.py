@@ -117,7 +117,7 @@ def test_by_onednn_it_predicts_the_same(word_VE, changes):
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
-@pytest.mark.parametrize("align", ["csa", "value"])
+@pytest.mark.parametrize("align", ["csa", "qk_kk", "value"])
 def test_by_onednn_behind_a_resnet_too(word_VE, align):
     config = {**CONFIG, "vision_cfg": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 8}}
     tail = make_tail(build_model(config, "small-rn"), 0, align)

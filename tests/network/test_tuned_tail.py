@@ -103,7 +103,7 @@ class HookedClip(nn.Module):
             y.unflatten(-1, (heads, -1)).transpose(1, 2) for y in query_key_value(block.attn, block.ln_1(x))
         )
         scale = q.shape[-1] ** -0.5
-        pairs = [(q, k)] if align == "plain" else [(q, q), (k, k)]
+        pairs = {"plain": [(q, k)], "csa": [(q, q), (k, k)], "qk_kk": [(q, k), (k, k)]}[align]
         weights = sum((y @ z.transpose(-1, -2) * scale).softmax(-1) for y, z in pairs)
         mixed = (weights @ v).transpose(1, 2).flatten(2)
         x = x + block.ls_1(block.attn.out_proj(mixed))
@@ -136,7 +136,7 @@ def largest_difference(found: dict[str, torch.Tensor], expected: dict[str, torch
     return max(((found[name] - own).norm() / own.norm()).item() for name, own in expected.items())
 
 
-@pytest.mark.parametrize("align", ["csa", "plain"])
+@pytest.mark.parametrize("align", ["csa", "qk_kk", "plain"])
 @pytest.mark.parametrize("name", CLIPS)
 def test_a_step_from_the_cache_is_a_step_from_pixels(name, align):
     config, cut = CLIPS[name]
@@ -187,7 +187,7 @@ def test_without_either_the_frozen_tail_is_used_as_it_is():
     assert tuned(tail, model_params(adapters=False, prompts=0)) is tail
 
 
-@pytest.mark.parametrize("align", ["csa", "plain"])
+@pytest.mark.parametrize("align", ["csa", "qk_kk", "plain"])
 def test_aligned_patches_run_the_last_block_with_its_adapter_and_not_its_prompts(align):
     clip, captioner = make(SMALL, 3, align=align)
     tail = captioner.tail.eval()
