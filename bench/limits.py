@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from fsgr_model.network.onednn_linear import OneDnnLinear
 
 MATRIX = {"cpu": 1536, "cuda": 8192}
+SMALL_MATRIX = 256
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**32}
 FILE_BYTES, CHUNK_BYTES = 2**27, 2**23
 TRIES = 5
@@ -67,9 +69,21 @@ def measure_limits(device: torch.device | None = None, folder: Path | None = Non
 
 def matmul_limit(device: torch.device, dtype: torch.dtype) -> float:
     """GFLOP/s of a large square product, with as many threads as PyTorch uses in this run."""
-    size = MATRIX[device.type]
+    emulated = dtype == torch.bfloat16 and not multiplies_bfloat16(device)
+    return matmul_rate(device, dtype, SMALL_MATRIX if emulated else MATRIX[device.type])
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """GFLOP/s of a square product with so many rows."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / best_seconds(lambda: left @ right, device) / 1e9
+
+
+@cache
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has instructions for bfloat16; where they are emulated, nothing is slower."""
+    own, float32 = (matmul_rate(device, dtype, SMALL_MATRIX) for dtype in (torch.bfloat16, torch.float32))
+    return own > float32 / 4
 
 
 def onednn_limit() -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from bench.limits import multiplies_bfloat16
 from bench.networks import COCO, Sizes
 from fsgr_model.device import pick_device
 from fsgr_model.network.captioner import Captioner
@@ -69,7 +70,9 @@ def read_options(description: str | None, cpu_batches: Sequence[int], arguments:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default=str(pick_device()), help="cpu or cuda (default: %(default)s)")
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument(
+        "--dtype", nargs="+", choices=DTYPES, help="default: float32, and bfloat16 where the device has it"
+    )
     parser.add_argument("--compile", action="store_true", help="measure torch.compile beside the plain way")
     parser.add_argument("--batch", type=int, nargs="+", default=list(cpu_batches), help="images a batch")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many (default: %(default)s)")
@@ -77,9 +80,17 @@ def read_options(description: str | None, cpu_batches: Sequence[int], arguments:
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
     parser.add_argument("--no-page", dest="page", action="store_const", const=None, help="change no page")
     given = parser.parse_args(arguments)
+    device = torch.device(given.device)
+    dtypes = tuple(DTYPES[name] for name in given.dtype or DTYPES)
+    if not given.dtype and not multiplies_bfloat16(device):
+        print(
+            f"{device} has no instructions for bfloat16: float32 only; --dtype bfloat16 measures it all the "
+            "same"
+        )
+        dtypes = (torch.float32,)
     return Options(
-        torch.device(given.device),
-        tuple(DTYPES[name] for name in given.dtype),
+        device,
+        dtypes,
         given.compile,
         tuple(given.batch),
         given.rounds,

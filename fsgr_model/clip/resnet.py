@@ -41,8 +41,8 @@ class ResNetTail(nn.Module):
     """The attention pool, with the outputs of `Tail`.
 
     `align`: `plain` lets every place of the map ask as the mean does; `csa` is correlative attention in the
-    same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv 2112.01071):
-    each place's own value and the projection, without position embeddings.
+    same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv
+    2112.01071): each place's own value and the projection, without position embeddings.
     """
 
     def __init__(self, clip_model: nn.Module, cut: int, align: Align) -> None:

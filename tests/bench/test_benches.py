@@ -5,7 +5,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from bench import beam, scst_step, xe_step
+from bench import beam, limits, scst_step, xe_step
+from bench import options as options_module
 from bench.limits import Limits, measure_limits
 from bench.networks import TINY
 from bench.options import DTYPES, PAGE, Options, read_options
@@ -69,6 +70,22 @@ def test_a_page_without_the_marks_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="<!-- beam -->"):
         publish("beam", [], LIMITS, CPU, tmp_path / "speed.json", page)
     assert page.read_text() == "nothing\n"
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_bfloat16_is_measured_where_the_processor_has_it_or_when_asked_for(has_it, monkeypatch, capsys):
+    monkeypatch.setattr(options_module, "multiplies_bfloat16", lambda device: has_it)
+    found = read_options(None, (2,), ["--device", "cpu"]).dtypes
+    assert found == (tuple(DTYPES.values()) if has_it else (torch.float32,))
+    assert ("no instructions for bfloat16" in capsys.readouterr().out) != has_it
+    assert read_options(None, (2,), ["--device", "cpu", "--dtype", "bfloat16"]).dtypes == (torch.bfloat16,)
+
+
+@pytest.mark.parametrize(("rate_of_bfloat16", "expected"), [(300.0, True), (80.0, True), (1.0, False)])
+def test_a_processor_without_bfloat16_is_known_by_its_rate(rate_of_bfloat16, expected, monkeypatch):
+    rates = {torch.float32: 100.0, torch.bfloat16: rate_of_bfloat16}
+    monkeypatch.setattr(limits, "matmul_rate", lambda device, dtype, size: rates[dtype])
+    assert limits.multiplies_bfloat16.__wrapped__(CPU) is expected
 
 
 def test_the_options_of_a_gpu():
