@@ -57,7 +57,10 @@ def test_muon_moves_a_layers_matrix_by_an_orthogonal_step_and_leaves_the_rest_to
     assert not torch.allclose(muon.layers[0].weight, adam.layers[0].weight)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
 def test_matrices_are_made_orthogonal_together_as_each_alone(device):
     """Newton and Schulz by hand, a matrix at a time; only a GPU rounds to bfloat16."""
     torch.manual_seed(0)
