@@ -13,6 +13,14 @@ class DemoWorldParams(Section):
     train_images: Count = Field(description="scenes in the training split")
     val_images: Count = Field(description="scenes in the validation split")
     test_images: Count = Field(description="scenes in the test split, half of them unseen combinations")
+    pretraining_images: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="scenes for the demo's CLIP alone, of any combination, most with one kind of thing, as a "
+        "real CLIP has seen far more than COCO; 0: it trains on the training split",
+    )
+    seed: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="of the drawn world; null: the seed of everything"
+    )
 
 
 class PerSplit(Section):

@@ -35,6 +35,9 @@ class ClipTrainingParams(Section):
     gray_scale_prob: Fraction = Field(
         0.0, description="chance that a picture loses its colours for a step, so that shapes are learned too"
     )
+    seed: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="of this training; null: the seed of everything"
+    )
 
 
 class ClipParams(Section):

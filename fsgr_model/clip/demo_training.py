@@ -1,9 +1,10 @@
 """A small CLIP trained from scratch, for data sets of some thousand images: the training split, nothing else.
 
-open_clip's contrastive loss (CLIP, arXiv 2103.00020) compares the images with their captions and, as well,
-with short phrases cut from the captions. A phrase often names one thing only; so nouns get a meaning of their
-own, and label maps, which ask for single nouns, find their objects.
-Shapes: N images, B pairs a step, C context length, E joint width.
+open_clip's contrastive loss (CLIP, arXiv 2103.00020) compares the images with their captions. So are short
+phrases cut from the captions, with the whole image and, as well, with the patches most like the phrase (as
+GLoRIA, Huang et al., ICCV 2021, compares words). A phrase often names one thing only; so nouns get a meaning
+of their own, and label maps, which ask for single nouns, find their objects.
+Shapes: N images, B pairs a step, G patches, C context length, E joint width, W vision width.
 """
 
 import math
@@ -29,6 +30,7 @@ from fsgr_model.gpu_memory import within_memory
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
+from fsgr_model.text.function_words import FUNCTION_WORDS
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.resume import ResumePoint
 
@@ -36,10 +38,16 @@ Tokenizer = Callable[[list[str]], torch.Tensor]
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
 MOST_LOGIT_SCALE = math.log(100)
 LONGEST_PHRASE = 3
+# Cosines times this, through a softmax, weigh the patches for a phrase: those most like it count.
+PATCH_SHARPNESS = 20.0
+EXCLUDED = -1e4
 
 
 class Pairs:
-    """Images [N, 3, H, W] float16 and, for each, token ids [captions, C] of its captions."""
+    """Images [N, 3, H, W] float16 and, for each, token ids [captions, C] of its captions.
+
+    `said`: the words of all captions of an image in one text, where a phrase is found as a part of it.
+    """
 
     def __init__(
         self,
@@ -57,6 +65,8 @@ class Pairs:
         shown = progress(batches, total, f"images of {split}", "batches")
         self.images = torch.cat([images.half() for _, images in shown])
         self.tokens = [tokenizer([c.text for c in captions[record.image_id]]) for record in records]
+        self.said = ["".join(map(spelled, tokens)) for tokens in self.tokens]
+        self.function_tokens = function_tokens(tokenizer)
         self.key = fingerprint([[r.sha256, [c.text for c in captions[r.image_id]]] for r in records])
 
     def __len__(self) -> int:
@@ -71,34 +81,68 @@ class Pairs:
         draw = np.random.default_rng([seed, epoch])
         order = draw.permutation(len(self))
         captions = [self.tokens[i][draw.integers(len(self.tokens[i]))] for i in order]
-        phrases = [cut_phrase(self.tokens[i][draw.integers(len(self.tokens[i]))], draw) for i in order]
+        phrases = [
+            cut_phrase(self.tokens[i][draw.integers(len(self.tokens[i]))], self.function_tokens, draw)
+            for i in order
+        ]
         size = min(size, len(self))
         parts = [slice(end - size, end) for end in range(size, len(self) + 1, size)]
         return [
-            Step(torch.from_numpy(order[part]), torch.stack(captions[part]), torch.stack(phrases[part]))
+            Step(
+                torch.from_numpy(order[part]),
+                torch.stack(captions[part]),
+                torch.stack(phrases[part]),
+                self.said_by(order[part], phrases[part]),
+            )
             for part in parts
         ]
 
+    def said_by(self, rows: np.ndarray, phrases: list[torch.Tensor]) -> torch.Tensor:
+        """bool [B, B]: whether a caption of the image (row) says the phrase (column)."""
+        spellings = [spelled(phrase) for phrase in phrases]
+        return torch.tensor([[phrase in self.said[row] for phrase in spellings] for row in rows])
+
 
 class Step(NamedTuple):
-    """`rows_B` of the images; token ids of a caption and of a phrase of each, [B, C]."""
+    """`rows_B` of the images; token ids of a caption and of a phrase of each, [B, C]; who says which."""
 
     rows_B: torch.Tensor
     captions_BC: torch.Tensor
     phrases_BC: torch.Tensor
+    said_BB: torch.Tensor
 
 
-def cut_phrase(tokens_C: torch.Tensor, draw: np.random.Generator) -> torch.Tensor:
-    """A random run of 1 to 3 tokens of a caption, between its start and end tokens."""
-    words = tokens_C[1 : int(tokens_C.argmax())]
-    if len(words) == 0:
+def words_of(tokens_C: torch.Tensor) -> list[int]:
+    """The token ids between the start and the end token."""
+    return tokens_C[1 : int(tokens_C.argmax())].tolist()
+
+
+def spelled(tokens_C: torch.Tensor) -> str:
+    """These ids as text, each between blanks."""
+    return f" {' '.join(map(str, words_of(tokens_C)))} "
+
+
+def function_tokens(tokenizer: Tokenizer) -> set[int]:
+    """The ids of the function words that are one token, and of full stop and comma."""
+    words = (words_of(tokens_C) for tokens_C in tokenizer([*sorted(FUNCTION_WORDS), ".", ","]))
+    return {ids[0] for ids in words if len(ids) == 1}
+
+
+def cut_phrase(tokens_C: torch.Tensor, without: set[int], draw: np.random.Generator) -> torch.Tensor:
+    """A random run of 1 to 3 tokens of a caption that neither begins nor ends with one of `without`.
+
+    A caption that has no such run comes back whole.
+    """
+    words = words_of(tokens_C)
+    ends = [place for place, word in enumerate(words) if word not in without]
+    runs = [(first, last) for first in ends for last in ends if 0 <= last - first < LONGEST_PHRASE]
+    if not runs:
         return tokens_C
-    length = int(draw.integers(1, min(LONGEST_PHRASE, len(words)) + 1))
-    start = int(draw.integers(0, len(words) - length + 1))
+    first, last = runs[int(draw.integers(len(runs)))]
     phrase_C = torch.zeros_like(tokens_C)
     phrase_C[0] = tokens_C[0]
-    phrase_C[1 : length + 1] = words[start : start + length]
-    phrase_C[length + 1] = tokens_C.max()
+    phrase_C[1 : last - first + 2] = tokens_C[first + 1 : last + 2]
+    phrase_C[last - first + 2] = tokens_C.max()
     return phrase_C
 
 
@@ -232,7 +276,8 @@ class ClipTraining:
 
     def _try_images(self, batch: Step, images: int) -> None:
         """Forward and backward of the first images of a batch, only to see whether the memory holds them."""
-        part = Step(*(rows[:images] for rows in batch))
+        rows_B, captions_BC, phrases_BC, said_BB = (rows[:images] for rows in batch)
+        part = Step(rows_B, captions_BC, phrases_BC, said_BB[:, :images])
         self.optimiser.clear_gradients()
         batch_loss(self.model, self.embedding, self.pairs.images[part.rows_B].float(), part).backward()
         self.optimiser.clear_gradients()
@@ -292,14 +337,44 @@ def drop_colours(images: torch.Tensor, chance: float) -> torch.Tensor:
 
 
 def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: Step) -> torch.Tensor:
-    """open_clip's loss of the images with their captions, plus that with their phrases."""
+    """open_clip's loss of the images with their captions, plus those of images and patches with phrases."""
     device = model.logit_scale.device
     texts = [embedding.number(tokens_BC).to(device) for tokens_BC in (batch.captions_BC, batch.phrases_BC)]
     with autocast(device):
-        image_BE = model.encode_image(images.to(device), normalize=True).float()
+        image_BE, patch_BGE = image_and_patches(model.visual, images.to(device))
         caption_BE, phrase_BE = (model.encode_text(text, normalize=True).float() for text in texts)
-    contrast, scale = open_clip.ClipLoss(), model.logit_scale.exp()
-    return contrast(image_BE, caption_BE, scale) + contrast(image_BE, phrase_BE, scale)
+    scale, said_BB = model.logit_scale.exp(), batch.said_BB.to(device)
+    return (
+        open_clip.ClipLoss()(image_BE, caption_BE, scale)
+        + phrase_loss(scale * image_BE @ phrase_BE.T, said_BB)
+        + phrase_loss(scale * patch_scores(patch_BGE, phrase_BE), said_BB)
+    )
+
+
+def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`encode_image`'s embedding [B, E], and the patches in the same space [B, G, E]; float32, unit rows."""
+    pooled_BW, patch_BGW = visual._pool(visual.transformer(visual._embeds(images)))
+    if visual.final_ln_after_pool:
+        patch_BGW = visual.ln_post(patch_BGW)
+    image_BE, patch_BGE = pooled_BW @ visual.proj, patch_BGW @ visual.proj
+    return F.normalize(image_BE.float(), dim=-1), F.normalize(patch_BGE.float(), dim=-1)
+
+
+def patch_scores(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor) -> torch.Tensor:
+    """How well the patches of each image (row) show each phrase (column), [B, B].
+
+    The mean of their cosines, weighted by how like the phrase they are.
+    """
+    cosine_BBG = torch.einsum("bge,pe->bpg", patch_BGE, phrase_BE)
+    return ((PATCH_SHARPNESS * cosine_BBG).softmax(dim=-1) * cosine_BBG).sum(dim=-1)
+
+
+def phrase_loss(logits_BB: torch.Tensor, said_BB: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of both directions; no negative is a phrase that the image's own captions say."""
+    own_B = torch.arange(len(logits_BB), device=logits_BB.device)
+    others_BB = said_BB & (own_B[:, None] != own_B)
+    logits_BB = logits_BB.masked_fill(others_BB, EXCLUDED)
+    return (F.cross_entropy(logits_BB, own_B) + F.cross_entropy(logits_BB.T, own_B)) / 2
 
 
 @torch.inference_mode()

@@ -24,6 +24,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import vision_tower
 from fsgr_model.clip.towers import make_trunk
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
+from fsgr_model.datasets.normal_form import PRETRAINING
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.training.resume import resume_point
@@ -49,7 +50,8 @@ def prepare_clip(
 
     Args:
         model, pretrained, resize_mode, training: the parameters of section `clip`, but for `cut`, which only
-            later stages use. `pretrained: demo` trains on the training split of `dataset`.
+            later stages use. `pretrained: demo` trains on the training split of `dataset`, or on the
+            pictures for CLIP alone where it has such.
 
     Raises:
         UserError: unknown architecture or tag, no connection, or weights that do not fit.
@@ -90,19 +92,30 @@ def train_demo(
 
     The resume point is opened in `held`, and deleted when that ends without an error.
     """
+    seed = seed if training.seed is None else training.seed
     torch.manual_seed(seed)
     model = build_model(config, name)
     vision_tower(model, cut=0)
     preprocess = build_preprocess(default_preprocessing(config, resize))
     tokenizer = build_tokenizer(config)
-    train = Pairs(dataset, "train", preprocess, tokenizer, runtime)
+    apart = dataset / PRETRAINING
+    place, what = (apart, "pictures of its own") if apart.exists() else (dataset, "training images")
+    train = Pairs(place, "train", preprocess, tokenizer, runtime)
     key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), seed, train.key])
     point = held.enter_context(resume_point("clip", key))
     ClipTraining(model, train, training, seed, point, runtime.save_minutes).run()
     unseen = Pairs(dataset, "val", preprocess, tokenizer, runtime)
     accuracy = retrieval_accuracy(model, unseen)
     print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")
-    return model, config, {}, {"trained_on": f"{len(train)} training images", "seed": seed}
+    return (
+        model,
+        config,
+        {},
+        {
+            "trained_on": f"{len(train)} {what}",
+            "seed": seed,
+        },
+    )
 
 
 def read_config(model: str) -> tuple[str, Config]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fsgr_model.artifacts import whole_folder
 from fsgr_model.dataset_params import DatasetParams
-from fsgr_model.datasets.demo.world import draw_demo_world
+from fsgr_model.datasets.demo.world import draw_demo_world, draw_pretraining
 from fsgr_model.datasets.image_check import duplicate_groups, refuse_duplicates
-from fsgr_model.datasets.normal_form import write_dataset
+from fsgr_model.datasets.normal_form import PRETRAINING, write_dataset
 from fsgr_model.datasets.reading import Reading, read_dataset
 from fsgr_model.datasets.report import dataset_report, print_summary
 
@@ -34,5 +34,9 @@ def build_dataset(params: DatasetParams, seed: int, place: Path, workers: int) -
 
 def _draw(params: DatasetParams, seed: int, place: Path, folder: Path) -> Reading:
     assert params.demo is not None
-    world = Path(params.root) / params.watch
+    world, seed = Path(params.root) / params.watch, seed if params.demo.seed is None else params.demo.seed
+    if params.demo.pretraining_images:
+        apart = folder / PRETRAINING
+        place_apart = (place / PRETRAINING).as_posix()
+        write_dataset(apart, draw_pretraining(world, params.demo, seed, apart, place_apart))
     return Reading(draw_demo_world(world, params.demo, seed, folder, place.as_posix()), [], [])

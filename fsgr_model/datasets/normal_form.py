@@ -6,7 +6,8 @@
 - `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty where none are known;
 - `report.json`     what was found and left out: counts, bad images, duplicates;
 - `SHA256SUMS`      of the first three, which are compared with it when they are read;
-- `images/`         the pictures, only where the project draws them itself (the demo).
+- `images/`         the pictures, only where the project draws them itself (the demo);
+- `pretraining/`    all of this once more, where the demo draws pictures for CLIP alone.
 """
 
 from collections import defaultdict
@@ -18,6 +19,7 @@ from fsgr_model.artifacts import load_checked_json, save_json, write_checksums
 
 # What later stages read; their checksums stand beside them.
 LISTS = ("images.json", "captions.json", "instances.json")
+PRETRAINING = "pretraining"
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

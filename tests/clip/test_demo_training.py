@@ -1,5 +1,8 @@
+import itertools
+import json
 import math
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
+from fsgr_model.artifacts import load_json
 from fsgr_model.clip import demo_training
 from fsgr_model.clip.demo_training import (
     ClipTraining,
@@ -16,11 +21,19 @@ from fsgr_model.clip.demo_training import (
     batch_loss,
     cut_phrase,
     drop_colours,
+    function_tokens,
+    image_and_patches,
     learning_rate,
     move,
+    patch_scores,
+    phrase_loss,
     retrieval_accuracy,
+    spelled,
 )
+from fsgr_model.clip.description import DESCRIPTION
 from fsgr_model.clip.loading import build_model, build_preprocess, build_tokenizer, default_preprocessing
+from fsgr_model.clip.preparation import prepare_clip
+from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
@@ -130,6 +143,25 @@ def test_only_the_training_split_is_read(dataset):
     assert len(read_pairs(dataset, "train")) == 12
 
 
+@pytest.mark.parametrize(
+    ("apart", "seed", "origin"),
+    [
+        (False, None, {"trained_on": "12 training images", "seed": 5}),
+        (True, 3, {"trained_on": "12 pictures of its own", "seed": 3}),
+    ],
+)
+def test_pictures_for_clip_alone_take_the_place_of_the_training_split(dataset, tmp_path, apart, seed, origin):
+    if apart:
+        shutil.copytree(dataset, tmp_path / "copy")
+        (tmp_path / "copy").rename(dataset / "pretraining")
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps(CONFIG), encoding="utf-8")
+    params = PARAMS.model_copy(update={"epochs": 1, "seed": seed})
+    out = tmp_path / "clip"
+    prepare_clip(str(config), "demo", "squash", params, 5, dataset, RuntimeParams(workers=0), out)
+    assert load_json(out / DESCRIPTION)["origin"] == origin
+
+
 def test_small_table_has_the_gradients_of_the_large_one(pairs):
     (batch,) = pairs.batches(12, seed=0, epoch=0)
     used = torch.unique(torch.cat([batch.captions_BC, batch.phrases_BC]))
@@ -171,15 +203,15 @@ def test_every_image_comes_once_an_epoch_with_one_of_its_captions(pairs):
     assert not torch.equal(other, torch.cat([step.rows_B for step in steps]))
 
 
-def test_a_phrase_is_a_run_of_words_of_the_caption():
+def test_a_phrase_is_a_run_of_words_between_content_words():
     tokenizer = build_tokenizer(CONFIG)
-    (caption,) = tokenizer(["a red cat on green grass"])
-    words = caption[1:7].tolist()
-    runs = [words[start:end] for end in range(1, 7) for start in range(max(0, end - 3), end)]
+    (caption,) = tokenizer(["a red cat on green grass."])
+    red, cat, on, green, grass = caption[2:7].tolist()
+    runs = [[red], [red, cat], [cat], [cat, on, green], [green], [green, grass], [grass]]
     draw = np.random.default_rng(0)
     seen = set()
     for _ in range(300):
-        phrase = cut_phrase(caption, draw).tolist()
+        phrase = cut_phrase(caption, function_tokens(tokenizer), draw).tolist()
         end = phrase.index(49407)
         assert phrase[0] == 49406
         assert phrase[1:end] in runs
@@ -191,7 +223,67 @@ def test_a_phrase_is_a_run_of_words_of_the_caption():
 @pytest.mark.parametrize("text", ["", "word " * 40])
 def test_phrases_of_extreme_captions(text):
     (caption,) = build_tokenizer(CONFIG)([text])
-    assert cut_phrase(caption, np.random.default_rng(0)).tolist().count(49407) == 1
+    assert cut_phrase(caption, set(), np.random.default_rng(0)).tolist().count(49407) == 1
+
+
+def test_a_caption_of_function_words_is_its_own_phrase():
+    tokenizer = build_tokenizer(CONFIG)
+    (caption,) = tokenizer(["on the."])
+    assert torch.equal(cut_phrase(caption, function_tokens(tokenizer), np.random.default_rng(0)), caption)
+
+
+def test_who_says_a_phrase(pairs):
+    tokenizer = build_tokenizer(CONFIG)
+    pairs.said = ["".join(map(spelled, tokenizer(texts))) for texts in (["a red cat", "two dogs"], ["red"])]
+    phrases = list(tokenizer(["red cat", "red", "cat two", "dogs"]))
+    assert pairs.said_by(np.array([0, 1]), phrases).tolist() == [
+        [True, True, False, True],
+        [False, True, False, False],
+    ]
+
+
+def test_every_image_says_its_own_phrase(pairs):
+    for step in pairs.batches(4, seed=1, epoch=0):
+        assert step.said_BB.diagonal().all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"pool_type": "tok"}, {"final_ln_after_pool": True}])
+def test_image_and_patches_are_those_of_the_pipeline(pairs, changes):
+    torch.manual_seed(2)
+    model = build_model(tiny_config(**{"pool_type": "avg"} | changes), "tiny").eval()
+    images = pairs.images[:3].float()
+    with torch.no_grad():
+        image_BE, patch_BGE = image_and_patches(model.visual, images)
+        wanted = model.encode_image(images, normalize=True)
+        aligned_BGE = Tail(model, 1, "plain").aligned(Trunk(model, 1)(images))
+    torch.testing.assert_close(image_BE, wanted)
+    torch.testing.assert_close(patch_BGE, F.normalize(aligned_BGE, dim=-1))
+
+
+def test_patch_scores_against_a_plain_loop():
+    torch.manual_seed(0)
+    patch_BGE, phrase_BE = (F.normalize(torch.randn(shape), dim=-1) for shape in ((3, 5, 8), (3, 8)))
+    found = patch_scores(patch_BGE, phrase_BE)
+    for image, phrase in itertools.product(range(3), range(3)):
+        cosines = [float(patch @ phrase_BE[phrase]) for patch in patch_BGE[image]]
+        weights = [math.exp(20 * cosine) for cosine in cosines]
+        wanted = sum(w * c for w, c in zip(weights, cosines, strict=True)) / sum(weights)
+        assert found[image, phrase].item() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_phrase_loss_takes_no_said_phrase_for_a_negative():
+    torch.manual_seed(0)
+    logits_BB = torch.randn(4, 4)
+    said_BB = torch.eye(4, dtype=torch.bool)
+    plain = phrase_loss(logits_BB, said_BB)
+    own_B = torch.arange(4)
+    wanted = (F.cross_entropy(logits_BB, own_B) + F.cross_entropy(logits_BB.T, own_B)) / 2
+    torch.testing.assert_close(plain, wanted)
+    said_BB[0, 2] = True
+    loud_BB = logits_BB.clone()
+    loud_BB[0, 2] = 50
+    torch.testing.assert_close(phrase_loss(loud_BB, said_BB), phrase_loss(logits_BB, said_BB))
+    assert phrase_loss(loud_BB, torch.eye(4, dtype=torch.bool)) > plain + 10
 
 
 def test_moved_pictures_are_shifted_whole():

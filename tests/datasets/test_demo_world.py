@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from fsgr_model.dataset_params import DemoWorldParams
+from fsgr_model.dataset_params import DatasetParams, DemoWorldParams
+from fsgr_model.datasets.build import build_dataset
 from fsgr_model.datasets.demo.world import Assignment, draw_demo_world, draw_pictures
 from fsgr_model.datasets.demo.world_file import load_world
-from fsgr_model.datasets.normal_form import Dataset, write_dataset
+from fsgr_model.datasets.normal_form import Dataset, read_captions, read_images, read_instances, write_dataset
 from fsgr_model.errors import UserError
 from fsgr_model.params import load_params
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
@@ -70,12 +72,12 @@ def test_splits_and_domains(dataset: Dataset) -> None:
     assert found == [("train", "")] * 20 + [("val", "")] * 4 + [("test", "seen"), ("test", "unseen")] * 6
 
 
-def shows_held_out(dataset: Dataset) -> dict[int, bool]:
+def shows_held_out(instances: dict[str, list[dict[str, Any]]]) -> dict[int, bool]:
     """Whether the annotations of each image show a held-out combination, without the project's rule code."""
     rule = yaml.safe_load(WORLD_FILE.read_text(encoding="utf-8"))["held_out"]
-    names = {row["id"]: row["name"] for row in dataset.instances["categories"]}
+    names = {row["id"]: row["name"] for row in instances["categories"]}
     coloured: dict[int, set[tuple[str, str]]] = defaultdict(set)
-    for row in dataset.instances["annotations"]:
+    for row in instances["annotations"]:
         coloured[row["image_id"]].add((names[row["category_id"]], row.get("colour", "")))
     found = {}
     for image_id, shown in coloured.items():
@@ -86,7 +88,27 @@ def shows_held_out(dataset: Dataset) -> dict[int, bool]:
 
 
 def test_only_unseen_images_show_held_out_combinations(dataset: Dataset) -> None:
-    assert shows_held_out(dataset) == {image.image_id: image.domain == "unseen" for image in dataset.images}
+    unseen = {image.image_id: image.domain == "unseen" for image in dataset.images}
+    assert shows_held_out(dataset.instances) == unseen
+
+
+def test_pictures_for_clip_alone_lie_apart_and_show_everything(tmp_path: Path) -> None:
+    demo = SMALL.model_copy(update={"pretraining_images": 60, "seed": 5})
+    params = DatasetParams(format="demo", root="data/demo", watch="world.yaml", demo=demo)
+    place = tmp_path / "dataset"
+    build_dataset(params, 77, place, workers=0)
+    apart = place / "pretraining"
+    pictures = read_images(apart)
+    held_out = shows_held_out(read_instances(apart))
+    assert len(pictures) == len(held_out) == 60
+    assert {picture.split for picture in pictures} == {"train"}
+    assert 6 < sum(held_out.values()) < 40
+    assert set(read_captions(apart)) == {picture.image_id for picture in pictures}
+    assert all(Path(picture.path).parent == apart / "images" for picture in pictures)
+    main = read_images(place)
+    assert not {picture.sha256 for picture in pictures} & {picture.sha256 for picture in main}
+    drawn = draw_demo_world(WORLD_FILE, SMALL, 5, tmp_path / "drawn", place.as_posix())
+    assert main == drawn.images
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 
 from fsgr_model.datasets.demo.world_file import WorldSpec
 
-Domain = Literal["seen", "unseen"]
+Domain = Literal["seen", "unseen", "any"]
 Key = TypeVar("Key")
 PLACE_TRIES = 40
 
@@ -62,10 +62,10 @@ def held_out_combinations(groups: tuple[Group, ...], world: WorldSpec) -> list[t
 
 
 def sample_scene(world: WorldSpec, rng: np.random.Generator, domain: Domain) -> Scene:
-    """A scene: `seen` holds no held-out combination, `unseen` at least one."""
+    """A scene: `seen` holds no held-out combination, `unseen` at least one, `any` knows no such rule."""
     while True:
         groups = _sample_groups(world, rng, domain)
-        if bool(held_out_combinations(groups, world)) != (domain == "unseen"):
+        if domain != "any" and bool(held_out_combinations(groups, world)) != (domain == "unseen"):
             continue
         background = str(rng.choice(list(world.backgrounds)))
         horizon = float(rng.uniform(0.46, 0.58))
@@ -88,7 +88,8 @@ def _sample_groups(world: WorldSpec, rng: np.random.Generator, domain: Domain) -
     )
     groups = []
     for kind, count in zip(kinds, counts, strict=True):
-        colour = colours.get(kind) or str(rng.choice(world.training_colours(kind)))
+        choice = world.objects[kind].colours if domain == "any" else world.training_colours(kind)
+        colour = colours.get(kind) or str(rng.choice(choice))
         chances = {name: size.chance for name, size in world.sizes.items() if count < 3 or name != "large"}
         groups.append(Group(kind, colour, pick(chances, rng), count))
     return tuple(groups)
@@ -106,7 +107,8 @@ def _sample_kinds(
     elif domain == "unseen":
         first = world.held_out.pairs[int(rng.integers(len(world.held_out.pairs)))]
     others = [str(kind) for kind in rng.permutation(list(world.objects)) if kind not in first]
-    kinds = [*first, *others][: max(pick(world.scene.groups, rng), len(first))]
+    groups = world.scene.pretraining_groups if domain == "any" else world.scene.groups
+    kinds = [*first, *others][: max(pick(groups, rng), len(first))]
     return [str(kind) for kind in rng.permutation(kinds)], colours
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -21,7 +21,7 @@ from fsgr_model.datasets.demo.backdrops import PAINTERS, WEATHER
 from fsgr_model.datasets.demo.grammar import write_captions
 from fsgr_model.datasets.demo.pictures import Mask, Picture, draw_scene
 from fsgr_model.datasets.demo.relations import box_of, find_relations
-from fsgr_model.datasets.demo.scenes import Scene, sample_scene
+from fsgr_model.datasets.demo.scenes import Domain, Scene, sample_scene
 from fsgr_model.datasets.demo.sprites import SPRITES
 from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split
@@ -32,15 +32,16 @@ from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 IMAGES_A_PROCESS = 250  # fewer are drawn faster without starting one more process
 FIRST_CAPTION_ID = 1_000_001  # far from the image ids: one taken for the other finds nothing
 FIRST_INSTANCE_ID = 5_000_001
+FIRST_PRETRAINING_ID = 500_001  # a picture's random numbers come from its id
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A picture to draw: its id, split and domain."""
+    """A picture to draw: its id, split and domain; a picture of no `domain` shows what a seen one may."""
 
     image_id: int
     split: Split
-    domain: str
+    domain: Domain | Literal[""]
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,31 @@ def draw_demo_world(
     Raises:
         UserError: the world file is missing or wrong, or names something that has no drawing.
     """
-    world = load_world(world_file)
-    _check_drawings(world, world_file)
-    assignments = _assign(params)
-    processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_A_PROCESS))
-    return draw_pictures(world, assignments, seed, folder, place, processes)
+    return draw_pictures(_drawable(world_file), _assign(params), seed, folder, place)
+
+
+def draw_pretraining(
+    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, place: str
+) -> Dataset:
+    """Draw the pictures that CLIP alone trains on, held-out combinations among them; else as
+    `draw_demo_world`. All are of the training split.
+    """
+    ids = range(FIRST_PRETRAINING_ID, FIRST_PRETRAINING_ID + params.pretraining_images)
+    assignments = [Assignment(image_id, "train", "any") for image_id in ids]
+    return draw_pictures(_drawable(world_file), assignments, seed, folder, place)
 
 
 def draw_pictures(
-    world: WorldSpec, assignments: list[Assignment], seed: int, folder: Path, place: str, processes: int
+    world: WorldSpec,
+    assignments: list[Assignment],
+    seed: int,
+    folder: Path,
+    place: str,
+    processes: int | None = None,
 ) -> Dataset:
-    """Draw the assigned pictures in `processes` processes; 1 draws in this one."""
+    """Draw the assigned pictures in `processes` processes; 1 draws in this one, None is one a core."""
+    if processes is None:
+        processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_A_PROCESS))
     (folder / "images").mkdir(parents=True, exist_ok=True)
     draw = partial(draw_one, world, seed, folder, place)
     drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", "images"))
@@ -84,7 +99,7 @@ def draw_pictures(
 def draw_one(world: WorldSpec, seed: int, folder: Path, place: str, assignment: Assignment) -> Drawn:
     """Sample, draw, caption and annotate one picture, and write its PNG file."""
     scene_rng, paint_rng, words_rng = np.random.default_rng([seed, assignment.image_id]).spawn(3)
-    scene = sample_scene(world, scene_rng, "unseen" if assignment.domain == "unseen" else "seen")
+    scene = sample_scene(world, scene_rng, assignment.domain or "seen")
     picture = draw_scene(scene, world.image, paint_rng)
     areas = Counter[int]()
     for thing, mask in zip(scene.things, picture.visible, strict=True):
@@ -110,13 +125,14 @@ def categories(world: WorldSpec) -> list[dict[str, Any]]:
 
 def _assign(params: DemoWorldParams) -> list[Assignment]:
     """Ids from 1, split after split; every second test picture is unseen."""
-    splits: list[tuple[Split, str]] = [("train", "") for _ in range(params.train_images)]
+    splits: list[tuple[Split, Domain | Literal[""]]] = [("train", "") for _ in range(params.train_images)]
     splits += [("val", "") for _ in range(params.val_images)]
     splits += [("test", "unseen" if index % 2 else "seen") for index in range(params.test_images)]
     return [Assignment(image_id, split, domain) for image_id, (split, domain) in enumerate(splits, start=1)]
 
 
-def _check_drawings(world: WorldSpec, world_file: Path) -> None:
+def _drawable(world_file: Path) -> WorldSpec:
+    world = load_world(world_file)
     for what, names, drawings in (
         ("object", world.objects, SPRITES),
         ("background", world.backgrounds, PAINTERS),
@@ -125,6 +141,7 @@ def _check_drawings(world: WorldSpec, world_file: Path) -> None:
         if missing := [name for name in names if name not in drawings]:
             where = "fsgr_model/datasets/demo"
             raise UserError(f"{world_file}: {what} {missing[0]!r} has no drawing in {where}; draw it there")
+    return world
 
 
 def _map(draw: Callable[[Assignment], Drawn], items: list[Assignment], processes: int) -> Iterator[Drawn]:

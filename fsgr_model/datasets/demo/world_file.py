@@ -26,9 +26,10 @@ class ImageSpec(Section):
 
 
 class SceneSpec(Section):
-    """How scenes are composed."""
+    """How scenes are composed; `pretraining_groups`: those that CLIP alone sees."""
 
     groups: dict[int, Chance]
+    pretraining_groups: dict[int, Chance]
     counts: dict[int, Chance]
     most_things: int
     most_overlap: Chance
