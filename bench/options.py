@@ -11,7 +11,7 @@ from bench.limits import multiplies_bfloat16
 from bench.networks import COCO, Sizes
 from fsgr_model.device import pick_device
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.network.onednn_linear import hand_to_onednn
+from fsgr_model.network.onednn_linear import hand_to_onednn, onednn_pays
 
 RESULTS, PAGE = Path("docs/speed.json"), Path("docs/speed.md")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -41,7 +41,7 @@ class Variant:
     @property
     def takes_onednn(self) -> bool:
         """PyTorch neither compiles oneDNN's layout nor casts it."""
-        return self.dtype == torch.float32 and not self.compiled
+        return self.dtype == torch.float32 and not self.compiled and onednn_pays()
 
 
 @dataclass(frozen=True)

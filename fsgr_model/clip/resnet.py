@@ -76,8 +76,8 @@ class ResNetTail(nn.Module):
         if self.align == "plain":
             return self._pool(tokens_BTW, asking=slice(1, None))
         query, key, value = self._query_key_value(tokens_BTW)
-        asked = query if self.align == "csa" else key
-        return self.pool.c_proj(correlative_attention(query, asked, key, value, self.pool.num_heads))[:, 1:]
+        mixed_BTW = correlative_attention(query, key, value, self.pool.num_heads, self.align)
+        return self.pool.c_proj(mixed_BTW)[:, 1:]
 
     def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         """Keys of the places of the map, heads side by side: [B, G, W]."""

@@ -134,25 +134,24 @@ def _attend(layer: nn.MultiheadAttention, x_BTW: torch.Tensor, attention: Align)
     query_BTW, key_BTW, value_BTW = query_key_value(layer, x_BTW)
     if attention == "value":
         return layer.out_proj(value_BTW)
-    asked_BTW = query_BTW if attention == "csa" else key_BTW
-    return layer.out_proj(correlative_attention(query_BTW, asked_BTW, key_BTW, value_BTW, layer.num_heads))
+    return layer.out_proj(correlative_attention(query_BTW, key_BTW, value_BTW, layer.num_heads, attention))
 
 
 def correlative_attention(
     query_BTW: torch.Tensor,
-    asked_BTW: torch.Tensor,
     key_BTW: torch.Tensor,
     value_BTW: torch.Tensor,
     heads: int,
+    attention: Align,
 ) -> torch.Tensor:
     """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V with s = 1/sqrt(C), a head at a time; rows of weights sum to 2.
 
     A is what the queries ask: themselves (`csa`: SCLIP, arXiv 2312.01597, section 3.2) or the keys (`qk_kk`).
     """
-    query, asked, key, value = (
-        x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTW, asked_BTW, key_BTW, value_BTW)
+    query, key, value = (
+        x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTW, key_BTW, value_BTW)
     )
-    mixed_BHTC = F.scaled_dot_product_attention(query, asked, value)
+    mixed_BHTC = F.scaled_dot_product_attention(query, query if attention == "csa" else key, value)
     mixed_BHTC = mixed_BHTC + F.scaled_dot_product_attention(key, key, value)
     return mixed_BHTC.transpose(1, 2).flatten(2)
 

@@ -1,8 +1,8 @@
 """Linear layers as oneDNN multiplies them, for captions on a CPU.
 
-PyTorch multiplies float32 matrices with MKL, which on an AMD CPU reached two thirds of what oneDNN did
-(docs/speed.md has the numbers). PyTorch brings both along; layers of a network that is not trained any
-more can be handed to oneDNN once, weights in its own layout.
+PyTorch multiplies float32 matrices with MKL, which on an AMD CPU with AVX-512 reached two thirds of what
+oneDNN did; on one with AVX2 alone it was a third faster (docs/speed.md has the numbers). PyTorch brings both
+along; layers of a network that is not trained any more can be handed to oneDNN once, weights in its layout.
 
 Shapes: N outputs, D inputs.
 """
@@ -28,13 +28,18 @@ class OneDnnLinear(nn.Module):
         return torch.ops.aten.mkldnn_linear(x.to_mkldnn(), self.weight_ND, self.bias_N).to_dense()
 
 
+def onednn_pays() -> bool:
+    """Whether this PyTorch has oneDNN (a Mac's has not) and the CPU the instructions it is faster with."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def hand_to_onednn(network: nn.Module) -> None:
     """Replace every linear layer on the CPU by its `OneDnnLinear`; the network cannot be trained after that.
 
     Subclasses of `nn.Linear` stay, and the attention pool of a ResNet: what owns them reads their weights.
-    Where this PyTorch has no oneDNN, as on a Mac, nothing changes.
+    Where that does not pay, nothing changes.
     """
-    if not torch.backends.mkldnn.is_available():
+    if not onednn_pays():
         return
     pools = [tail.pool for tail in network.modules() if isinstance(tail, ResNetTail)]
     for module in [module for module in network.modules() if module not in pools]:

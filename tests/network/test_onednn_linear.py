@@ -29,7 +29,8 @@ class Owner(nn.Linear):
 
 
 @needs_onednn
-def test_every_linear_layer_is_replaced_and_no_subclass():
+def test_every_linear_layer_is_replaced_and_no_subclass(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     network = nn.Sequential(
         nn.Linear(4, 4), nn.ModuleList([nn.Sequential(nn.Linear(4, 4), nn.ReLU())]), Owner(4, 4)
     )
@@ -40,8 +41,10 @@ def test_every_linear_layer_is_replaced_and_no_subclass():
     assert isinstance(attention.out_proj, nn.Linear)
 
 
-def test_without_onednn_nothing_changes(monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+@pytest.mark.parametrize(("available", "capability"), [(False, "AVX512"), (True, "AVX2")])
+def test_where_it_does_not_pay_nothing_changes(monkeypatch, available, capability):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: available)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     network = nn.Sequential(nn.Linear(4, 4))
     hand_to_onednn(network)
     assert type(network[0]) is nn.Linear
