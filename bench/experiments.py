@@ -12,28 +12,37 @@ PHASES = ("xe", "scst")
 Scores = dict[str, dict[str, float]]
 
 
-def run_experiments(changes: Mapping[str, Sequence[str]], jobs: int) -> dict[str, Scores]:
+def run_experiments(
+    changes: Mapping[str, Sequence[str]], jobs: int, first_alone: bool = False
+) -> dict[str, Scores]:
     """Scores of each experiment by phase: `{"learn-42": {"xe": {"CIDEr": 1.7, …}, "scst": {…}}, …}`.
 
     Args:
         changes: name -> the parameters it changes, as `dvc exp run -S` takes them.
         jobs: experiments that run at once; each has its share of the CPU cores.
+        first_alone: they share their first stages, which one makes on all cores before the others start.
 
     Raises:
         UserError: an experiment failed.
     """
     missing = {name: settings for name, settings in changes.items() if not is_done(name)}
-    for name, settings in missing.items():
+    names = list(missing)
+    for group, at_once in ((names[:1], 1), (names[1:], jobs)) if first_alone else ((names, jobs),):
+        _run({name: missing[name] for name in group}, at_once)
+    if failed := [name for name in changes if not is_done(name)]:
+        raise UserError(f"these experiments failed: {failed}; `dvc queue logs NAME` says why")
+    return {name: {phase: numbers(name, f"metrics/{phase}.json") for phase in PHASES} for name in changes}
+
+
+def _run(changes: Mapping[str, Sequence[str]], jobs: int) -> None:
+    for name, settings in changes.items():
         options = [word for change in settings for word in ("-S", change)]
         subprocess.run(["dvc", "exp", "run", "--queue", "--name", name, *options], check=True)
-    if missing:
+    if changes:
         # More threads than cores make training many times slower: they wait for each other, spinning.
         threads = str(max(1, (os.cpu_count() or 1) // jobs))
         environment = os.environ | {"OMP_NUM_THREADS": threads}
         subprocess.run(["dvc", "exp", "run", "--run-all", "--jobs", str(jobs)], env=environment)
-    if failed := [name for name in changes if not is_done(name)]:
-        raise UserError(f"these experiments failed: {failed}; `dvc queue logs NAME` says why")
-    return {name: {phase: numbers(name, f"metrics/{phase}.json") for phase in PHASES} for name in changes}
 
 
 def is_done(name: str) -> bool:

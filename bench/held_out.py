@@ -1,10 +1,12 @@
 """Why unseen combinations score less: is the thing wrong that a caption names, or its colour?
 
     python -m bench.held_out --seeds 42 43 44
+    python -m bench.held_out --few
 
 Reads the captions of the experiments of bench.ablation, which must have run. In the captions of the demo's
 unseen test pictures it looks at every noun of a thing and at the colour said before it, and writes
-docs/held_out_table.md. A brown cat is held out: training shows cats, and brown things, but no brown cat.
+docs/held_out_table.md, or docs/held_out_few_table.md. A brown cat is held out: training shows cats, and brown
+things, but no brown cat.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
 from fsgr_model.errors import run_command
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-OUT = Path("docs/held_out_table.md")
+DOCS = Path("docs")
 WORLD = Path("data/demo/world.yaml")
 WORDS_BETWEEN = 2  # "brown and white cat", "brown sleepy cat"
 Look = tuple[str, str]  # a kind of thing, and its colour
@@ -33,17 +35,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="only these networks")
+    parser.add_argument("--few", action="store_true", help="the captioners of few pictures")
     given = parser.parse_args()
+    study, out = ("few", "held_out_few_table.md") if given.few else ("ablation", "held_out_table.md")
     world = load_world(WORLD)
     head = ["network", "phase", "thing wrong", "thing right, colour wrong", "held-out looks said"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in given.rows:
         for phase in PHASES:
-            of_seed = [mistakes(phase, revision(cell_name(row, seed)), world) for seed in given.seeds]
+            of_seed = [mistakes(phase, revision(cell_name(row, seed, study)), world) for seed in given.seeds]
             lines.append(
                 "| " + " | ".join([row, phase.upper(), *map(spread, zip(*of_seed, strict=True))]) + " |"
             )
-    with whole_file(OUT) as partial:
+    with whole_file(DOCS / out) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

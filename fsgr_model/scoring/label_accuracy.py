@@ -38,6 +38,7 @@ def label_accuracy(
     """Share of object patches whose label is the category that covers most of the patch.
 
     A patch counts if objects cover at least half of it and the category covering most of it is a concept.
+    Where an instance has a `colour`, as the demo's have, and "brown cat" is a concept, that is what it shows.
 
     Args:
         label_NG: concept ids, one row an image.
@@ -54,14 +55,19 @@ def label_accuracy(
     side = round(label_NG.shape[1] ** 0.5)
     if side * side != label_NG.shape[1]:
         raise UserError(f"label accuracy needs a square grid of patches, not {label_NG.shape[1]} patches")
-    concept_of = _concepts_by_category(instances["categories"], concepts)
+    name_of = {row["id"]: row["name"] for row in instances["categories"] if not _is_background(row)}
+    concept_id = {name: number for number, name in enumerate(concepts)}
     by_image = defaultdict(list)
     for annotation in instances["annotations"]:
-        by_image[annotation["image_id"]].append(annotation)
+        if annotation["category_id"] in name_of:
+            name = name_of[annotation["category_id"]]
+            look = f"{annotation['colour']} {name}" if "colour" in annotation else name
+            concept = concept_id.get(look, concept_id.get(name, -1))
+            by_image[annotation["image_id"]].append((annotation["category_id"], concept, annotation))
     answers: Counter[int] = Counter()
     right = 0
     for label_G, (image_id, width, height) in zip(label_NG, sizes, strict=True):
-        truth_G = _object_patches(by_image[image_id], concept_of, width, height, side)
+        truth_G = _object_patches(by_image[image_id], width, height, side)
         answers.update(truth_G[truth_G >= 0].tolist())
         right += int(((label_G == truth_G) & (truth_G >= 0)).sum())
     patches = answers.total()
@@ -71,31 +77,28 @@ def label_accuracy(
     return LabelAccuracy(right / patches, 1 / len(concepts), majority, patches)
 
 
-def _concepts_by_category(categories: Sequence[dict[str, Any]], concepts: Sequence[str]) -> dict[int, int]:
-    """Category id -> concept id, -1 where no concept has its name; objects only."""
-    concept_id = {name: number for number, name in enumerate(concepts)}
-    return {
-        category["id"]: concept_id.get(category["name"], -1)
-        for category in categories
-        if category.get("supercategory") != BACKGROUND
-    }
+def _is_background(category: Mapping[str, Any]) -> bool:
+    return category.get("supercategory") == BACKGROUND
 
 
 def _object_patches(
-    annotations: Sequence[dict[str, Any]], concept_of: Mapping[int, int], width: int, height: int, side: int
+    objects: Sequence[tuple[int, int, dict[str, Any]]], width: int, height: int, side: int
 ) -> NDArray[np.int64]:
-    """The right concept of each patch, -1 for patches that do not count; int64 [G]."""
-    masks: dict[int, NDArray[np.bool_]] = {}
-    for annotation in annotations:
-        if annotation["category_id"] in concept_of:
-            mask_HW = _mask(annotation["segmentation"], width, height)
-            known = masks.get(annotation["category_id"])
-            masks[annotation["category_id"]] = mask_HW if known is None else known | mask_HW
+    """The right concept of each patch, -1 for patches that do not count; int64 [G].
+
+    Args:
+        objects: category id, concept (-1 where none has its name) and annotation of each.
+    """
+    masks: dict[tuple[int, int], NDArray[np.bool_]] = {}
+    for category_id, concept, annotation in objects:
+        mask_HW = _mask(annotation["segmentation"], width, height)
+        known = masks.get((category_id, concept))
+        masks[category_id, concept] = mask_HW if known is None else known | mask_HW
     if not masks:
         return np.full(side * side, -1, dtype=np.int64)
     anything_HW = np.logical_or.reduce(list(masks.values()))
     covers = np.stack([area_resize(mask_HW, side).ravel() for mask_HW in masks.values()])
-    concepts = np.array([concept_of[category_id] for category_id in masks], dtype=np.int64)
+    concepts = np.array([concept for _, concept in masks], dtype=np.int64)
     # An average of half the pixels may come out a rounding error below one half.
     covered_G = area_resize(anything_HW, side).ravel() >= LEAST_COVER - 1e-9
     return np.where(covered_G, concepts[covers.argmax(axis=0)], -1)

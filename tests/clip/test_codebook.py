@@ -6,6 +6,7 @@ import torch
 from fsgr_model.clip.codebook import dataset_concepts, load_codebook, make_codebook, read_concepts
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
+from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.normal_form import Dataset, write_dataset
 from fsgr_model.errors import UserError
 from fsgr_model.network.quantiser import SemanticQuantiser
@@ -93,3 +94,9 @@ def test_names_and_embeddings_must_agree(dataset, clip_folder, tmp_path):
 @pytest.mark.parametrize(("name", "least", "most"), [("coco80", 80, 80), ("everyday", 250, 600)])
 def test_concept_files_of_the_project(name, least, most):
     assert least <= len(read_concepts(Path(f"data/concepts/{name}.txt"))) <= most
+
+
+def test_looks_of_the_demo_are_those_of_its_world():
+    world = load_world(Path("data/demo/world.yaml"))
+    looks = [f"{colour} {name}" for name, kind in world.objects.items() for colour in kind.colours]
+    assert read_concepts(Path("data/concepts/demo_looks.txt")) == [*looks, *world.backgrounds]

@@ -67,6 +67,21 @@ def test_objects_that_are_no_concept_do_not_count() -> None:
     assert accuracy([[SKY, CAT, SKY, SKY]], objects) == accuracy([[CAT, CAT, DOG, SKY]], objects)
 
 
+def test_a_concept_may_say_the_colour_too() -> None:
+    objects = [
+        box(1, 10, ALL, LEFT) | {"colour": "brown"},
+        box(1, 10, TOP, RIGHT) | {"colour": "black"},
+        box(1, 20, BOTTOM, RIGHT) | {"colour": "black"},
+    ]
+    instances = {"categories": CATEGORIES, "annotations": objects}
+    concepts = ["brown dog", "dog", "black cat", "black dog"]
+    for labels, right in (([0, 3, 0, 2], 4), ([1, 1, 1, 2], 1)):
+        found = label_accuracy(np.array([labels]), ((1, 16, 8),), instances, concepts, "squash")
+        assert (found.accuracy, found.patches) == (right / 4, 4)
+    found = label_accuracy(np.array([[0, 0, 0, 2]]), ((1, 16, 8),), instances, ["dog"], "squash")
+    assert (found.accuracy, found.patches) == (1, 3)
+
+
 def test_polygons_and_uncompressed_runs() -> None:
     polygon = {"image_id": 1, "category_id": 10, "segmentation": [[0, 0, 8, 0, 8, 4, 0, 4]]}
     # Column by column, beginning with the zeros: the upper half of eight columns.
