@@ -53,9 +53,9 @@ ROWS: dict[str, tuple[str, ...]] = {
 # 21 runs, and the table does without the Java of METEOR.
 COMMON = ("evaluate.meteor=off",)
 # FSGR supposes a CLIP that has seen far more than the captioner, and one CLIP for all: here it trains on
-# 16,000 pictures of its own, held-out looks among them, and the captioner on 250 others, which each seed draws
-# anew from 1,000. Concepts are looks ("brown cat"), and patches ask nothing but concepts, as in FSGR. The
-# memory's window fits into the short training.
+# 16,000 pictures of its own, held-out looks among them, and the captioner on 250 others, which each seed
+# draws anew from 1,000. Concepts are looks ("brown cat"), and patches ask nothing but concepts, as in FSGR.
+# The memory's window fits into the short training.
 FEW = (
     "dataset.demo.pretraining_images=16000",
     "dataset.demo.train_images=1000",
