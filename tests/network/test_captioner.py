@@ -104,7 +104,8 @@ def test_every_weight_is_trained(word_VE, changes):
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 @pytest.mark.parametrize("changes", [{}, {"adapters": True, "prompts": 2}, {"semantics": False}])
-def test_by_onednn_it_predicts_the_same(word_VE, changes):
+def test_by_onednn_it_predicts_the_same(word_VE, changes, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     captioner = build(word_VE, **changes).eval()
     tokens_BTW, word_BSL = torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))
     with torch.no_grad():
@@ -118,7 +119,8 @@ def test_by_onednn_it_predicts_the_same(word_VE, changes):
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 @pytest.mark.parametrize("align", ["csa", "qk_kk", "value"])
-def test_by_onednn_behind_a_resnet_too(word_VE, align):
+def test_by_onednn_behind_a_resnet_too(word_VE, align, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     config = {**CONFIG, "vision_cfg": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 8}}
     tail = make_tail(build_model(config, "small-rn"), 0, align)
     params = ModelParams(
