@@ -1,9 +1,9 @@
 """A small CLIP trained from scratch, for data sets of some thousand images: the training split, nothing else.
 
-open_clip's contrastive loss (CLIP, arXiv 2103.00020) compares the images with their captions. So are short
-phrases cut from the captions, with the whole image and, as well, with the patches most like the phrase (as
-GLoRIA, Huang et al., ICCV 2021, compares words). A phrase often names one thing only; so nouns get a meaning
-of their own, and label maps, which ask for single nouns, find their objects.
+open_clip's contrastive loss (CLIP, arXiv 2103.00020) compares the images with their captions. A second one
+compares them with short phrases cut from the captions, and a third the patches most like a phrase (as GLoRIA,
+Huang et al., ICCV 2021, compares words). A phrase often names one thing only; so nouns get a meaning of their
+own, and label maps, which ask for single nouns, find their objects.
 Shapes: N images, B pairs a step, G patches, C context length, E joint width, W vision width.
 """
 
