@@ -33,7 +33,7 @@ Config = dict[str, Any]
 LOCAL_DIR = "local-dir:"
 FOLDER = "folder"
 # Of what a resume point of the training holds.
-RESUME_VERSION = 2
+RESUME_VERSION = 3
 
 
 def prepare_clip(

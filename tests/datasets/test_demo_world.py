@@ -112,12 +112,15 @@ def test_pictures_for_clip_alone_lie_apart_and_show_everything(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_whole_world(tmp_path: Path) -> None:
-    """Default size: no held-out combination outside unseen test images, a rich but learnable language."""
-    demo = load_params().dataset.demo
-    assert demo is not None
+def test_a_fifth_of_the_default_world(tmp_path: Path) -> None:
+    """No held-out combination outside unseen test images, and a rich but learnable language."""
+    default = load_params().dataset.demo
+    assert default is not None
+    sizes = ("train_images", "val_images", "test_images")
+    demo = default.model_copy(update={size: getattr(default, size) // 5 for size in sizes})
     world = draw_demo_world(WORLD_FILE, demo, 42, tmp_path, "data/dataset")
-    assert shows_held_out(world) == {image.image_id: image.domain == "unseen" for image in world.images}
+    unseen = {image.image_id: image.domain == "unseen" for image in world.images}
+    assert shows_held_out(world.instances) == unseen
     domains = Counter(image.domain for image in world.images if image.split == "test")
     assert domains == {"seen": demo.test_images // 2, "unseen": demo.test_images // 2}
     words = Counter(word for caption in world.captions for word in set(caption.tokens))
@@ -126,7 +129,7 @@ def test_the_whole_world(tmp_path: Path) -> None:
     assert len(rare) > 30
     assert world.report["distinct_captions"] > 0.9 * len(world.captions)
     shown = Counter(row["category_id"] for row in world.instances["annotations"])
-    assert min(shown.values()) > 200
+    assert min(shown.values()) > 40
 
 
 def test_ids_cannot_be_taken_for_one_another(dataset: Dataset) -> None:

@@ -34,6 +34,9 @@ FIRST_CAPTION_ID = 1_000_001  # far from the image ids: one taken for the other 
 FIRST_INSTANCE_ID = 5_000_001
 FIRST_PRETRAINING_ID = 500_001  # a picture's random numbers come from its id
 
+# What a picture may show: a test domain's combinations, or for "" all but the held-out ones.
+PictureDomain = Domain | Literal[""]
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -41,7 +44,7 @@ class Assignment:
 
     image_id: int
     split: Split
-    domain: Domain | Literal[""]
+    domain: PictureDomain
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def categories(world: WorldSpec) -> list[dict[str, Any]]:
 
 def _assign(params: DemoWorldParams) -> list[Assignment]:
     """Ids from 1, split after split; every second test picture is unseen."""
-    splits: list[tuple[Split, Domain | Literal[""]]] = [("train", "") for _ in range(params.train_images)]
+    splits: list[tuple[Split, PictureDomain]] = [("train", "") for _ in range(params.train_images)]
     splits += [("val", "") for _ in range(params.val_images)]
     splits += [("test", "unseen" if index % 2 else "seen") for index in range(params.test_images)]
     return [Assignment(image_id, split, domain) for image_id, (split, domain) in enumerate(splits, start=1)]
