@@ -127,6 +127,9 @@ class ModelParams(Section):
     prompts: Annotated[int, Field(ge=0)] = Field(
         0, description="trained tokens in each block of CLIP's tail (VPT, arXiv 2203.12119); 0 is none"
     )
+    prompt_start: Literal["random", "patches"] = Field(
+        "random", description="prompts begin at random (VPT) or among the patches (SPT, arXiv 2402.02382)"
+    )
     semantics: bool = Field(
         True,
         description="false: no codebook and no quantiser, the layers of the encoder let patches attend to "

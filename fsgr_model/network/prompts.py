@@ -29,6 +29,13 @@ class LatePrompts(nn.Module):
         self.dropout = Dropout(dropout)
         nn.init.kaiming_normal_(self.projection.weight, mode="fan_out")
 
+    @torch.no_grad()
+    def begin_at(self, vectors_NPW: Tensor) -> None:
+        """Make these the prompts, as they are: the projection begins as the identity."""
+        self.vectors_NPW.copy_(vectors_NPW)
+        nn.init.eye_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+
     def forward(self, block: int, images: int) -> Tensor:
         """The prompts of a block, [B, P, W] for so many images; dropout falls on each image its own way."""
         return self.dropout(self.projection(self.vectors_NPW[block]).expand(images, -1, -1))

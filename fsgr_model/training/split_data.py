@@ -83,7 +83,13 @@ def label_maps(data: Path, split: Split, assembly: Assembly) -> RowStore:
 def caption_tokens(data: Path, split: Split, drawn: Drawn | None = None) -> dict[int, list[list[str]]]:
     """The tokens of every caption of every image of a split, or of those drawn from it."""
     captions = read_captions(data / "dataset")
+    return {
+        image_id: [caption.tokens for caption in captions[image_id]]
+        for image_id in image_ids(data, split, drawn)
+    }
+
+
+def image_ids(data: Path, split: Split, drawn: Drawn | None = None) -> list[int]:
+    """The images of a split, or those drawn from it, in the order of the manifest."""
     images = read_images(data / "dataset", split)
-    if drawn is not None:
-        images = drawn.of(images)
-    return {image.image_id: [caption.tokens for caption in captions[image.image_id]] for image in images}
+    return [image.image_id for image in (images if drawn is None else drawn.of(images))]

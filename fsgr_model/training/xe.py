@@ -23,6 +23,7 @@ from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.moment import Moment
+from fsgr_model.training.prompt_start import begin_at_patches
 from fsgr_model.training.prototypes import PrototypeSearch, check_window
 from fsgr_model.training.run import Run, train
 from fsgr_model.training.schedule import describe_by_epoch
@@ -99,6 +100,8 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
 def prepare_xe(run: Run, model: ModelParams, xe: XeParams) -> tuple[Assembly, CrossEntropy, RowStore | None]:
     """The network with fresh weights, its losses, and the label maps if one of these needs them."""
     assembly = assemble(run.data, "train", model, run.seed, pick_device())
+    if model.prompts and model.prompt_start == "patches":
+        begin_at_patches(run.data, assembly, drawn_images(xe, run.seed), run.seed)
     labels = label_maps(run.data, "train", assembly) if xe.contrast_weight else None
     auxiliaries: list[AuxiliaryLoss] = []
     if labels is not None:

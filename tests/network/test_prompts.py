@@ -31,3 +31,13 @@ def test_dropout_falls_on_each_image_its_own_way():
     zeros = (make(0.5).train()(0, images=2) == 0).float()
     assert 0.48 < zeros.mean() < 0.52
     assert not torch.equal(zeros[0], zeros[1])
+
+
+def test_prompts_can_begin_at_given_vectors():
+    prompts = make(0.0)
+    vectors_NPW = torch.randn(6, 100, 768)
+    prompts.begin_at(vectors_NPW)
+    assert all(
+        torch.equal(prompts(block, images=2), vectors_NPW[block].expand(2, -1, -1)) for block in range(6)
+    )
+    assert all(weight.requires_grad for weight in prompts.parameters())

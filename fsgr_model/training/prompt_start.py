@@ -1,0 +1,53 @@
+"""Prompts that begin among the patches of their block (SPT: Wang et al., ICML 2024, arXiv 2402.02382).
+
+A random prompt is unlike any token of a trained CLIP, and draws the attention of some heads all the same:
+what the tail makes of an image is disturbed until training has moved the prompt, and a short training never
+gets there. SPT's remedy is to begin at prototypes of the patches.
+
+A choice: prototypes are found by K-means (one of SPT's ways) in the patches of some training images, each
+block's in what the blocks below it make of them without prompts.
+
+Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts of a block, W vision width.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.clip.split import run_block
+from fsgr_model.errors import UserError
+from fsgr_model.network.assembly import Assembly
+from fsgr_model.network.tuned_tail import TunedTail
+from fsgr_model.training.prototypes import cluster
+from fsgr_model.training.split_data import Drawn, image_ids
+
+IMAGES = 64  # 12,544 patches of ViT-B/16, 125 for each of a hundred prompts
+
+
+@torch.no_grad()
+def begin_at_patches(data: Path, assembly: Assembly, drawn: Drawn | None, seed: int) -> None:
+    """Give the prompts their first values, from training images that the seed picks.
+
+    Raises:
+        UserError: the images have fewer patches than a block has prompts.
+    """
+    tail = assembly.captioner.tail
+    assert isinstance(tail, TunedTail) and tail.prompts is not None
+    order = np.random.default_rng(seed).permutation(image_ids(data, "train", drawn))
+    picked: list[int] = order[:IMAGES].tolist()
+    store = RowStore(data / "features" / "train.h5", assembly.made_with["trunk"])
+    tokens_BTW = torch.from_numpy(store.rows(picked)).to(tail.frozen.proj)
+    P = tail.prompts.vectors_NPW.shape[1]
+    if (patches := tokens_BTW[:, 1:, 0].numel()) < P:
+        raise UserError(
+            f"model.prompt_start: patches takes model.prompts, {P}, from the patches of {len(picked)} "
+            f"training images, which have {patches}; lower it, or set model.prompt_start: random"
+        )
+    blocks = []
+    for block in tail.frozen.blocks:
+        patch_MW = tokens_BTW[:, 1:].flatten(0, 1).float().cpu().numpy()
+        blocks.append(torch.from_numpy(cluster(patch_MW, P, seed, None)))
+        tokens_BTW = run_block(block, tokens_BTW)
+    tail.prompts.begin_at(torch.stack(blocks))
