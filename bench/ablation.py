@@ -30,12 +30,12 @@ from fsgr_model.training.split_data import captioned_images, drawn_images
 from fsgr_model.training.xe import prepare_xe
 
 DOCS = Path("docs")
-CONTRAST = ("xe.contrast_weight=0.1",)
+CONTRAST = ("xe.contrast_weight=0.002",)
 VISUAL = (
     "model.adapters=true",
     "model.prompts=1",
-    "xe.visual_lr_factor=0.1",
-    "scst.visual_lr_factor=0.1",
+    "xe.visual_lr_factor=1.0",
+    "scst.visual_lr_factor=0.3",
 )
 MEMORY = ("model.memory=prototypes", "model.memory_size=8")
 ALIGNMENT = ("xe.alignment=progressive", "xe.alignment_weight=0.02")
@@ -66,7 +66,7 @@ FEW = (
     "model.top_k=20",
     "model.patch_attention=false",
     "model.memory_window=100",
-    "model.memory_refresh=100",
+    "model.memory_refresh=400",
     "xe.train_images=250",
     "xe.batch_size=8",
     "xe.epochs=10",
