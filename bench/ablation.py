@@ -37,7 +37,7 @@ VISUAL = (
     "xe.visual_lr_factor=1.0",
     "scst.visual_lr_factor=0.3",
 )
-MEMORY = ("model.memory=prototypes", "model.memory_size=8")
+MEMORY = ("model.memory=prototypes", "model.memory_size=2")
 ALIGNMENT = ("xe.alignment=progressive", "xe.alignment_weight=0.02")
 # Weights and sizes were chosen on seed 41, which is not among those that are reported.
 # The baseline is the same network without concepts; then the quantiser, each part on top of it, and all.
