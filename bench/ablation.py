@@ -55,7 +55,8 @@ COMMON = ("evaluate.meteor=off",)
 # FSGR supposes a CLIP that has seen far more than the captioner, and one CLIP for all: here it trains on
 # 16,000 pictures of its own, held-out looks among them, and the captioner on 250 others, which each seed
 # draws anew from 1,000. Concepts are looks ("brown cat"), and patches ask nothing but concepts, as in FSGR.
-# The memory's window fits into the short training.
+# The memory's window fits into the short training, and its prototypes are found once. The seed is an input of
+# the stages dataset and clip, so DVC runs these two once a seed, and they make the same files.
 FEW = (
     "dataset.demo.pretraining_images=16000",
     "dataset.demo.train_images=1000",
