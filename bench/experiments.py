@@ -27,7 +27,8 @@ def run_experiments(
     """
     missing = {name: settings for name, settings in changes.items() if not is_done(name)}
     names = list(missing)
-    for group, at_once in ((names[:1], 1), (names[1:], jobs)) if first_alone else ((names, jobs),):
+    groups = [(names[:1], 1), (names[1:], jobs)] if first_alone else [(names, jobs)]
+    for group, at_once in groups:
         _run({name: missing[name] for name in group}, at_once)
     if failed := [name for name in changes if not is_done(name)]:
         raise UserError(f"these experiments failed: {failed}; `dvc queue logs NAME` says why")
