@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from bench.experiments import Scores, run_experiments, spread
+from bench.experiments import Scores, everything, run_experiments, spread
 from fsgr_model.artifacts import save_json, whole_file
 from fsgr_model.errors import run_command
 from fsgr_model.network.assembly import parameter_counts
@@ -52,17 +52,14 @@ ROWS: dict[str, tuple[str, ...]] = {
 }
 # 21 runs, and the table does without the Java of METEOR.
 COMMON = ("evaluate.meteor=off",)
-# FSGR supposes a CLIP that has seen far more than the captioner, and one CLIP for all: here it trains on
-# 16,000 pictures of its own, held-out looks among them, and the captioner on 250 others, which each seed
-# draws anew from 1,000. Concepts are looks ("brown cat"), and patches ask nothing but concepts, as in FSGR.
-# The memory's window fits into the short training, and its prototypes are found once. The seed is an input of
-# the stages dataset and clip, so DVC runs these two once a seed, and they make the same files.
+# FSGR supposes a CLIP that has seen far more than the captioner: here it trains on 16,000 pictures of its
+# own, held-out looks among them, and the captioner on 250 others of 1,000. Concepts are looks ("brown cat"),
+# and patches ask nothing but concepts, as in FSGR. The memory's window fits into the short training, and its
+# prototypes are found once.
 FEW = (
     "dataset.demo.pretraining_images=16000",
     "dataset.demo.train_images=1000",
     "dataset.demo.test_images=1000",
-    "dataset.demo.seed=42",
-    "clip.training.seed=42",
     "codebook.concepts=data/concepts/demo_looks.txt",
     "model.top_k=20",
     "model.patch_attention=false",
@@ -90,12 +87,12 @@ def main() -> None:
     study = "few" if given.few else "ablation"
     rows = {row: (*(FEW if given.few else ()), *ROWS[row]) for row in given.rows}
     cells = {
-        cell_name(row, seed, study): (f"seed={seed}", *COMMON, *changes)
+        cell_name(row, seed, study): (*everything(seed), *COMMON, *changes)
         # Seed by seed within a row: where each has its own world, two workers never train one CLIP at once.
         for row, changes in rows.items()
         for seed in given.seeds
     }
-    scores = run_experiments(cells, given.jobs, first_alone=given.few)
+    scores = run_experiments(cells, given.jobs)
     costs = {row: cost(changes) for row, changes in rows.items()}
     name = "ablation_few" if given.few else "ablation"
     save_json(DOCS / f"{name}.json", {"scores": scores, "costs": costs})

@@ -12,24 +12,23 @@ PHASES = ("xe", "scst")
 Scores = dict[str, dict[str, float]]
 
 
-def run_experiments(
-    changes: Mapping[str, Sequence[str]], jobs: int, first_alone: bool = False
-) -> dict[str, Scores]:
+def everything(seed: int) -> tuple[str, ...]:
+    """Changes that give world, CLIP and captioner one seed."""
+    return f"dataset.seed={seed}", f"clip.training.seed={seed}", f"seed={seed}"
+
+
+def run_experiments(changes: Mapping[str, Sequence[str]], jobs: int) -> dict[str, Scores]:
     """Scores of each experiment by phase: `{"learn-42": {"xe": {"CIDEr": 1.7, …}, "scst": {…}}, …}`.
 
     Args:
         changes: name -> the parameters it changes, as `dvc exp run -S` takes them.
         jobs: experiments that run at once; each has its share of the CPU cores.
-        first_alone: they share their first stages, which one makes on all cores before the others start.
 
     Raises:
         UserError: an experiment failed.
     """
     missing = {name: settings for name, settings in changes.items() if not is_done(name)}
-    names = list(missing)
-    groups = [(names[:1], 1), (names[1:], jobs)] if first_alone else [(names, jobs)]
-    for group, at_once in groups:
-        _run({name: missing[name] for name in group}, at_once)
+    _run(missing, jobs)
     if failed := [name for name in changes if not is_done(name)]:
         raise UserError(f"these experiments failed: {failed}; `dvc queue logs NAME` says why")
     return {name: {phase: numbers(name, f"metrics/{phase}.json") for phase in PHASES} for name in changes}

@@ -10,7 +10,7 @@ A seed changes everything random: the world that is drawn, its CLIP, and both tr
 import argparse
 from pathlib import Path
 
-from bench.experiments import Scores, run_experiments, spread
+from bench.experiments import Scores, everything, run_experiments, spread
 from fsgr_model.artifacts import save_json
 from fsgr_model.errors import run_command
 
@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="experiments at once")
     given = parser.parse_args()
     # One after another by seed: the blind network then finds its seed's world and CLIP in DVC's cache.
-    learn = {f"learn-{seed}": (f"seed={seed}",) for seed in given.seeds}
-    blind = {f"blind-{seed}": (f"seed={seed}", *BLIND) for seed in given.seeds}
+    learn = {f"learn-{seed}": everything(seed) for seed in given.seeds}
+    blind = {f"blind-{seed}": (*everything(seed), *BLIND) for seed in given.seeds}
     runs = run_experiments(learn, given.jobs) | run_experiments(blind, given.jobs)
     save_json(OUT, runs)
     print(table(runs, given.seeds))

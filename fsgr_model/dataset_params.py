@@ -18,9 +18,6 @@ class DemoWorldParams(Section):
         description="scenes for the demo's CLIP alone, of any combination, most with one kind of thing, as a "
         "real CLIP has seen far more than COCO; 0: it trains on the training split",
     )
-    seed: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="of the drawn world; null: the seed of everything"
-    )
 
 
 class PerSplit(Section):
@@ -111,6 +108,9 @@ class DatasetParams(Section):
         "report", description="two files with the same bytes: stop, or only say so"
     )
     demo: DemoWorldParams | None = Field(None, description="format demo: how much to draw")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        42, description="of the demo world, and of the splits of a table that names none"
+    )
 
     @model_validator(mode="after")
     def _format_has_its_files(self) -> "DatasetParams":

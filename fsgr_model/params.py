@@ -35,9 +35,7 @@ class ClipTrainingParams(Section):
     gray_scale_prob: Fraction = Field(
         0.0, description="chance that a picture loses its colours for a step, so that shapes are learned too"
     )
-    seed: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="of this training; null: the seed of everything"
-    )
+    seed: Annotated[int, Field(ge=0)] = Field(42, description="of this training")
 
 
 class ClipParams(Section):
@@ -283,7 +281,9 @@ class Params(Section):
     """All of params.yaml."""
 
     lr: Rate = Field(description="peak learning rate of XE training")
-    seed: Annotated[int, Field(ge=0)] = Field(description="seed of everything random")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        description="of the captioner: its first weights, the order of images, what is drawn and sampled"
+    )
     dataset: DatasetParams
     clip: ClipParams
     codebook: CodebookParams

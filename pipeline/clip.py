@@ -17,7 +17,6 @@ def main() -> None:
         pretrained=params.clip.pretrained,
         resize_mode=params.clip.resize_mode,
         training=params.clip.training,
-        seed=params.seed,
         dataset=DATASET,
         runtime=params.runtime,
         out=CLIP,

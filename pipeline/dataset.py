@@ -11,7 +11,7 @@ DATASET = Path("data/dataset")
 
 def main() -> None:
     params = load_params()
-    build_dataset(params.dataset, params.seed, DATASET, params.runtime.workers)
+    build_dataset(params.dataset, DATASET, params.runtime.workers)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class DatasetSize:
 
 
 def check_dataset(
-    params: DatasetParams, seed: int, all_images: bool, workers: int, findings: Findings
+    params: DatasetParams, all_images: bool, workers: int, findings: Findings
 ) -> DatasetSize | None:
     """Check everything; None where the lists of images cannot be read."""
     if not check_files(params, findings):
@@ -65,7 +65,7 @@ def check_dataset(
     try:
         if params.format == "demo":
             return _demo_size(params, findings)
-        raw, shards = read_lists(params, seed)
+        raw, shards = read_lists(params)
     except UserError as error:
         findings.problem(str(error))
         check_all_json(params, findings)
@@ -85,7 +85,7 @@ def check_dataset(
     return replace(size, categories=categories, decoding=decoding)
 
 
-def read_lists(params: DatasetParams, seed: int) -> tuple[RawDataset, Shards | None]:
+def read_lists(params: DatasetParams) -> tuple[RawDataset, Shards | None]:
     """What the files of any format but the demo list, as stage `dataset` reads them; nothing is unpacked.
 
     Raises:
@@ -96,7 +96,7 @@ def read_lists(params: DatasetParams, seed: int) -> tuple[RawDataset, Shards | N
         assert params.shards is not None, "DatasetParams sees to it"
         shards = read_shards(root, params.shards)
         return shards.raw, shards
-    return read_files(params, root, seed), None
+    return read_files(params, root), None
 
 
 def _size(raw: RawDataset, unpacked: int) -> DatasetSize:

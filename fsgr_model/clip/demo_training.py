@@ -196,7 +196,6 @@ class ClipTraining:
         model: Any,
         pairs: Pairs,
         params: ClipTrainingParams,
-        seed: int,
         point: ResumePoint,
         save_minutes: float,
     ) -> None:
@@ -204,7 +203,7 @@ class ClipTraining:
         self.embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
         self.model = model.train().to(self.device)
         self.optimiser = Optimiser(model, "muon", params.lr, params.weight_decay)
-        self.pairs, self.params, self.seed, self.point = pairs, params, seed, point
+        self.pairs, self.params, self.point = pairs, params, point
         self.save_seconds = 60 * save_minutes
         self.position = Position()
 
@@ -235,8 +234,8 @@ class ClipTraining:
         """The rest of an epoch. All it draws depends on seed and epoch only: a resumed run is the same."""
         now = self.position
         if now.step == 0:
-            torch.manual_seed(self.seed * 1_000_003 + now.epoch)
-        steps = self.pairs.batches(self.params.batch_size, self.seed, now.epoch)
+            torch.manual_seed(self.params.seed * 1_000_003 + now.epoch)
+        steps = self.pairs.batches(self.params.batch_size, self.params.seed, now.epoch)
         saved_at = time.monotonic()
         for batch in steps[now.step :]:
             with stop.held_back():

@@ -41,7 +41,6 @@ def prepare_clip(
     pretrained: str,
     resize_mode: str,
     training: ClipTrainingParams | None,
-    seed: int,
     dataset: Path,
     runtime: RuntimeParams,
     out: Path,
@@ -67,7 +66,7 @@ def prepare_clip(
             if pretrained == "demo":
                 assert training is not None, "ClipParams sees to it"
                 clip, config, wanted, origin = train_demo(
-                    name, config, resize, training, seed, dataset, runtime, held
+                    name, config, resize, training, dataset, runtime, held
                 )
             else:
                 clip, config, wanted, origin = load_pretrained(name, config, pretrained)
@@ -83,7 +82,6 @@ def train_demo(
     config: Config,
     resize: Config,
     training: ClipTrainingParams,
-    seed: int,
     dataset: Path,
     runtime: RuntimeParams,
     held: ExitStack,
@@ -92,8 +90,7 @@ def train_demo(
 
     The resume point is opened in `held`, and deleted when that ends without an error.
     """
-    seed = seed if training.seed is None else training.seed
-    torch.manual_seed(seed)
+    torch.manual_seed(training.seed)
     model = build_model(config, name)
     vision_tower(model, cut=0)
     preprocess = build_preprocess(default_preprocessing(config, resize))
@@ -101,9 +98,9 @@ def train_demo(
     apart = dataset / PRETRAINING
     place, what = (apart, "pictures of its own") if apart.exists() else (dataset, "training images")
     train = Pairs(place, "train", preprocess, tokenizer, runtime)
-    key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), seed, train.key])
+    key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), train.key])
     point = held.enter_context(resume_point("clip", key))
-    ClipTraining(model, train, training, seed, point, runtime.save_minutes).run()
+    ClipTraining(model, train, training, point, runtime.save_minutes).run()
     unseen = Pairs(dataset, "val", preprocess, tokenizer, runtime)
     accuracy = retrieval_accuracy(model, unseen)
     print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")
@@ -113,7 +110,7 @@ def train_demo(
         {},
         {
             "trained_on": f"{len(train)} {what}",
-            "seed": seed,
+            "seed": training.seed,
         },
     )
 

@@ -12,7 +12,7 @@ from fsgr_model.datasets.reading import Reading, read_dataset
 from fsgr_model.datasets.report import dataset_report, print_summary
 
 
-def build_dataset(params: DatasetParams, seed: int, place: Path, workers: int) -> None:
+def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
     """Make the folder `place`, whole or not at all; `workers` processes decode images.
 
     Raises:
@@ -20,9 +20,9 @@ def build_dataset(params: DatasetParams, seed: int, place: Path, workers: int) -
     """
     with whole_folder(place) as folder:
         reading = (
-            _draw(params, seed, place, folder)
+            _draw(params, place, folder)
             if params.format == "demo"
-            else read_dataset(params, seed, place, folder, workers)
+            else read_dataset(params, place, folder, workers)
         )
         groups = duplicate_groups(reading.dataset.images)
         if params.on_duplicate_image == "fail":
@@ -32,11 +32,11 @@ def build_dataset(params: DatasetParams, seed: int, place: Path, workers: int) -
     print_summary(report, groups, place)
 
 
-def _draw(params: DatasetParams, seed: int, place: Path, folder: Path) -> Reading:
+def _draw(params: DatasetParams, place: Path, folder: Path) -> Reading:
     assert params.demo is not None
-    world, seed = Path(params.root) / params.watch, seed if params.demo.seed is None else params.demo.seed
+    world = Path(params.root) / params.watch
     if params.demo.pretraining_images:
         apart = folder / PRETRAINING
         place_apart = (place / PRETRAINING).as_posix()
-        write_dataset(apart, draw_pretraining(world, params.demo, seed, apart, place_apart))
-    return Reading(draw_demo_world(world, params.demo, seed, folder, place.as_posix()), [], [])
+        write_dataset(apart, draw_pretraining(world, params.demo, params.seed, apart, place_apart))
+    return Reading(draw_demo_world(world, params.demo, params.seed, folder, place.as_posix()), [], [])

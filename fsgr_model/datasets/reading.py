@@ -37,7 +37,7 @@ class Pictures:
     place: Path
 
 
-def read_dataset(params: DatasetParams, seed: int, place: Path, folder: Path, workers: int) -> Reading:
+def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int) -> Reading:
     """Read what `params` names; pictures of tar files are unpacked to `folder`, which will become `place`.
 
     Raises:
@@ -45,7 +45,7 @@ def read_dataset(params: DatasetParams, seed: int, place: Path, folder: Path, wo
     """
     root = Path(params.root)
     _check_folders(params, root)
-    raw, pictures = _read_lists(params, root, seed, place, folder)
+    raw, pictures = _read_lists(params, root, place, folder)
     captions = caption_records(raw.captions)
     checked = check_images(raw.images, pictures.folder, workers, pictures.place)
     if params.on_bad_image == "fail":
@@ -82,9 +82,7 @@ def image_folders(params: DatasetParams) -> list[str]:
     return [params.images]
 
 
-def _read_lists(
-    params: DatasetParams, root: Path, seed: int, place: Path, folder: Path
-) -> tuple[RawDataset, Pictures]:
+def _read_lists(params: DatasetParams, root: Path, place: Path, folder: Path) -> tuple[RawDataset, Pictures]:
     """What the files list, checked against the contract, and where its pictures are."""
     if params.format == "webdataset":
         assert params.shards is not None
@@ -92,13 +90,13 @@ def _read_lists(
         check_contract(shards.raw)
         unpack_pictures(shards, folder / "images")
         return shards.raw, Pictures(folder / "images", place / "images")
-    raw = read_files(params, root, seed)
+    raw = read_files(params, root)
     check_contract(raw)
     below = root / params.images if isinstance(params.images, str) else root
     return raw, Pictures(below, below)
 
 
-def read_files(params: DatasetParams, root: Path, seed: int) -> RawDataset:
+def read_files(params: DatasetParams, root: Path) -> RawDataset:
     """What the reader of the format makes of the lists."""
     folders = params.images if isinstance(params.images, PerSplit) else None
     if params.format == "coco" and params.captions:
@@ -110,7 +108,7 @@ def read_files(params: DatasetParams, root: Path, seed: int) -> RawDataset:
     if params.format == "m2" and params.m2:
         return read_m2(root, params.m2)
     assert params.format == "folder" and params.table, "DatasetParams sees to it"
-    return read_table(root, params.table, seed)
+    return read_table(root, params.table, params.seed)
 
 
 def caption_records(captions: list[RawCaption]) -> list[CaptionRecord]:

@@ -27,7 +27,7 @@ def model() -> nn.Module:
 
 def prepare(folder: Path | str, out: Path, pretrained: str = "folder") -> Path:
     place = Path("no dataset is needed")
-    prepare_clip(str(folder), pretrained, "squash", None, 0, place, RuntimeParams(), out)
+    prepare_clip(str(folder), pretrained, "squash", None, place, RuntimeParams(), out)
     return out
 
 

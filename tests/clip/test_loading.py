@@ -38,7 +38,6 @@ def prepare(model_name, pretrained, out, **more):
         params.pretrained,
         params.resize_mode,
         params.training,
-        0,
         Path("no dataset is needed"),
         RuntimeParams(),
         out,

@@ -143,7 +143,7 @@ def test_from_the_checkpoint_to_label_maps(model, dataset, tmp_path, monkeypatch
     torch.save(model.state_dict(), tmp_path / "rn.pt")
     runtime = RuntimeParams(workers=0, image_batch=8)
     names = (str(tmp_path / "tiny-rn.json"), str(tmp_path / "rn.pt"))
-    prepare_clip(*names, "squash", None, 0, Path("none"), runtime, tmp_path / "clip")
+    prepare_clip(*names, "squash", None, Path("none"), runtime, tmp_path / "clip")
     extract_features(dataset, tmp_path / "clip", 0, runtime, tmp_path / "features")
     clip = load_clip(tmp_path / "clip", torch.device("cpu"))
     concepts_KE = F.normalize(torch.randn(5, 16), dim=-1)

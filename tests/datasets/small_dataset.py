@@ -45,7 +45,7 @@ class SmallDataset:
 
     def build_written(self, workers: int = 0, **changes: Any) -> Path:
         place = self.root.parent / "made" / "dataset"
-        build_dataset(self.params(**changes), 0, place, workers)
+        build_dataset(self.params(**changes), place, workers)
         return place
 
 

@@ -93,10 +93,10 @@ def test_only_unseen_images_show_held_out_combinations(dataset: Dataset) -> None
 
 
 def test_pictures_for_clip_alone_lie_apart_and_show_everything(tmp_path: Path) -> None:
-    demo = SMALL.model_copy(update={"pretraining_images": 60, "seed": 5})
-    params = DatasetParams(format="demo", root="data/demo", watch="world.yaml", demo=demo)
+    demo = SMALL.model_copy(update={"pretraining_images": 60})
+    params = DatasetParams(format="demo", root="data/demo", watch="world.yaml", demo=demo, seed=5)
     place = tmp_path / "dataset"
-    build_dataset(params, 77, place, workers=0)
+    build_dataset(params, place, workers=0)
     apart = place / "pretraining"
     pictures = read_images(apart)
     held_out = shows_held_out(read_instances(apart))

@@ -69,7 +69,7 @@ def test_without_splits_they_are_drawn_with_the_seed(small: SmallDataset) -> Non
     folder = build(small, "captions.json", content, val_share=0.3, test_share=0.2)
     splits = {Path(image.path).name: image.split for image in read_images(folder)}
     assert Counter(splits.values()) == {"train": 3, "val": 2, "test": 1}
-    assert "drawn with seed 0" in load_json(folder / "report.json")["notes"][1]
+    assert "drawn with seed 42" in load_json(folder / "report.json")["notes"][1]
     reversed_table = json.dumps(dict(reversed(CAPTIONS.items())))
     again = build(small, "captions.json", reversed_table, val_share=0.3, test_share=0.2)
     assert {Path(image.path).name: image.split for image in read_images(again)} == splits

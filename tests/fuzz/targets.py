@@ -180,7 +180,7 @@ def read_dataset(**changes: Any) -> Callable[[Path], object]:
             {"format": "coco", "root": str(path.parent), "watch": ".", "images": "images", "captions": FILES}
             | changes
         )
-        check_dataset(read_files(params, path.parent, seed=0), path.parent)
+        check_dataset(read_files(params, path.parent), path.parent)
 
     return read
 
