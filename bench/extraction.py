@@ -41,6 +41,7 @@ from fsgr_model.datasets.normal_form import (
 )
 from fsgr_model.device import pick_device
 from fsgr_model.errors import run_command
+from fsgr_model.network.onednn_linear import hand_to_onednn, onednn_pays
 from fsgr_model.params import RuntimeParams
 
 CUT = 6
@@ -96,11 +97,13 @@ def measure(folder: Path, work: Work, device: torch.device, limits: Limits) -> l
     few, _ = make_inputs(folder / "start", start, same=False)
     clip = load_clip(clip_folder, device)
     trunk = make_trunk(clip.model, work.cut)
+    handed = make_trunk(load_clip(clip_folder, device).model, work.cut)
+    hand_to_onednn(handed)
     batch = work.runtime.image_batch
     images = torch.randn(batch, 3, *clip_size(work), device=device)
     flops = trunk_flops(trunk, images[:1])
     with torch.inference_mode():
-        alone = batch / best_seconds(lambda: trunk(images), device)
+        alone, plain_alone = (batch / best_seconds(partial(one, images), device) for one in (handed, trunk))
     # The first run loads what no later one loads again.
     seconds = [
         elapsed(partial(extract_features, made, clip_folder, work.cut, work.runtime, folder / "out"))
@@ -109,15 +112,21 @@ def measure(folder: Path, work: Work, device: torch.device, limits: Limits) -> l
     stage = (work.images - start.images) / (seconds[2] - seconds[1])
     plain = work.images / elapsed(lambda: in_turn(dataset, clip, trunk, folder / "plain.h5"), device)
 
-    def row(what: str, rate: float, **more: Any) -> Row:
-        share = rate * flops / 1e9 / limits.matmul(torch.float32)
-        return Row(what, rate, "images/s", share, "matmul", **more)
+    def row(what: str, rate: float, onednn: bool = False, **more: Any) -> Row:
+        share = rate * flops / 1e9 / limits.matmul(torch.float32, onednn)
+        return Row(what, rate, "images/s", share, "matmul onednn" if onednn else "matmul", **more)
 
-    return [
+    rows = [
         row("trunk alone", alone),
         row("extraction", stage, ratio=stage / plain, than=PLAIN, aim="85% of matmul"),
         row(PLAIN, plain),
     ]
+    if device.type == "cpu" and onednn_pays():
+        rows += [
+            row("extraction, by oneDNN's limit", stage, onednn=True),
+            row("trunk alone, all of it by MKL", plain_alone),
+        ]
+    return rows
 
 
 def memory_row(folder: Path, work: Work) -> Row:

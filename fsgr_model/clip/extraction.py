@@ -17,6 +17,7 @@ from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
 from fsgr_model.device import pick_device
 from fsgr_model.gpu_memory import within_memory
+from fsgr_model.network.onednn_linear import hand_to_onednn
 from fsgr_model.params import RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.training.resume import resume_point
@@ -36,6 +37,7 @@ def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: Runtim
     """
     clip = load_clip(clip_folder, pick_device())
     trunk = make_trunk(clip.model, cut)
+    hand_to_onednn(trunk)
     records = {split: read_images(dataset, split) for split in SPLITS}
     check_files([record for of_split in records.values() for record in of_split])
     row_format = RowFormat("tokens", trunk.token_shape, "float16")

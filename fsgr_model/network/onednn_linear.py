@@ -1,4 +1,4 @@
-"""Linear layers as oneDNN multiplies them, for captions on a CPU.
+"""Linear layers as oneDNN multiplies them, for features and captions on a CPU.
 
 PyTorch multiplies float32 matrices with MKL, which on an AMD CPU with AVX-512 reached two thirds of what
 oneDNN did; on one with AVX2 alone it was a third faster (docs/speed.md has the numbers). PyTorch brings both
