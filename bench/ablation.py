@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from bench.experiments import Scores, everything, run_experiments, spread
+from bench.experiments import PHASES, Scores, everything, run_experiments, spread
 from fsgr_model.artifacts import save_json, whole_file
 from fsgr_model.errors import run_command
 from fsgr_model.network.assembly import parameter_counts
@@ -76,6 +76,7 @@ FEW = (
     "scst.patience=20",
 )
 SHOWN = ("CIDEr", "unseen.CIDEr", "Bleu_4", "CHAIRi", "unseen.CHAIRi")
+COMPARED = ("seen.CIDEr", "unseen.CIDEr", "unseen.CHAIRi")
 TIMED_STEPS, WARM_UP_STEPS = 60, 10
 
 
@@ -99,7 +100,10 @@ def main() -> None:
     name = "ablation_few" if given.few else "ablation"
     save_json(DOCS / f"{name}.json", {"scores": scores, "costs": costs})
     with whole_file(DOCS / f"{name}_table.md") as partial:
-        partial.write_text(table(scores, costs, given.seeds, study) + "\n", encoding="utf-8")
+        tables = [table(scores, costs, given.seeds, study)]
+        if "baseline" in given.rows:
+            tables.append(gains(scores, given.rows, given.seeds, study))
+        partial.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     plot(scores, given.rows, given.seeds, DOCS / "images" / f"{name}.png", study)
 
 
@@ -152,11 +156,35 @@ def table(
     head = ["network", "phase", *SHOWN, "labels", "trained parameters", "XE step, ms"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in costs:
-        for phase in ("xe", "scst"):
+        for phase in PHASES:
             of_seed = [scores[cell_name(row, seed, study)][phase] for seed in seeds]
             cells = [spread([one[name] for one in of_seed]) for name in (*SHOWN, "label_accuracy")]
             sizes = [f"{costs[row]['parameters']:,.0f}", f"{costs[row]['xe_step_ms']:.0f}"]
             lines.append("| " + " | ".join([row, phase.upper(), *cells, *sizes]) + " |")
+    return "\n".join(lines)
+
+
+def gains(
+    scores: Mapping[str, Scores], rows: Sequence[str], seeds: list[int], study: str = "ablation"
+) -> str:
+    """Markdown: by how much each network differs from the baseline of the same seed and world.
+
+    Worlds differ more than networks do, so the spread of the differences says what that of the scores cannot.
+    """
+    lines = [
+        "| network - baseline | phase | " + " | ".join(COMPARED) + " |",
+        "|---" * (2 + len(COMPARED)) + "|",
+    ]
+    for row in rows:
+        for phase in PHASES if row != "baseline" else ():
+            cells = []
+            for name in COMPARED:
+                pairs = [
+                    [scores[cell_name(one, seed, study)][phase][name] for one in (row, "baseline")]
+                    for seed in seeds
+                ]
+                cells.append(spread([own - base for own, base in pairs]))
+            lines.append("| " + " | ".join([row, phase.upper(), *cells]) + " |")
     return "\n".join(lines)
 
 
