@@ -72,6 +72,7 @@ class Captioner(nn.Module):
         )
         for part in (self.encoder, self.decoder):
             _initialise_linear_layers(part)
+        self.encoder.begin_at_own_patch()
 
     def trained_weights(self) -> dict[str, nn.Parameter]:
         """The weights that training changes, by name."""

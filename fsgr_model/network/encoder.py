@@ -13,6 +13,9 @@ from fsgr_model.network.positions import grid_geometry, sine_positions_2d
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
 from fsgr_model.params import ResidualKind
 
+# By how much a patch's own place begins above the mean of all, before ReLU and logarithm.
+OWN_PATCH_LEAD = 2.0
+
 
 class Embed(nn.Sequential):
     """Linear, CELU(1.3), dropout, LayerNorm: how a CLIP feature enters the network."""
@@ -35,6 +38,18 @@ class GeometryBias(nn.Module):
         super().__init__()
         self.register_buffer("geometry_GGF", grid_geometry(side), persistent=False)
         self.weight = nn.Linear(64, num_heads)
+
+    @torch.no_grad()
+    def begin_at_own_patch(self) -> None:
+        """Let every head see a patch's own place at first (bias 0), and few others; which ones stays random.
+
+        A choice: random weights alone leave half of the heads blind for it, and ReLU gives a blocked place no
+        gradient, so whether a patch ever reads its own concept would hang on the seed.
+        """
+        own_F = self.geometry_GGF[0, 0]
+        away_F = own_F - self.geometry_GGF.flatten(0, 1).mean(dim=0)
+        self.weight.weight += OWN_PATCH_LEAD * away_F / away_F.square().sum()
+        self.weight.bias.copy_(1 - self.weight.weight @ own_F)
 
     def forward(self) -> Tensor:
         """[H, G, G]"""
@@ -132,6 +147,12 @@ class CrossModalEncoder(nn.Module):
         )
         self.last_norm = behind_the_layers(residual, d_model)
         self.register_buffer("position_GD", sine_positions_2d(side, d_model), persistent=False)
+
+    def begin_at_own_patch(self) -> None:
+        """The start of the geometry of all layers; see `GeometryBias`."""
+        for module in self.modules():
+            if isinstance(module, GeometryBias):
+                module.begin_at_own_patch()
 
     def embed(self, grid_BGW: Tensor, global_BE: Tensor) -> Tensor:
         """Embed the patches of an image, before any text.

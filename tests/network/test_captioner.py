@@ -9,6 +9,7 @@ from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import MAX_POSITIONS
+from fsgr_model.network.encoder import GeometryBias
 from fsgr_model.network.onednn_linear import OneDnnLinear, hand_to_onednn
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
 from fsgr_model.params import ModelParams
@@ -47,6 +48,13 @@ def test_word_vectors_and_positions_survive_initialisation(captioner, word_VE):
     assert torch.equal(captioner.decoder.word_embedding.weight, word_VE * JOINT**0.5)
     assert torch.equal(captioner.decoder.position_LD, sine_positions(MAX_POSITIONS, 24))
     torch.testing.assert_close(captioner.encoder.position_GD, sine_positions_2d(SIDE, 24))
+
+
+def test_every_head_of_the_encoder_sees_its_own_patch_at_first(captioner):
+    biases = [module() for module in captioner.encoder.modules() if isinstance(module, GeometryBias)]
+    assert len(biases) == 2
+    for bias_HGG in biases:
+        torch.testing.assert_close(bias_HGG.diagonal(dim1=1, dim2=2), torch.zeros(4, 9), atol=1e-4, rtol=0)
 
 
 def test_the_tail_is_frozen_and_never_in_training_mode(captioner):

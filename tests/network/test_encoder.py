@@ -60,6 +60,19 @@ def test_geometry_of_every_pair_by_hand():
         torch.testing.assert_close(geometry_GGF[a, b], expected, atol=5e-4, rtol=0)
 
 
+def test_every_head_sees_its_own_patch_at_first():
+    """Whatever is drawn: bias 0 there, and at more than half of the other places the least that there is."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        geometry = GeometryBias(8, num_heads=4)
+        torch.nn.init.xavier_uniform_(geometry.weight.weight)
+        geometry.begin_at_own_patch()
+        bias_HGG = geometry()
+        own_HG = bias_HGG.diagonal(dim1=1, dim2=2)
+        torch.testing.assert_close(own_HG, torch.zeros(4, 64), atol=1e-4, rtol=0)
+        assert (bias_HGG < math.log(2e-6)).float().mean() > 0.5
+
+
 def test_attention_of_a_patch_by_hand():
     """softmax(q k / sqrt(C) + log max(ReLU(w geometry), 1e-6)), positions in queries and keys only."""
     torch.manual_seed(0)
