@@ -13,8 +13,9 @@ from fsgr_model.network.positions import grid_geometry, sine_positions_2d
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
 from fsgr_model.params import ResidualKind
 
-# By how much a patch's own place begins above the mean of all, before ReLU and logarithm.
-OWN_PATCH_LEAD = 2.0
+# By how much a patch's own place begins above the mean of all, before ReLU and logarithm. Of the text grids a
+# patch reads little but its own concept at first, of the patches about a fifth beside itself.
+TEXT_LEAD, PATCH_LEAD = 4.0, 2.0
 
 
 class Embed(nn.Sequential):
@@ -40,15 +41,15 @@ class GeometryBias(nn.Module):
         self.weight = nn.Linear(64, num_heads)
 
     @torch.no_grad()
-    def begin_at_own_patch(self) -> None:
+    def begin_at_own_patch(self, lead: float) -> None:
         """Let every head see a patch's own place at first (bias 0), and few others; which ones stays random.
 
         A choice: random weights alone leave half of the heads blind for it, and ReLU gives a blocked place no
-        gradient, so whether a patch ever reads its own concept would hang on the seed.
+        gradient, so whether a patch ever reads its own concept would hang on the seed (docs/model.md).
         """
         own_F = self.geometry_GGF[0, 0]
         away_F = own_F - self.geometry_GGF.flatten(0, 1).mean(dim=0)
-        self.weight.weight += OWN_PATCH_LEAD * away_F / away_F.square().sum()
+        self.weight.weight += lead * away_F / away_F.square().sum()
         self.weight.bias.copy_(1 - self.weight.weight @ own_F)
 
     def forward(self) -> Tensor:
@@ -150,9 +151,12 @@ class CrossModalEncoder(nn.Module):
 
     def begin_at_own_patch(self) -> None:
         """The start of the geometry of all layers; see `GeometryBias`."""
-        for module in self.modules():
-            if isinstance(module, GeometryBias):
-                module.begin_at_own_patch()
+        for layer in self.layers:
+            assert isinstance(layer, EncoderLayer)
+            if layer.patch_attention is not None:
+                layer.patch_attention.geometry.begin_at_own_patch(PATCH_LEAD)
+            if layer.text_attention is not None:
+                layer.text_attention.geometry.begin_at_own_patch(TEXT_LEAD)
 
     def embed(self, grid_BGW: Tensor, global_BE: Tensor) -> Tensor:
         """Embed the patches of an image, before any text.
