@@ -69,6 +69,7 @@ FEW = (
     "xe.train_images=250",
     "xe.batch_size=8",
     "xe.epochs=20",
+    "xe.patience=20",
     "xe.decay=[{epoch: 13, factor: 0.3}, {epoch: 17, factor: 0.1}]",
     "scst.train_images=250",
     "scst.batch_size=8",
