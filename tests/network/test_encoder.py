@@ -61,7 +61,7 @@ def test_geometry_of_every_pair_by_hand():
 
 
 def test_every_head_sees_its_own_patch_at_first():
-    """Whatever is drawn: bias 0 there, and at more than half of the other places the least that there is."""
+    """Whatever is drawn: bias 0 there, and at more than half of all places the least that there is."""
     for seed in range(20):
         torch.manual_seed(seed)
         geometry = GeometryBias(8, num_heads=4)
@@ -70,11 +70,11 @@ def test_every_head_sees_its_own_patch_at_first():
         bias_HGG = geometry()
         own_HG = bias_HGG.diagonal(dim1=1, dim2=2)
         torch.testing.assert_close(own_HG, torch.zeros(4, 64), atol=1e-4, rtol=0)
-        assert (bias_HGG < math.log(2e-6)).float().mean() > 0.5
+        assert (bias_HGG < math.log(1.001e-3)).float().mean() > 0.5
 
 
 def test_attention_of_a_patch_by_hand():
-    """softmax(q k / sqrt(C) + log max(ReLU(w geometry), 1e-6)), positions in queries and keys only."""
+    """softmax(q k / sqrt(C) + log max(w geometry, 1e-3)), positions in queries and keys only."""
     torch.manual_seed(0)
     side, d_model, heads = 2, 8, 2
     G, C = side * side, d_model // heads
@@ -90,7 +90,7 @@ def test_attention_of_a_patch_by_hand():
             embedding = torch.tensor(geometry_by_hand(side, a, b))
             bias = max(
                 (layer.geometry.weight.weight[head] @ embedding + layer.geometry.weight.bias[head]).item(),
-                1e-6,
+                1e-3,
             )
             logits.append((query[a, part] @ key[b, part]).item() / C**0.5 + math.log(bias))
         mixed[a, part] = torch.tensor(logits).softmax(0) @ value[:, part]
