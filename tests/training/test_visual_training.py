@@ -40,7 +40,8 @@ def test_both_phases_train_them_and_a_checkpoint_holds_nothing_else_of_clip(
     start = {name: weight.detach().clone() for name, weight in fresh.captioner.trained_weights().items()}
     xe, scst = run_in("xe"), run_in("scst", "train_scst")
     train_xe(xe, 3e-3, visual_params, xe_params.model_copy(update={"epochs": 6}))
-    train_scst(scst, xe.out, visual_params, scst_params.model_copy(update={"epochs": 6}))
+    careful = {"lr": 1e-4, "epochs": 12, "samples": 8, "patience": 12}
+    train_scst(scst, xe.out, visual_params, scst_params.model_copy(update=careful))
     first, *scores = (float(row["val_CIDEr"]) for row in history_of(scst))
     assert max(scores) > first, "SCST kept the weights of XE, so this proves nothing"
     stages = [visual(start), visual(weights_of(xe)), visual(weights_of(scst))]
