@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.encoder import LEAST
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
 from fsgr_model.network.quantiser import SemanticQuantiser
 from fsgr_model.params import ModelParams
@@ -81,8 +82,8 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(params)
 
     def forward(self, x_NGD: Tensor, text_NGD: Tensor, position_GD: Tensor, geometry: Tensor) -> Tensor:
-        weight_NHGG = F.relu(self.geometry(geometry)).permute(0, 3, 1, 2)
-        bias_NHGG = torch.log(torch.clamp(weight_NHGG, min=1e-6))
+        weight_NHGG = self.geometry(geometry).permute(0, 3, 1, 2)
+        bias_NHGG = torch.log(torch.clamp(weight_NHGG, min=LEAST))
         key_NGD = text_NGD + position_GD
         mixed_NGD = self.attention(x_NGD + position_GD, key_NGD, text_NGD, bias_NHGG)
         return self.feed_forward(self.sublayer(x_NGD, mixed_NGD))
