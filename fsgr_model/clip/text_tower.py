@@ -27,6 +27,30 @@ class TextStates(NamedTuple):
     word_BC: Tensor
 
 
+class TextLayers(NamedTuple):
+    """The layers of a causal text transformer, in open_clip's names and order."""
+
+    token_embedding: nn.Embedding
+    position_CW: Tensor
+    causal_CC: Tensor
+    transformer: nn.Module
+    ln_final: nn.Module
+    projection_WE: Tensor
+
+    def states(self, token_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """State of every token in the joint space [B, C, E], and that of each end token [B, E].
+
+        C may be less than CLIP's context: attention is causal, so padding behind the end has no influence.
+        """
+        C = token_BC.shape[1]
+        x_BCW = self.token_embedding(token_BC) + self.position_CW[:C]
+        x_BCW = self.ln_final(self.transformer(x_BCW, attn_mask=self.causal_CC[:C, :C]))
+        token_BCE = x_BCW @ self.projection_WE
+        # The end token has the largest id.
+        end_B = token_BC.argmax(dim=1)
+        return token_BCE, token_BCE[torch.arange(len(end_B), device=end_B.device), end_B]
+
+
 class TextTower:
     """Reads captions given as words: each is one or several BPE tokens; what exceeds CLIP's context is cut.
 
@@ -38,13 +62,15 @@ class TextTower:
     """
 
     def __init__(self, clip: Clip, words: Iterable[str]) -> None:
-        tower = text_tower(clip.model)
-        self.token_embedding: nn.Embedding = tower.token_embedding
-        self.position_CW: Tensor = tower.positional_embedding
-        self.causal_CC: Tensor = tower.attn_mask
-        self.transformer: nn.Module = tower.transformer
-        self.ln_final: nn.Module = tower.ln_final
-        self.projection_WE: Tensor = tower.text_projection
+        layers = causal_text_layers(clip.model)
+        if layers is None:
+            _, pool_type = text_part(clip.model)
+            raise UserError(
+                "xe.alignment: progressive needs a CLIP whose text tower is causal and whose text embedding "
+                f"is the projected state of the end token; this one (pool_type {pool_type!r}) is of another "
+                "kind; choose another clip.model, or xe.alignment: none"
+            )
+        self.layers = layers
         tokenizer: Any = clip.tokenizer
         self.start, self.end = tokenizer.sot_token_id, tokenizer.eot_token_id
         self.pieces_of = {word: tokenizer.encode(word) for word in set(words)}
@@ -57,11 +83,11 @@ class TextTower:
     @property
     def joint_width(self) -> int:
         """E."""
-        return self.projection_WE.shape[1]
+        return self.layers.projection_WE.shape[1]
 
     def tokens(self, captions: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """Token ids [B, C] and `word_BC`, C as long as the longest caption needs."""
-        most = len(self.position_CW) - 2
+        most = len(self.layers.position_CW) - 2
         rows, words = [], []
         for caption in captions:
             pieces = [(piece, w) for w, word in enumerate(caption) for piece in self.pieces_of[word]][:most]
@@ -72,33 +98,36 @@ class TextTower:
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[Sequence[str]]) -> TextStates:
-        """States of B captions, on the device of CLIP. Attention is causal, so padding has no influence."""
-        token_BC, word_BC = (x.to(self.position_CW.device) for x in self.tokens(captions))
-        C = token_BC.shape[1]
-        x_BCW = self.token_embedding(token_BC) + self.position_CW[:C]
-        x_BCW = self.ln_final(self.transformer(x_BCW, attn_mask=self.causal_CC[:C, :C]))
-        token_BCE = x_BCW @ self.projection_WE
-        # The end token has the largest id.
-        end_B = token_BC.argmax(dim=1)
-        return TextStates(token_BCE[torch.arange(len(end_B)), end_B], token_BCE, word_BC)
+        """States of B captions, on the device of CLIP."""
+        token_BC, word_BC = (x.to(self.layers.position_CW.device) for x in self.tokens(captions))
+        token_BCE, caption_BE = self.layers.states(token_BC)
+        return TextStates(caption_BE, token_BCE, word_BC)
 
 
-def text_tower(clip_model: Any) -> Any:
-    """The part of an open_clip model that holds its text transformer: itself, or `text` of CustomTextCLIP.
+def causal_text_layers(clip_model: Any) -> TextLayers | None:
+    """The text layers of an open_clip model, or of `text` in CustomTextCLIP.
 
-    Raises:
-        UserError: its attention is not causal, or its embedding is no projected state of the end token.
+    None: its attention is not causal, or its embedding is no projected state of the end token.
     """
-    tower = clip_model if hasattr(clip_model, "token_embedding") else clip_model.text
-    pool_type = tower.text_pool_type if tower is clip_model else tower.pool_type
+    tower, pool_type = text_part(clip_model)
     causal = tower.attn_mask is not None and getattr(tower, "cls_emb", None) is None
     if pool_type != "argmax" or not causal or not isinstance(tower.text_projection, Tensor):
-        raise UserError(
-            "xe.alignment: progressive needs a CLIP whose text tower is causal and whose text embedding is "
-            f"the projected state of the end token; this one (pool_type {pool_type!r}) is of another kind; "
-            "choose another clip.model, or xe.alignment: none"
-        )
-    return tower
+        return None
+    return TextLayers(
+        tower.token_embedding,
+        tower.positional_embedding,
+        tower.attn_mask,
+        tower.transformer,
+        tower.ln_final,
+        tower.text_projection,
+    )
+
+
+def text_part(clip_model: Any) -> tuple[Any, str]:
+    """The module that holds the text layers, and how it pools their states."""
+    if hasattr(clip_model, "token_embedding"):
+        return clip_model, clip_model.text_pool_type
+    return clip_model.text, clip_model.text.pool_type
 
 
 def load_text_tower(folder: Path, words: Iterable[str], device: torch.device) -> TextTower:

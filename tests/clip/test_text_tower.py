@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fsgr_model.clip.loading import Clip, build_model
-from fsgr_model.clip.text_tower import TextTower, text_tower
+from fsgr_model.clip.text_tower import TextTower
 from fsgr_model.errors import UserError
 
 CAPTIONS = [line.split() for line in ("a tortoiseshell cat", "dogs", "a man 's red car on the wet street")]
@@ -63,20 +63,16 @@ def test_what_exceeds_the_context_is_cut():
 def test_the_vision_tower_is_let_go():
     clip = small_clip()
     tower = TextTower(clip, WORDS)
-    assert not any(value is clip.model for value in vars(tower).values())
-    kept = {
-        id(weight)
-        for value in vars(tower).values()
-        if isinstance(value, nn.Module)
-        for weight in value.parameters()
-    }
+    held = [*vars(tower).values(), *tower.layers]
+    assert not any(value is clip.model for value in held)
+    kept = {id(weight) for value in held if isinstance(value, nn.Module) for weight in value.parameters()}
     assert kept.isdisjoint(id(weight) for weight in clip.model.visual.parameters())
 
 
 @pytest.mark.parametrize("text", [{"pool_type": "last"}, {"no_causal_mask": True}, {"proj_bias": True}])
 def test_a_text_tower_of_another_kind_is_refused(text):
     with pytest.raises(UserError, match="is of another kind"):
-        text_tower(small_clip(custom=True, **text).model)
+        TextTower(small_clip(custom=True, **text), WORDS)
 
 
 def test_a_word_of_which_nothing_is_left_is_refused():

@@ -6,6 +6,7 @@ Unit coordinates: x to the right and y down, both from 0 to 1 over the drawing's
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -107,10 +108,17 @@ def arc_points(
     x: float, y: float, rx: float, ry: float, start: float, end: float, turn: float = 0
 ) -> list[Point]:
     """Points on an elliptic arc from `start` to `end` degrees, clockwise from the right, turned by `turn`."""
-    angles = np.radians(np.linspace(start, end, max(5, round(abs(end - start) / 9) + 1)))
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    u, v = rx * np.cos(angles), ry * np.sin(angles)
+    circle = _unit_arc(start, end)
+    u, v = rx * circle[0], ry * circle[1]
     return list(zip((x + u * cos - v * sin).tolist(), (y + u * sin + v * cos).tolist(), strict=True))
+
+
+@cache
+def _unit_arc(start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines of the angles of an arc; the drawings have some dozen of them, thousands of times."""
+    angles = np.radians(np.linspace(start, end, max(5, round(abs(end - start) / 9) + 1)))
+    return np.cos(angles), np.sin(angles)
 
 
 def smooth(points: Sequence[Point], closed: bool, steps: int = 7) -> list[Point]:

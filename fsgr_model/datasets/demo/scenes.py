@@ -145,7 +145,7 @@ def _sample_thing(
         tilt=float(rng.uniform(-1, 1)) * world.scene.tilt_degrees,
         mirrored=bool(rng.random() < world.scene.mirrored),
         stands=stands,
-        rgb=tuple(int(np.clip(value + change, 0, 255)) for value, change in zip(base, shift, strict=True)),
+        rgb=tuple(int(min(max(value + change, 0), 255)) for value, change in zip(base, shift, strict=True)),
     )
 
 
