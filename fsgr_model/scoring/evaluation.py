@@ -10,13 +10,14 @@ from fsgr_model.artifacts import save_json
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.description import load_description
 from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import ImageRecord, read_captions, read_images, read_instances
 from fsgr_model.errors import UserError
 from fsgr_model.params import EvaluateParams
 from fsgr_model.reporting.sample_sheet import SheetRow, choose_sheet_images, draw_sample_sheet
 from fsgr_model.scoring.clip_score import make_clip_scorer
 from fsgr_model.scoring.coco_files import read_results
-from fsgr_model.scoring.coco_metrics import shared_meteor
+from fsgr_model.scoring.coco_metrics import MeteorProgram, MeteorSetting, shared_meteor
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.label_accuracy import label_accuracy
 from fsgr_model.scoring.provenance import Fact, pipeline_provenance, tokenizer_fact
@@ -40,6 +41,20 @@ def evaluate(
     Raises:
         UserError: a file is missing or malformed, or captions and test images differ.
     """
+    # METEOR's program loads its tables for seconds; whatever needs no METEOR is done meanwhile.
+    with shared_meteor(params.meteor) as meteor:
+        _evaluate(data, params_file, metrics, by_image, sheet, params, meteor)
+
+
+def _evaluate(
+    data: Path,
+    params_file: Path,
+    metrics: Path,
+    by_image: Path,
+    sheet: Path,
+    params: EvaluateParams,
+    meteor: MeteorSetting | MeteorProgram,
+) -> None:
     images = read_images(data / "dataset", "test")
     captions = read_captions(data / "dataset")
     references = {
@@ -51,9 +66,16 @@ def evaluate(
     labels = RowStore(data / "labels" / "test.h5", {}, below=len(concepts))
     label_NG = labels.rows([image.image_id for image in images])
     results = {phase: read_results(data / "captions" / f"{phase}.json") for phase in PHASES}
+    for phase in PHASES:
+        if odd := sorted(references.keys() ^ results[phase].keys()):
+            raise UserError(
+                f"the captions of {phase} and the test images differ: {listed(odd)}; run dvc repro captions"
+            )
     label_scores = _score_labels(label_NG, images, instances, concepts, resize_mode)
     domains = {image.image_id: image.domain for image in images}
-    reports = _score_phases(references, results, instances, domains, params)
+    _draw_sheet(sheet, images, label_NG, concepts, references, results, params.sheet_images, resize_mode)
+    reports = _score_phases(references, results, instances, domains, params, meteor)
+    # Not before METEOR: it takes all cores.
     clip_scorer = make_clip_scorer(data, references)
     for phase, (report, scores) in reports.items():
         columns = clip_scorer.score(results[phase])
@@ -69,7 +91,6 @@ def evaluate(
         ]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {_summary(report)}")
-    _draw_sheet(sheet, images, label_NG, concepts, references, results, params.sheet_images, resize_mode)
 
 
 def _score_phases(
@@ -78,19 +99,22 @@ def _score_phases(
     instances: dict[str, list[dict[str, Any]]],
     domains: dict[int, str],
     params: EvaluateParams,
+    meteor: MeteorSetting | MeteorProgram,
 ) -> dict[str, tuple[Report, ImageScores]]:
-    """What captions and references alone tell of each phase, by one run of METEOR's program."""
+    """What captions and references alone tell of each phase."""
     if not any(references.values()):
-        return {phase: report_without_references(references.keys(), results[phase]) for phase in PHASES}
+        return {phase: report_without_references(results[phase]) for phase in PHASES}
+    apart = {
+        phase: domain_reports(domains, references, results[phase], instances, params.tokenizer)
+        for phase in PHASES
+    }
     reports = {}
-    with shared_meteor(params.meteor) as meteor:
-        for phase in PHASES:
-            report, scores = caption_report(
-                references, results[phase], instances, meteor, params.tokenizer, params.spice
-            )
-            report["interval_95"] = scores.intervals()
-            report |= domain_reports(domains, references, results[phase], instances, params.tokenizer)
-            reports[phase] = (report, scores)
+    for phase in PHASES:
+        report, scores = caption_report(
+            references, results[phase], instances, meteor, params.tokenizer, params.spice
+        )
+        report["interval_95"] = scores.intervals()
+        reports[phase] = (report | apart[phase], scores)
     return reports
 
 

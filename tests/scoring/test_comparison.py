@@ -63,7 +63,7 @@ def test_images_that_changed_most() -> None:
     a, b = scores_of(RIGHT | {5: "a lamp"}), scores_of(RIGHT | {7: "a lamp", 9: "a lamp"})
     assert [a.image_ids[row] for row in most_changed(a, b, 4)] == [5, 9, 7]
     assert most_changed(a, a, 4) == []
-    bare = report_without_references(RIGHT, RIGHT)[1]
+    bare = report_without_references(RIGHT)[1]
     assert most_changed(bare, bare, 4) == []
     assert [row.score for row in differences(bare, bare)] == ["bad_endings"]
 

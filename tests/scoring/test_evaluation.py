@@ -196,14 +196,14 @@ def test_without_references_captions_have_no_scores_and_the_reason_is_given(tmp_
 def test_without_references_every_test_image_needs_a_caption(tmp_path: Path) -> None:
     make_data(tmp_path / "data", with_references=False)
     save_json(tmp_path / "data" / "captions" / "xe.json", [{"image_id": 1, "caption": "a dog"}])
-    with pytest.raises(UserError, match="captions and test images differ: 2; 3"):
+    with pytest.raises(UserError, match="the captions of xe and the test images differ: 2; 3"):
         run(tmp_path)
 
 
 def test_a_missing_caption_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
     save_json(tmp_path / "data" / "captions" / "xe.json", [{"image_id": 1, "caption": "a dog"}])
-    with pytest.raises(UserError, match="2 images have references but no result: 2, 3"):
+    with pytest.raises(UserError, match="the captions of xe and the test images differ: 2; 3"):
         run(tmp_path)
     assert not (tmp_path / "metrics").exists()
 
