@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from bench.limits import Limits
 from bench.networks import Sizes
@@ -25,14 +24,13 @@ COCO_IMAGES, COCO_EPOCHS = 113_287, 15
 def training_step(phase: Phase, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
     """What the training loop does with a batch: loss, gradients, clipping, Adam."""
     optimiser = Optimiser(model, "adam", RATE, 0.0)
-    trained = list(model.trained_weights().values())
 
     def step() -> None:
         model.train(phase.uses_dropout)
         with precision(batch.tokens_BTW.device, dtype):
             loss, _ = phase.loss(model, batch, Moment(0, 1, 0))
         loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.clip_gradients(optimiser.gradient_norm().item(), 1.0)
         optimiser.step()
 
     return step

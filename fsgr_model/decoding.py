@@ -29,16 +29,16 @@ def word_log_probs(logits: Tensor) -> Tensor:
     return logits.log_softmax(dim=-1)
 
 
-def spoken_log_probs(logits_BSLV: Tensor, caption_BSL: Tensor) -> Tensor:
-    """Log-probability of every word of given captions, [B, S, L] float32; 0 at padding.
+def spoken_log_probs(logits: Tensor, word: Tensor) -> Tensor:
+    """Log-probability of every word of given captions, of the words' shape, float32; 0 at padding.
 
-    `logits_BSLV` are those of teacher forcing: position l was read before word l was chosen.
+    `logits` [..., V] are those of teacher forcing: what came before a word was read before it was chosen.
     """
-    padded_BSL = caption_BSL == PAD
+    padded = word == PAD
     # Any spoken word stands in for padding, whose own log-probability is minus infinity.
-    chosen_BSL = caption_BSL.masked_fill(padded_BSL, logits_BSLV.shape[-1] - 1)
-    log_prob_BSL = word_log_probs(logits_BSLV).gather(-1, chosen_BSL[..., None])[..., 0]
-    return log_prob_BSL.masked_fill(padded_BSL, 0.0)
+    chosen = word.masked_fill(padded, logits.shape[-1] - 1)
+    log_prob = word_log_probs(logits).gather(-1, chosen[..., None])[..., 0]
+    return log_prob.masked_fill(padded, 0.0)
 
 
 def preceding_words(caption_BSL: Tensor) -> Tensor:

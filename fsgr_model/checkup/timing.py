@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from fsgr_model.checkup.blueprint import Blueprint, draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
@@ -103,7 +102,7 @@ class Steps:
         with autocast(self.device):
             loss, _ = phase.loss(model, batch, MOMENT)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.trained_weights().values(), params.grad_clip_norm)
+        optimiser.clip_gradients(optimiser.gradient_norm().item(), params.grad_clip_norm)
         optimiser.step()
 
     def _batch(self, n: int) -> Batch:

@@ -38,9 +38,9 @@ class MultiHeadAttention(nn.Module):
         keys_NHMC: Tensor,
         values_NHMC: Tensor,
         bias: Tensor | None = None,
-        causal: bool = False,
     ) -> Tensor:
-        """Attend; `bias` is added to the scaled logits and broadcasts to [N, H, Q, M].
+        """Attend; `bias` broadcasts to [N, H, Q, M]: numbers are added to the scaled logits, of booleans
+        those that are True mark the keys in sight.
 
         Returns:
             [N, Q, D], the output projection applied.
@@ -50,7 +50,6 @@ class MultiHeadAttention(nn.Module):
             keys_NHMC,
             values_NHMC,
             attn_mask=bias,
-            is_causal=causal,
         )
         return self.out(mixed_NHQC.transpose(1, 2).flatten(2))
 

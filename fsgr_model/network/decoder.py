@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.memory import self_attention
+from fsgr_model.network.packing import Packing
 from fsgr_model.network.positions import sine_positions
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
 from fsgr_model.params import MemoryKind, ResidualKind
@@ -80,8 +81,8 @@ class DecoderLayer(nn.Module):
         """Keys and values of the image, before any word."""
         return LayerState(*self.image_attention.keys_values(keyed_BGD, image_BGD))
 
-    def forward(self, word_BSLD: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Read L new positions after those in `state`."""
+    def forward(self, word_BSLD: Tensor, state: LayerState, sees: Tensor | None) -> tuple[Tensor, LayerState]:
+        """Read L new positions after those in `state`; `sees` (bool): which word sees which of them."""
         B, S, L, _ = word_BSLD.shape
         word_NLD = word_BSLD.flatten(0, 1)
         read_NLD = self.self_residual.before(word_NLD)
@@ -90,7 +91,7 @@ class DecoderLayer(nn.Module):
             assert L == 1, "with a past, one position at a time"
             keys = torch.cat([state.word_keys, keys], dim=2)
             values = torch.cat([state.word_values, values], dim=2)
-        mixed_NLD = self.self_attention(read_NLD, keys, values, causal=L > 1)
+        mixed_NLD = self.self_attention(read_NLD, keys, values, sees)
         word_NLD = self.self_residual.after(word_NLD, read_NLD, mixed_NLD)
 
         # Attention to the image does not look at positions: all words of an image's captions in one row.
@@ -143,19 +144,41 @@ class CaptionDecoder(nn.Module):
         states = (layer.look_at(keyed_BGD, image_BGD) for layer in self.layers)  # type: ignore[operator]
         return DecoderState(tuple(states))
 
-    def forward(self, word_BSL: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def forward(
+        self, word_BSL: Tensor, state: DecoderState, packing: Packing | None = None
+    ) -> tuple[Tensor, DecoderState]:
         """Read the words (int64) and predict, after each one, the next.
 
         A word sees itself and what came before it, so whatever follows (padding) has no influence.
 
+        Args:
+            packing: read only the words that it counts, from the start of their captions; for training.
+
         Returns:
-            logits [B, S, L, V] and the state after the last word.
+            logits [B, S, L, V] and the state after the last word. Packed: logits [N, V] in the order of
+            `word_BSL[counted_BSL]`, and a state that holds the words of an image in one row.
         """
+        if packing is not None:
+            # One row an image: as if it had one long caption, in which not every word sees all before it.
+            word_B1Q, position_B1QD = (
+                packing.pack(word_BSL)[:, None],
+                self.position_LD[packing.position_BQ][:, None],
+            )
+            x_B1QD, state = self._read(word_B1Q, position_B1QD, state, packing.sees_BQQ[:, None])
+            return self.output(packing.counted(x_B1QD[:, 0])), state
         L = word_BSL.shape[-1]
         position_LD = self.position_LD[state.position : state.position + L]
-        x_BSLD = self.dropout(self.word_projection(self.word_embedding(word_BSL)) + position_LD)
+        sees_LL = torch.ones(L, L, dtype=torch.bool, device=word_BSL.device).tril() if L > 1 else None
+        x_BSLD, state = self._read(word_BSL, position_LD, state, sees_LL)
+        return self.output(x_BSLD), state
+
+    def _read(
+        self, word_BSL: Tensor, position: Tensor, state: DecoderState, sees: Tensor | None
+    ) -> tuple[Tensor, DecoderState]:
+        """What the layers make of the words, [B, S, L, D], and the state after them."""
+        x_BSLD = self.dropout(self.word_projection(self.word_embedding(word_BSL)) + position)
         layers = []
         for layer, layer_state in zip(self.layers, state.layers, strict=True):
-            x_BSLD, layer_state = layer(x_BSLD, layer_state)
+            x_BSLD, layer_state = layer(x_BSLD, layer_state, sees)
             layers.append(layer_state)
-        return self.output(self.last_norm(x_BSLD)), DecoderState(tuple(layers), state.position + L)
+        return self.last_norm(x_BSLD), DecoderState(tuple(layers), state.position + word_BSL.shape[-1])

@@ -1,6 +1,7 @@
 """Cross-modal encoder: patches ask the words of their concepts (FSGR, IEEE TCSVT 2025).
 
-Shapes: B images, G patches, D d_model, W vision width, E joint width, H heads.
+Shapes: B images, G patches, O distances between two of them, F features of a distance, D d_model, W vision
+width, E joint width, H heads.
 """
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.dropout import Dropout
-from fsgr_model.network.positions import grid_geometry, sine_positions_2d
+from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
 from fsgr_model.params import ResidualKind
 
@@ -24,23 +25,38 @@ LEAST = 1e-3
 class Embed(nn.Sequential):
     """Linear, CELU(1.3), dropout, LayerNorm: how a CLIP feature enters the network."""
 
-    def __init__(self, width: int, d_model: int, dropout: float) -> None:
-        super().__init__(
-            nn.Linear(width, d_model), nn.CELU(alpha=1.3), Dropout(dropout), nn.LayerNorm(d_model)
-        )
+    def __init__(self, linear: nn.Linear, dropout: float) -> None:
+        super().__init__(linear, nn.CELU(alpha=1.3), Dropout(dropout), nn.LayerNorm(linear.out_features))
+
+
+class BesideEachPatch(nn.Linear):
+    """A linear layer on every patch with the image embedding beside it, which is multiplied only once."""
+
+    def __init__(self, vision_width: int, joint_width: int, d_model: int) -> None:
+        super().__init__(vision_width + joint_width, d_model)
+        self.widths = [vision_width, joint_width]
+
+    def forward(self, grid_and_global: tuple[Tensor, Tensor]) -> Tensor:  # type: ignore[override]
+        """[B, G, W] and [B, E] -> [B, G, D]"""
+        grid_BGW, global_BE = grid_and_global
+        grid_DW, global_DE = self.weight.split(self.widths, dim=1)
+        return F.linear(grid_BGW, grid_DW) + F.linear(global_BE, global_DE, self.bias)[:, None]
 
 
 class GeometryBias(nn.Module):
     """log ReLU(linear(relative geometry)): one additive bias a head and pair of cells
     (arXiv 1711.11575, eq. 5 and 3). The geometry is that of the grid, the same for every image, and is
-    computed once; every layer has its own linear map (a choice: RSTNet shares one).
+    computed once, for every distance instead of every pair; every layer has its own linear map (a choice:
+    RSTNet shares one).
     """
 
-    geometry_GGF: Tensor
+    geometry_OF: Tensor
+    distance_GG: Tensor
 
     def __init__(self, side: int, num_heads: int) -> None:
         super().__init__()
-        self.register_buffer("geometry_GGF", grid_geometry(side), persistent=False)
+        self.register_buffer("geometry_OF", grid_geometry(side), persistent=False)
+        self.register_buffer("distance_GG", grid_distances(side), persistent=False)
         self.weight = nn.Linear(64, num_heads)
 
     @torch.no_grad()
@@ -50,14 +66,15 @@ class GeometryBias(nn.Module):
         A choice: random weights alone leave half of the heads blind for it, and ReLU gives a blocked place no
         gradient, so whether a patch ever reads its own concept would hang on the seed (docs/model.md).
         """
-        own_F = self.geometry_GGF[0, 0]
-        away_F = own_F - self.geometry_GGF.flatten(0, 1).mean(dim=0)
+        own_F = self.geometry_OF[0]
+        away_F = own_F - self.geometry_OF[self.distance_GG.flatten()].mean(dim=0)
         self.weight.weight += lead * away_F / away_F.square().sum()
         self.weight.bias.copy_(1 - self.weight.weight @ own_F)
 
     def forward(self) -> Tensor:
         """[H, G, G]"""
-        return self.weight(self.geometry_GGF).clamp(min=LEAST).log().permute(2, 0, 1)
+        bias_HO = self.weight(self.geometry_OF).clamp(min=LEAST).log().T
+        return bias_HO.index_select(1, self.distance_GG.flatten()).unflatten(1, self.distance_GG.shape)
 
 
 class GridAttention(nn.Module):
@@ -142,8 +159,8 @@ class CrossModalEncoder(nn.Module):
         residual: ResidualKind = "post",
     ) -> None:
         super().__init__()
-        self.visual_embed = Embed(vision_width + joint_width, d_model, dropout)
-        self.text_embed = Embed(joint_width, d_model, dropout) if semantics else None
+        self.visual_embed = Embed(BesideEachPatch(vision_width, joint_width, d_model), dropout)
+        self.text_embed = Embed(nn.Linear(joint_width, d_model), dropout) if semantics else None
         self.shared_norm = nn.LayerNorm(d_model)
         self.layers = nn.ModuleList(
             EncoderLayer(d_model, num_heads, d_ff, dropout, side, patch_attention, semantics, residual)
@@ -171,9 +188,7 @@ class CrossModalEncoder(nn.Module):
         Returns:
             visual_BGD
         """
-        grid_BGW = F.normalize(grid_BGW, dim=-1)
-        global_BGE = global_BE[:, None].expand(-1, grid_BGW.shape[1], -1)
-        return self.visual_embed(torch.cat([grid_BGW, global_BGE], dim=-1))
+        return self.visual_embed((F.normalize(grid_BGW, dim=-1), global_BE))
 
     def forward(self, visual_BGD: Tensor, text_BGE: Tensor | None) -> Tensor:
         """Encode an image from its embedded patches and the concept embedding of every patch.

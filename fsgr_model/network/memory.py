@@ -92,8 +92,8 @@ class LearnedSlots(nn.Module):
 class MemoryAttention(MultiHeadAttention):
     """Attention over [memory; words] (arXiv 2308.12383, section 3): one softmax over both.
 
-    The causal mask holds for the words; the memory is always in sight. With no memory yet, it is the plain
-    attention that it extends.
+    The mask holds for the words; the memory is always in sight. With no memory yet, it is the plain attention
+    that it extends.
     """
 
     def __init__(self, d_model: int, num_heads: int, memory: Prototypes | LearnedSlots) -> None:
@@ -106,19 +106,18 @@ class MemoryAttention(MultiHeadAttention):
         keys_NHMC: Tensor,
         values_NHMC: Tensor,
         bias: Tensor | None = None,
-        causal: bool = False,
     ) -> Tensor:
-        """Attend as `MultiHeadAttention.forward` does; keys and values are those of the words."""
+        """Attend as `MultiHeadAttention.forward` does; keys and values are those of the words, and `bias` is
+        boolean.
+        """
         remembered = self.memory(keys_NHMC)
         if remembered is None:
-            return super().forward(query_NQD, keys_NHMC, values_NHMC, bias, causal)
-        assert bias is None, "the decoder's self-attention has no bias"
+            return super().forward(query_NQD, keys_NHMC, values_NHMC, bias)
         word_key_NHPC, key_HMC, value_HMC = remembered
         query_NHLC = self.split_heads(self.query(query_NQD)) / key_HMC.shape[-1] ** 0.5
         to_words_NHLP = query_NHLC @ word_key_NHPC.transpose(-1, -2)
-        if causal:
-            later_LP = torch.ones_like(to_words_NHLP[0, 0], dtype=torch.bool).triu(1)
-            to_words_NHLP = to_words_NHLP.masked_fill(later_LP, -torch.inf)
+        if bias is not None:
+            to_words_NHLP = to_words_NHLP.masked_fill(~bias, -torch.inf)
         to_memory_NHLM = torch.einsum("nhlc,hmc->nhlm", query_NHLC, key_HMC)
         weights = torch.cat([to_memory_NHLM, to_words_NHLP], dim=-1).softmax(dim=-1)
         memory_weights, word_weights = weights.tensor_split([key_HMC.shape[1]], dim=-1)

@@ -1,6 +1,6 @@
 """Where a word or a patch stands: sine tables, and the geometry of the patch grid.
 
-Shapes: L positions, G = side * side patches in row order, D d_model, F geometry features.
+Shapes: L positions, G = side * side patches in row order, O distances between two of them, D d_model.
 """
 
 import math
@@ -32,21 +32,30 @@ def sine_positions_2d(side: int, d_model: int) -> Tensor:
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
 
+def grid_distances(side: int) -> Tensor:
+    """How far every two grid cells are apart: one of the O = side * side distances, rows * side + columns.
+
+    Returns:
+        [G, G] int64.
+    """
+    row_G, column_G = torch.arange(side * side) // side, torch.arange(side * side) % side
+    rows_GG, columns_GG = ((x[:, None] - x).abs() for x in (row_G, column_G))
+    return rows_GG * side + columns_GG
+
+
 def grid_geometry(side: int) -> Tensor:
-    """Relative geometry of every pair of grid cells (Hu et al. 2018, arXiv 1711.11575, eq. 5;
-    grid form of RSTNet, Zhang et al. CVPR 2021).
+    """Relative geometry of two grid cells by the distance between them (Hu et al. 2018, arXiv 1711.11575,
+    eq. 5; grid form of RSTNet, Zhang et al. CVPR 2021).
 
     log distances in x and y in units of a cell, clamped at 1e-3, and the log ratios of width and height
     (zero on a regular grid), times 100, each as sine and cosine of 8 frequencies with base 1000.
 
     Returns:
-        [G, G, 64] float32.
+        [O, 64] float32, in the order of `grid_distances`.
     """
-    centre = (torch.arange(side) + 0.5) / side
-    y, x = (axis.flatten() for axis in torch.meshgrid(centre, centre, indexing="ij"))
     size = 1.0 / side + 1.0
-    log_dx = ((x[:, None] - x[None, :]).abs() / size).clamp(min=1e-3).log()
-    log_dy = ((y[:, None] - y[None, :]).abs() / size).clamp(min=1e-3).log()
+    log_distance = (torch.arange(side) / side / size).clamp(min=1e-3).log()
+    log_dy, log_dx = torch.cartesian_prod(log_distance, log_distance).unbind(dim=1)
     zero = torch.zeros_like(log_dx)
     relation = torch.stack([log_dx, log_dy, zero, zero], dim=-1)
     frequency = 1000.0 ** (-torch.arange(8) / 8)

@@ -171,8 +171,7 @@ class Training:
         with autocast(self.device):
             loss, report = self.phase.loss(self.model, batch.to(self.device), moment)
         loss.backward()
-        weights = [*self.trained.values(), *self.phase.heads.parameters()]
-        norm = nn.utils.clip_grad_norm_(weights, self.params.grad_clip_norm)
+        norm = self.optimiser.gradient_norm()
         # One wait for the device a step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -182,6 +181,7 @@ class Training:
                 f"images {batch.image_ids}: not finite, so training stops; the best network so far is "
                 f"{self.best_file}; try a smaller learning rate"
             )
+        self.optimiser.clip_gradients(norm_value, self.params.grad_clip_norm)
         self.optimiser.step()
         now.step += 1
         for key, value in {"loss": loss_value, **report}.items():

@@ -1,5 +1,6 @@
 """Adam, or Muon for the matrices of transformer layers with Adam for the rest; saved and restored as one."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -55,6 +56,24 @@ class Optimiser:
         for part in self._parts:
             for group in part.param_groups:
                 group["lr"] = group["rate_factor"] * rate
+
+    def gradient_norm(self) -> Tensor:
+        """The length of all gradients as one vector, a scalar on their device."""
+        return nn.utils.get_total_norm([weight.grad for weight in self._weights() if weight.grad is not None])
+
+    @torch.no_grad()
+    def clip_gradients(self, norm: float, max_norm: float) -> None:
+        """Scale the gradients, which are `norm` long, down to `max_norm` (arXiv 1211.5063, algorithm 1).
+
+        Shorter ones are left alone, without a pass through all of them.
+        """
+        if norm > max_norm:
+            for weight in self._weights():
+                if weight.grad is not None:
+                    weight.grad.mul_(max_norm / norm)
+
+    def _weights(self) -> Iterator[Tensor]:
+        return (weight for part in self._parts for group in part.param_groups for weight in group["params"])
 
     def step(self) -> None:
         """Update the weights by their gradients, and clear these."""

@@ -117,17 +117,18 @@ class PrototypeSearch:
         """Whether the network has prototypes."""
         return all(len(memory.key_MD) > 0 for memory in self.memories)
 
-    def record(self, state: DecoderState, counted_BSL: Tensor) -> None:
-        """Put the keys and values of the words that `counted_BSL` marks into the banks.
+    def record(self, state: DecoderState, counted_BQ: Tensor) -> None:
+        """Put the keys and values of the words that `counted_BQ` marks into the banks.
 
-        They are those of the decoder's cache: after the projection, without segment vectors.
+        They are those of the decoder's cache: after the projection, without segment vectors. Its captions
+        are packed: Q words of an image in a row.
         """
         keys, values = [], []
         for layer in state.layers:
             assert layer.word_keys is not None and layer.word_values is not None
             keys.append(layer.word_keys.transpose(1, 2).flatten(0, 1).flatten(1))
             values.append(layer.word_values.transpose(1, 2).flatten(0, 1).flatten(1))
-        self.banks.push(keys, values, counted_BSL.flatten())
+        self.banks.push(keys, values, counted_BQ.flatten())
 
     def renew_if_due(self) -> None:
         """Find new prototypes if it is time.

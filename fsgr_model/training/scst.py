@@ -3,7 +3,7 @@
 The baseline of a sample is the mean reward of the image's other samples (Luo, arXiv 2003.09971).
 Dropout is off in both passes, so the captions are drawn from the very distribution that is scored.
 
-Shapes: B images, S samples of an image, L positions, V words.
+Shapes: B images, S samples of an image, L positions, V words, N words that count.
 """
 
 from pathlib import Path
@@ -17,6 +17,7 @@ from fsgr_model.device import pick_device
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
+from fsgr_model.network.packing import Packing
 from fsgr_model.params import ModelParams, ScstParams
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
@@ -53,10 +54,10 @@ class SelfCritical:
             caption_BSL = sample(model.step, start, B, self.num_samples, self.max_length)
         reward_BS = self.rewards(batch.image_ids, caption_BSL)
         counted_BSL = caption_BSL != PAD
-        log_prob_BSL = self.log_probs(model, start, caption_BSL)
-        weighted_BSL = leave_one_out_advantage(reward_BS)[..., None] * log_prob_BSL
-        loss = -weighted_BSL[counted_BSL].sum() / counted_BSL.sum()
-        words = counted_BSL.sum().item() / counted_BSL.shape[:2].numel()
+        log_prob_N = self.log_probs(model, start, caption_BSL)
+        advantage_BSL = leave_one_out_advantage(reward_BS)[..., None].expand(counted_BSL.shape)
+        loss = -(advantage_BSL[counted_BSL] * log_prob_N).mean()
+        words = len(log_prob_N) / reward_BS.numel()
         return loss, {"reward": reward_BS.mean().item(), "length": words}
 
     def doubt(self, model: Captioner, means: dict[str, float]) -> str | None:
@@ -91,9 +92,10 @@ class SelfCritical:
 
     @staticmethod
     def log_probs(model: Captioner, start: DecoderState, caption_BSL: Tensor) -> Tensor:
-        """Log-probability of every sampled word, in one pass with gradient; [B, S, L], 0 at padding."""
-        logits_BSLV, _ = model.decoder(preceding_words(caption_BSL), start)
-        return spoken_log_probs(logits_BSLV, caption_BSL)
+        """Log-probability [N] of every sampled word, in one pass with gradient; padding has none."""
+        counted_BSL = caption_BSL != PAD
+        logits_NV, _ = model.decoder(preceding_words(caption_BSL), start, Packing.of(counted_BSL))
+        return spoken_log_probs(logits_NV, caption_BSL[counted_BSL])
 
 
 def leave_one_out_advantage(reward_BS: Tensor) -> Tensor:

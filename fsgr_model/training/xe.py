@@ -1,6 +1,6 @@
 """Cross-entropy training: the next word of the annotators' captions, and the losses beside it.
 
-Shapes: B images, S captions, L positions, V words.
+Shapes: B images, S captions, L positions, V words, N words that count.
 """
 
 import math
@@ -16,6 +16,7 @@ from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.device import pick_device
 from fsgr_model.network.assembly import Assembly, assemble
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.packing import Packing
 from fsgr_model.params import ModelParams, XeParams
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.alignment import ProgressiveAlignment, level_weights
@@ -51,12 +52,15 @@ class CrossEntropy:
         """The loss of a batch (scalar, float32); where there are auxiliary losses, its unweighted terms."""
         if self.prototypes is not None:
             self.prototypes.renew_if_due()
-        encoded = model.encode(batch.tokens_BTW)
-        logits_BSLV, state = model.decoder(batch.caption_BSL[..., :-1], encoded.start)
         target_BSL = batch.caption_BSL[..., 1:]
+        counted_BSL = target_BSL != PAD
+        # Before the network has work: it asks the device for numbers of words.
+        packing = Packing.of(counted_BSL)
+        encoded = model.encode(batch.tokens_BTW)
+        logits_NV, state = model.decoder(batch.caption_BSL[..., :-1], encoded.start, packing)
         if self.prototypes is not None:
-            self.prototypes.record(state, target_BSL != PAD)
-        loss = F.cross_entropy(logits_BSLV.flatten(0, 2).float(), target_BSL.flatten(), ignore_index=PAD)
+            self.prototypes.record(state, packing.counted_BQ)
+        loss = F.cross_entropy(logits_NV.float(), target_BSL[counted_BSL])
         terms = [term for auxiliary in self.auxiliaries for term in auxiliary.terms(encoded, batch, moment)]
         if not terms:
             return loss, {}

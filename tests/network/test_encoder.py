@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fsgr_model.network import encoder as encoder_module
 from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.encoder import CrossModalEncoder, GeometryBias, GridAttention
-from fsgr_model.network.positions import grid_geometry, sine_positions, sine_positions_2d
+from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions, sine_positions_2d
 
 
 def test_sine_positions_by_hand():
@@ -53,7 +53,7 @@ def geometry_by_hand(side: int, a: int, b: int) -> list[float]:
 
 def test_geometry_of_every_pair_by_hand():
     side = 4
-    geometry_GGF = grid_geometry(side)
+    geometry_GGF = grid_geometry(side)[grid_distances(side)]
     for a, b in itertools.product(range(side * side), repeat=2):
         expected = torch.tensor(geometry_by_hand(side, a, b))
         # Angles go up to 690: float32 keeps them to 6e-5.

@@ -36,6 +36,11 @@ def visible() -> torch.Tensor:
     return torch.cat([torch.ones(L, M), torch.ones(L, L).tril()], dim=1).bool()
 
 
+def earlier(length: int) -> torch.Tensor | None:
+    """What the decoder lets its words see of each other."""
+    return torch.ones(length, length, dtype=torch.bool).tril() if length > 1 else None
+
+
 def test_prototypes_are_further_keys_and_values(word_NLD):
     memory = filled()
     attention = MemoryAttention(D, H, memory)
@@ -48,7 +53,7 @@ def test_prototypes_are_further_keys_and_values(word_NLD):
         heads(attention.query(word_NLD)), heads(key), heads(value), attn_mask=visible()
     )
     expected = attention.out(mixed.transpose(1, 2).flatten(2))
-    actual = attention(word_NLD, *attention.keys_values(word_NLD, word_NLD), causal=True)
+    actual = attention(word_NLD, *attention.keys_values(word_NLD, word_NLD), bias=earlier(L))
     torch.testing.assert_close(actual, expected)
 
 
@@ -62,7 +67,7 @@ def test_slots_are_further_keys_and_values(word_NLD):
     )
     mixed = F.scaled_dot_product_attention(heads(attention.query(word_NLD)), key, value, attn_mask=visible())
     expected = attention.out(mixed.transpose(1, 2).flatten(2))
-    torch.testing.assert_close(attention(word_NLD, *words, causal=True), expected)
+    torch.testing.assert_close(attention(word_NLD, *words, bias=earlier(L)), expected)
     assert {name for name, _ in memory.named_parameters()} == {"key_HMC", "value_HMC"}
 
 
@@ -81,12 +86,13 @@ def test_without_prototypes_it_is_plain_attention_to_the_last_digit(word_NLD, le
         empty.memory.word_segment_D.normal_()
     word_NLD = word_NLD[:, :length]
     outputs = [
-        layer(word_NLD, *layer.keys_values(word_NLD, word_NLD), causal=length > 1) for layer in (plain, empty)
+        layer(word_NLD, *layer.keys_values(word_NLD, word_NLD), bias=earlier(length))
+        for layer in (plain, empty)
     ]
     assert torch.equal(*outputs)
     empty.memory.replace(torch.randn(M, D), torch.randn(M, D))
     assert not torch.allclose(
-        outputs[0], empty(word_NLD, *empty.keys_values(word_NLD, word_NLD), causal=length > 1), atol=1e-3
+        outputs[0], empty(word_NLD, *empty.keys_values(word_NLD, word_NLD), bias=earlier(length)), atol=1e-3
     )
 
 
@@ -97,7 +103,7 @@ def test_none_is_the_plain_module():
 def test_gradient_reaches_the_segments_but_not_the_prototypes(word_NLD):
     memory = filled()
     attention = MemoryAttention(D, H, memory)
-    attention(word_NLD, *attention.keys_values(word_NLD, word_NLD), causal=True).square().sum().backward()
+    attention(word_NLD, *attention.keys_values(word_NLD, word_NLD), bias=earlier(L)).square().sum().backward()
     assert memory.word_segment_D.grad.abs().max() > 1e-3
     assert memory.prototype_segment_D.grad.abs().max() > 1e-3
     assert not memory.key_MD.requires_grad and not memory.value_MD.requires_grad
@@ -109,7 +115,7 @@ def test_prototypes_may_be_replaced_between_a_pass_and_its_gradient(word_NLD):
         torch.manual_seed(1)
         memory = filled()
         attention = MemoryAttention(D, H, memory)
-        loss = attention(word_NLD, *attention.keys_values(word_NLD, word_NLD), causal=True).square().sum()
+        loss = attention(word_NLD, *attention.keys_values(word_NLD, word_NLD), bias=earlier(L)).square().sum()
         if replaced:
             memory.replace(torch.randn(M, D), torch.randn(M, D))
         loss.backward()
@@ -121,10 +127,10 @@ def test_the_order_of_the_prototypes_is_of_no_consequence(word_NLD):
     memory = filled()
     attention = MemoryAttention(D, H, memory)
     words = attention.keys_values(word_NLD, word_NLD)
-    before = attention(word_NLD, *words, causal=True)
+    before = attention(word_NLD, *words, bias=earlier(L))
     order = torch.randperm(M)
     memory.replace(memory.key_MD[order], memory.value_MD[order])
-    torch.testing.assert_close(attention(word_NLD, *words, causal=True), before)
+    torch.testing.assert_close(attention(word_NLD, *words, bias=earlier(L)), before)
 
 
 def decoder_with_prototypes() -> CaptionDecoder:

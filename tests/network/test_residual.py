@@ -91,7 +91,7 @@ def test_a_decoder_layer_is_pytorchs(kind):
     word_BLD, image_BGD = torch.randn(3, 5, 16), torch.randn(3, 9, 16)
     later_LL = torch.ones(5, 5).triu(1).bool()
     expected = theirs(word_BLD, image_BGD, tgt_mask=later_LL, tgt_is_causal=True)
-    actual, _ = ours(word_BLD[:, None], ours.look_at(image_BGD, image_BGD))
+    actual, _ = ours(word_BLD[:, None], ours.look_at(image_BGD, image_BGD), ~later_LL)
     torch.testing.assert_close(actual[:, 0], expected, atol=1e-5, rtol=1e-5)
 
 

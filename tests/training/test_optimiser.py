@@ -45,6 +45,21 @@ def test_adam_is_pytorchs():
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("max_norm", [0.1, 100.0])
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_gradients_are_clipped_as_pytorch_does(kind, max_norm):
+    ours, theirs = Small(), Small()
+    optimiser = Optimiser(ours, kind, 1e-2, 0.0)
+    for model in (ours, theirs):
+        model.loss(WORDS).backward()
+    norm = optimiser.gradient_norm()
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(theirs.parameters(), max_norm))
+    assert 0.1 < norm < 100
+    optimiser.clip_gradients(norm.item(), max_norm)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
 def test_muon_moves_a_layers_matrix_by_an_orthogonal_step_and_leaves_the_rest_to_adam():
     adam, muon = Small(), Small()
     before = muon.layers[0].weight.detach().clone()

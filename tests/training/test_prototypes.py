@@ -9,6 +9,7 @@ import torch
 from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.network.memory import Prototypes
+from fsgr_model.network.packing import Packing
 from fsgr_model.params import ModelParams
 from fsgr_model.stopping import Stopped
 from fsgr_model.text.vocabulary import PAD
@@ -150,11 +151,12 @@ def test_what_is_recorded_are_the_projected_keys_and_values_of_counted_words(tin
             lambda module, inputs, output, name=name: seen.__setitem__(name, output.detach())
         )
     CrossEntropy(prototypes=search).loss(model.eval(), batch, MOMENT)
-    counted = batch.caption_BSL[..., 1:].flatten() != PAD
+    counted_BSL = batch.caption_BSL[..., 1:] != PAD
+    counted = Packing.of(counted_BSL).counted_BQ.flatten()
     key_ND, value_ND = search.banks.rows(1)
     # The banks keep up to 192 words a step, more than the batch has: all of them, in a random order.
     projected_ND = torch.cat([seen[name].flatten(0, 1)[counted] for name in ("key", "value")], dim=1).half()
-    assert len(key_ND) == counted.sum() < counted.numel()
+    assert len(key_ND) == counted_BSL.sum() < counted.numel()
     assert sorted(torch.cat([key_ND, value_ND], dim=1).tolist()) == sorted(projected_ND.float().tolist())
 
 
