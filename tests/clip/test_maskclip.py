@@ -36,13 +36,13 @@ def test_labels_follow_the_value_path(model):
 @pytest.mark.parametrize("attention", ["value", "csa", "qk_kk", "plain"])
 @pytest.mark.parametrize("options", [{"prompt_denoising": 0.999}, {"key_smoothing": True}])
 def test_options_are_applied(model, attention, options):
-    torch.manual_seed(0)
-    tokens_BTW = torch.randn(2, 17, 32)
+    # Of two images it may happen that all patches keep their concepts.
+    tokens_BTW = torch.randn(20, 17, 32)
     codebook_KE = F.normalize(torch.randn(9, 16), dim=-1)
     tail = Tail(model, 1, attention)
     plain = label_patches(tail, tokens_BTW, codebook_KE, LabelsParams(attention=attention))
     changed = label_patches(tail, tokens_BTW, codebook_KE, LabelsParams(attention=attention, **options))
-    assert plain.shape == changed.shape == (2, 16)
+    assert plain.shape == changed.shape == (20, 16)
     assert not torch.equal(plain, changed)
 
 
