@@ -45,12 +45,14 @@ class MultiHeadAttention(nn.Module):
         Returns:
             [N, Q, D], the output projection applied.
         """
-        mixed_NHQC = F.scaled_dot_product_attention(
-            self.split_heads(self.query(query_NQD)),
-            keys_NHMC,
-            values_NHMC,
-            attn_mask=bias,
-        )
+        query_NHQC = self.split_heads(self.query(query_NQD))
+        if bias is not None and bias.requires_grad and bias.device.type == "cpu":
+            # No fused kernel has a gradient for the bias there, and PyTorch's plain way passes three times
+            # through the weights to look for rows that see nothing; a trained bias leaves none.
+            weights_NHQM = query_NHQC / query_NHQC.shape[-1] ** 0.5 @ keys_NHMC.transpose(2, 3) + bias
+            mixed_NHQC = weights_NHQM.softmax(dim=-1) @ values_NHMC
+        else:
+            mixed_NHQC = F.scaled_dot_product_attention(query_NHQC, keys_NHMC, values_NHMC, attn_mask=bias)
         return self.out(mixed_NHQC.transpose(1, 2).flatten(2))
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fsgr_model.network import encoder as encoder_module
+from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.encoder import CrossModalEncoder, GeometryBias, GridAttention
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions, sine_positions_2d
@@ -96,6 +97,31 @@ def test_attention_of_a_patch_by_hand():
         mixed[a, part] = torch.tensor(logits).softmax(0) @ value[:, part]
     expected = F.layer_norm(visual[0] + layer.attention.out(mixed), (d_model,))
     torch.testing.assert_close(layer(visual, position, text)[0], expected, atol=2e-3, rtol=0)
+
+
+def test_a_trained_bias_gives_what_a_fixed_one_does():
+    """PyTorch's own attention is the reference, also of the gradients; it takes the bias as a constant."""
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(16, 4)
+    query, key, value = (torch.randn(2, G, 16, requires_grad=True) for G in (5, 7, 7))
+    bias, grad = torch.randn(4, 5, 7), torch.randn(2, 5, 16)
+    found = []
+    for given in (bias, bias.clone().requires_grad_()):
+        output = attention(query, *attention.keys_values(key, value), bias=given)
+        inputs = [query, key, value, *attention.parameters()]
+        found.append([output, *torch.autograd.grad(output, inputs, grad)])
+    for fixed, trained in zip(*found, strict=True):
+        torch.testing.assert_close(trained, fixed, atol=1e-5, rtol=1e-4)
+    for head, row, column in [(0, 0, 0), (3, 4, 6)]:
+        moved = bias.clone().requires_grad_()
+        output = attention(query, *attention.keys_values(key, value), bias=moved)
+        slope = torch.autograd.grad(output, moved, grad)[0][head, row, column]
+        outputs = []
+        for step in (-1e-2, 1e-2):
+            nearby = bias.clone()
+            nearby[head, row, column] += step
+            outputs.append((attention(query, *attention.keys_values(key, value), bias=nearby) * grad).sum())
+        assert slope.item() == pytest.approx(((outputs[1] - outputs[0]) / 2e-2).item(), rel=0.02, abs=1e-3)
 
 
 def test_geometry_is_computed_once_and_no_part_of_a_checkpoint(monkeypatch):
