@@ -94,13 +94,10 @@ def measured(params: Params, phase: str, images: int) -> dict[str, float]:
     before = begin(device)
     for _ in range(STEPS):
         (steps.xe if phase == "XE" else steps.scst)(images)
-    captions, positions = (
-        (CAPTIONS, LONGEST + 1) if phase == "XE" else (params.scst.samples, params.scst.max_length)
-    )
+    words = CAPTIONS * (LONGEST + 1) if phase == "XE" else params.scst.samples * params.scst.max_length
     batch = params.xe.batch_size if phase == "XE" else params.scst.batch_size
     estimate, whole = (
-        step_bytes(plan.captioner, StepSize(count, captions, positions, plan.token_shape))
-        for count in (images, batch)
+        step_bytes(plan.captioner, StepSize(count, words, plan.token_shape)) for count in (images, batch)
     )
     return {"measured": peak(device) - before + weights, "estimate": estimate, "whole": whole}
 

@@ -85,15 +85,14 @@ def train(
 
 
 def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
-    """A step in which every image has as many captions as any, and these are as long as any."""
+    """A step in which the captions of every image have as many words as any image's."""
     if isinstance(params, ScstParams):
-        captions, positions = params.samples, params.max_length
+        words = params.samples * params.max_length
     else:
-        captions = max(map(len, images.captions.values()))
         # A caption is read up to its last word, and predicted from its first.
-        positions = max(len(caption) for of_image in images.captions.values() for caption in of_image) - 1
+        words = max(sum(len(caption) - 1 for caption in of_image) for of_image in images.captions.values())
     T, W = images.store.row_shape
-    return StepSize(params.batch_size, captions, positions, (T, W))
+    return StepSize(params.batch_size, words, (T, W))
 
 
 def hold_features(

@@ -1,7 +1,6 @@
 """How much memory a training step takes, from the shapes: for the dry run, and said before training starts.
 
-Shapes: B images, S captions of an image, L positions, T tokens = 1 CLS + G patches, W vision width,
-D d_model, V words.
+Shapes: B images, T tokens = 1 CLS + G patches, W vision width, D d_model, V words of the vocabulary.
 """
 
 import os
@@ -35,11 +34,10 @@ FURTHER_COPIES_OF_TRAINED = 3
 
 @dataclass(frozen=True)
 class StepSize:
-    """`images` of B, each with S `captions` of L `positions`; of `tokens` (T, W) as they are cached."""
+    """`images` of B, each with so many `words` in its captions; of `tokens` (T, W) as they are cached."""
 
     images: int
-    captions: int
-    positions: int
+    words: int
     tokens: tuple[int, int]
 
 
@@ -72,7 +70,7 @@ def _network_values(captioner: Captioner, size: StepSize) -> float:
     encoder_layers, decoder_layers = captioner.encoder.layers, captioner.decoder.layers
     num_words, d_model = captioner.decoder.output.weight.shape
     patch_values = size.images * (size.tokens[0] - 1) * d_model
-    words = size.images * size.captions * size.positions
+    words = size.images * size.words
     encoder = patch_values * len(encoder_layers) * KEPT_ENCODER_LAYER
     decoder = len(decoder_layers) * (
         words * d_model * KEPT_DECODER_LAYER + patch_values * KEPT_IMAGE_IN_DECODER_LAYER
