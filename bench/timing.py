@@ -40,8 +40,8 @@ class ProductCounter(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket in flop_registry:
             self.flops += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
-        elif func.overloadpacket is torch.ops.aten.mkldnn_linear:
-            x, weight_ND, _ = args
+        elif func.overloadpacket is torch.ops.mkldnn._linear_pointwise:
+            x, weight_ND, *_ = args
             self.flops += 2 * x.numel() * len(weight_ND)
         return result
 

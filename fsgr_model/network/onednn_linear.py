@@ -18,14 +18,15 @@ class OneDnnLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        bias_N = linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias
         # Neither parameters nor buffers: tensors in oneDNN's layout can be neither moved nor saved.
-        self.weight_ND, self.bias_N = linear.weight.detach().to_mkldnn(), bias_N.detach().to_mkldnn()
+        self.weight_ND = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+        self.bias_N = None if linear.bias is None else linear.bias.detach()
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., N]"""
-        return torch.ops.aten.mkldnn_linear(x.to_mkldnn(), self.weight_ND, self.bias_N).to_dense()
+        # What PyTorch's compiler makes of a linear layer: input and output stay in PyTorch's own layout.
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight_ND, self.bias_N, "none", [], "")
 
 
 def onednn_pays() -> bool:
