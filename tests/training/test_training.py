@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from fsgr_model.clip.codebook import load_codebook
+from fsgr_model.decoding import preceding_words, spoken_log_probs
 from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.stopping import Stopped
@@ -286,8 +287,12 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
     tokens = images.batch(images.image_ids[:4]).to(CPU).tokens_BTW
     caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
     state = model.encode(tokens).start
-    log_prob_BSL = torch.full(caption_BSL.shape, torch.nan)
-    log_prob_BSL[caption_BSL != 1] = phase.log_probs(model, state, caption_BSL)
+    padding_BSL = caption_BSL == 1
+    log_prob_BSL = spoken_log_probs(model.decoder(preceding_words(caption_BSL), state)[0], caption_BSL)
+    assert (log_prob_BSL[padding_BSL] == 0).all()
+    log_prob_N = phase.log_probs(model, state, caption_BSL)
+    torch.testing.assert_close(log_prob_N, log_prob_BSL[~padding_BSL], atol=1e-5, rtol=1e-5)
+    log_prob_BSL[~padding_BSL] = log_prob_N
     word_BS = torch.full((4, 3), 2)
     for position in range(5):
         logits, state = model.step(word_BS, state)
