@@ -56,7 +56,7 @@ def rows_of(bench: Bench, images: int) -> list[Row]:
     """The search over one batch of images."""
     sizes, device = bench.options.sizes, bench.options.device
     batch = random_batch(sizes, images, sizes.outputs_width, device)
-    bench = replace(bench, onednn=True)  # as in the captions stage
+    bench = replace(bench, trained=False)
     ours = bench.ours(captioner_on_outputs, partial(search, sizes, batch))
     others = {TRANSFORMERS: transformers_search(bench.options, images)}
     if images <= LARGEST_REFERENCE:

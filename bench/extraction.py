@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 from bench.destination import parser_of
-from bench.limits import Limits, best_seconds, elapsed, measure_limits
+from bench.limits import best_seconds, elapsed, has_onednn, large_product, measure_limits
 from bench.rows import Row, publish
+from bench.timing import matmul_flops
 from fsgr_model.artifacts import sha256_file
 from fsgr_model.clip.extraction import extract_features
 from fsgr_model.clip.feature_store import RowFormat, RowWriter
@@ -41,7 +42,8 @@ from fsgr_model.datasets.normal_form import (
 )
 from fsgr_model.device import pick_device
 from fsgr_model.errors import run_command
-from fsgr_model.network.onednn_linear import hand_to_onednn, onednn_pays
+from fsgr_model.network.linear import onednn_pays
+from fsgr_model.network.onednn_linear import hand_to_onednn
 from fsgr_model.params import RuntimeParams
 
 CUT = 6
@@ -81,16 +83,17 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DVC_ROOT"] = folder
         rows = [
-            *measure(Path(folder) / "speed", work, device, limits),
+            *measure(Path(folder) / "speed", work, device),
             memory_row(Path(folder) / "memory", many),
         ]
     publish("extraction", rows, limits, device, given.out, given.page)
 
 
-def measure(folder: Path, work: Work, device: torch.device, limits: Limits) -> list[Row]:
+def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
     """The trunk alone, the whole stage, and the same work in turn.
 
-    The stage's rate is that of all pictures but the first quarter, whose time stands for its start.
+    The stage's rate is that of all pictures but the first quarter, whose time stands for its start. Limits
+    are measured before and after it, and shares are of their means.
     """
     dataset, clip_folder = make_inputs(folder / "all", work, same=False)
     start = replace(work, images=work.images // 4)
@@ -101,30 +104,34 @@ def measure(folder: Path, work: Work, device: torch.device, limits: Limits) -> l
     hand_to_onednn(handed)
     batch = work.runtime.image_batch
     images = torch.randn(batch, 3, *clip_size(work), device=device)
-    flops = trunk_flops(trunk, images[:1])
-    with torch.inference_mode():
+    with torch.no_grad():
+        flops = matmul_flops(partial(trunk, images[:1]))
         alone, plain_alone = (batch / best_seconds(partial(one, images), device) for one in (handed, trunk))
+    products = {"matmul": large_product(device, torch.float32)}
+    if has_onednn(device) and onednn_pays():
+        products["matmul onednn"] = large_product(device, torch.float32, onednn=True)
+    before = {name: product.rate(device) for name, product in products.items()}
     # The first run loads what no later one loads again.
     seconds = [
         elapsed(partial(extract_features, made, clip_folder, work.cut, work.runtime, folder / "out"))
         for made in (few, few, dataset)
     ]
     stage = (work.images - start.images) / (seconds[2] - seconds[1])
+    limit = {name: (before[name] + product.rate(device)) / 2 for name, product in products.items()}
     plain = work.images / elapsed(lambda: in_turn(dataset, clip, trunk, folder / "plain.h5"), device)
 
-    def row(what: str, rate: float, onednn: bool = False, **more: Any) -> Row:
-        share = rate * flops / 1e9 / limits.matmul(torch.float32, onednn)
-        return Row(what, rate, "images/s", share, "matmul onednn" if onednn else "matmul", **more)
+    def row(what: str, rate: float, name: str = "matmul", **more: Any) -> Row:
+        return Row(what, rate, "images/s", rate * flops / 1e9 / limit[name], name, **more)
 
     rows = [
         row("trunk alone", alone),
         row("extraction", stage, ratio=stage / plain, than=PLAIN, aim="85% of matmul"),
         row(PLAIN, plain),
     ]
-    if device.type == "cpu" and onednn_pays():
+    if "matmul onednn" in limit:
         rows += [
-            row("extraction, by oneDNN's limit", stage, onednn=True),
-            row("trunk alone, all of it by MKL", plain_alone),
+            row("extraction, by oneDNN's limit", stage, "matmul onednn"),
+            row("trunk alone, its weights not in oneDNN's layout", plain_alone),
         ]
     return rows
 
@@ -184,21 +191,6 @@ def in_turn(dataset: Path, clip: Clip, trunk: AnyTrunk, path: Path) -> None:
         for record in records:
             image = clip.preprocess(open_rgb(Path(record.path)))[None].to(device)
             writer.write([record.image_id], trunk(image).cpu().numpy())
-
-
-def trunk_flops(trunk: AnyTrunk, images: torch.Tensor) -> float:
-    """Floating-point operations of matrix products, for an image."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    # The counter does not see into the fused kernel of nn.MultiheadAttention.
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
-            trunk(images)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.get_total_flops() / len(images)
 
 
 def clip_size(work: Work) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -40,11 +40,10 @@ class Limits:
     page_cache_read: float
     matmul_onednn: float | None = None
 
-    def matmul(self, dtype: torch.dtype, onednn: bool = False) -> float:
-        """The limit for products of this dtype, GFLOP/s; with `onednn`, float32 by oneDNN if it is there."""
-        if dtype == torch.bfloat16:
-            return self.matmul_bfloat16
-        return self.matmul_onednn if onednn and self.matmul_onednn else self.matmul_float32
+    @property
+    def onednn_wins(self) -> bool:
+        """Whether oneDNN multiplies float32 matrices faster than PyTorch's own products."""
+        return self.matmul_onednn is not None and self.matmul_onednn > self.matmul_float32
 
     def describe(self) -> str:
         """One line."""
@@ -63,34 +62,53 @@ def measure_limits(device: torch.device | None = None, folder: Path | None = Non
         matmul_limit(device, torch.bfloat16),
         memory_limit(device),
         *disk_limits(folder or Path()),
-        onednn_limit() if device.type == "cpu" and torch.backends.mkldnn.is_available() else None,
+        matmul_limit(device, torch.float32, onednn=True) if has_onednn(device) else None,
     )
 
 
-def matmul_limit(device: torch.device, dtype: torch.dtype) -> float:
+def matmul_limit(device: torch.device, dtype: torch.dtype, onednn: bool = False) -> float:
     """GFLOP/s of a large square product, with as many threads as PyTorch uses in this run."""
+    return large_product(device, dtype, onednn).rate(device)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product, and how many operations it has."""
+
+    run: Callable[[], object]
+    flops: float
+
+    def rate(self, device: torch.device) -> float:
+        """GFLOP/s of the fastest of several tries."""
+        return self.flops / best_seconds(self.run, device) / 1e9
+
+
+def large_product(device: torch.device, dtype: torch.dtype, onednn: bool = False) -> Product:
+    """A square product that takes part of a second at most; `onednn`: in float32, weights in its layout."""
     emulated = dtype == torch.bfloat16 and not multiplies_bfloat16(device)
-    return matmul_rate(device, dtype, SMALL_MATRIX if emulated else MATRIX[device.type])
+    return square_product(device, dtype, SMALL_MATRIX if emulated else MATRIX[device.type], onednn)
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """GFLOP/s of a square product with so many rows."""
-    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / best_seconds(lambda: left @ right, device) / 1e9
+def square_product(device: torch.device, dtype: torch.dtype, size: int, onednn: bool = False) -> Product:
+    """A product of two matrices with so many rows and columns."""
+    left = torch.randn(size, size, device=device, dtype=dtype)
+    if onednn:
+        return Product(partial(OneDnnLinear(nn.Linear(size, size, bias=False)), left), 2 * size**3)
+    return Product(partial(torch.matmul, left, torch.randn_like(left)), 2 * size**3)
+
+
+def has_onednn(device: torch.device) -> bool:
+    """Whether PyTorch can multiply with oneDNN there."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
 @cache
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the processor has instructions for bfloat16; where they are emulated, nothing is slower."""
-    own, float32 = (matmul_rate(device, dtype, SMALL_MATRIX) for dtype in (torch.bfloat16, torch.float32))
+    own, float32 = (
+        square_product(device, dtype, SMALL_MATRIX).rate(device) for dtype in (torch.bfloat16, torch.float32)
+    )
     return own > float32 / 4
-
-
-def onednn_limit() -> float:
-    """GFLOP/s of a float32 product as large as that of `matmul_limit`, by oneDNN on the CPU."""
-    size = MATRIX["cpu"]
-    layer, x = OneDnnLinear(nn.Linear(size, size)), torch.randn(size, size)
-    return 2 * size**3 / best_seconds(lambda: layer(x), torch.device("cpu")) / 1e9
 
 
 def memory_limit(device: torch.device) -> float:

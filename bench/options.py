@@ -11,7 +11,7 @@ from bench.limits import multiplies_bfloat16
 from bench.networks import COCO, Sizes
 from fsgr_model.device import pick_device
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.network.onednn_linear import hand_to_onednn, onednn_pays
+from fsgr_model.network.onednn_linear import hand_to_onednn, train_with_onednn
 
 RESULTS, PAGE = Path("docs/speed.json"), Path("docs/speed.md")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -27,21 +27,20 @@ class Variant:
     def __str__(self) -> str:
         return str(self.dtype).removeprefix("torch.") + (", compiled" if self.compiled else "")
 
-    def prepare(self, model: Captioner, onednn: bool = False) -> Captioner:
-        """The network, its large parts compiled in place if that is the way; calls may differ in shape.
+    def prepare(self, model: Captioner, trained: bool) -> Captioner:
+        """The network as the stages have it, for training or not; or its large parts compiled.
 
-        `onednn`: linear layers on a CPU by oneDNN, where that is possible.
+        Calls of compiled parts may differ in shape.
         """
-        for part in (model.tail, model.encoder, model.decoder) if self.compiled else ():
-            part.compile()
-        if onednn and self.takes_onednn:
+        if self.compiled:
+            for part in (model.tail, model.encoder, model.decoder):
+                part.compile()
+        elif trained:
+            train_with_onednn(model)
+        elif self.dtype == torch.float32:
+            # oneDNN's layout cannot be cast.
             hand_to_onednn(model)
         return model
-
-    @property
-    def takes_onednn(self) -> bool:
-        """PyTorch neither compiles oneDNN's layout nor casts it."""
-        return self.dtype == torch.float32 and not self.compiled and onednn_pays()
 
 
 @dataclass(frozen=True)

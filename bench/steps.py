@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bench.limits import Limits
+from bench.limits import Limits, Product, elapsed, large_product
 from bench.networks import Sizes
 from bench.options import Options, Variant
 from bench.rows import Row
@@ -19,6 +19,7 @@ from fsgr_model.training.optimiser import Optimiser
 # So small that the network stays what it is.
 RATE = 1e-9
 COCO_IMAGES, COCO_EPOCHS = 113_287, 15
+LIMIT_SECONDS = 0.2
 
 
 def training_step(phase: Phase, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
@@ -40,12 +41,12 @@ def training_step(phase: Phase, batch: Batch, model: Captioner, dtype: torch.dty
 class Bench:
     """What a benchmark is run with, and the limits that were measured in the same run.
 
-    `onednn`: where ours can, it multiplies with oneDNN, and oneDNN's limit counts.
+    `trained`: our network is as the training stages have it, not as the captions stage does.
     """
 
     options: Options
     limits: Limits
-    onednn: bool = False
+    trained: bool = True
 
     def ours(
         self,
@@ -55,7 +56,7 @@ class Bench:
         """The same work for every variant, each on a network of its own."""
         options = self.options
         return {
-            variant: work(variant.prepare(build(options.sizes, options.device), self.onednn), variant.dtype)
+            variant: work(variant.prepare(build(options.sizes, options.device), self.trained), variant.dtype)
             for variant in options.variants
         }
 
@@ -70,6 +71,8 @@ class Bench:
     ) -> list[Row]:
         """A row for each of ours and each of `others`, in float32, that it is compared with; then theirs.
 
+        The share of the limit is that of large products that were timed in the same turns.
+
         Args:
             items: how many `unit` a piece of work gets done.
             aims: what was to be reached, by the name of the other and our precision.
@@ -78,12 +81,13 @@ class Bench:
         for work in ours.values():
             work()
         named = {str(variant): work for variant, work in ours.items()}
-        seconds = in_turns({**named, **others}, self.options.rounds, self.options.device)
+        limits = {variant.dtype: self._products(variant.dtype) for variant in ours}
+        timed_limits = {f"limit of {dtype}": products.run for dtype, products in limits.items()}
+        seconds = in_turns({**named, **others, **timed_limits}, self.options.rounds, self.options.device)
         rows = []
         for variant in ours:
-            own = seconds[str(variant)]
-            limit = self.limits.matmul(variant.dtype, self.onednn and variant.takes_onednn)
-            share = flops / own / 1e9 / limit
+            own, products = seconds[str(variant)], limits[variant.dtype]
+            share = flops / own / (products.flops / seconds[f"limit of {variant.dtype}"])
             row = Row(f"{what}, {variant}", items / own, f"{unit}/s", share, "matmul")
             compared = [
                 replace(row, ratio=seconds[name] / own, than=name, aim=aims.get((name, variant.dtype), ""))
@@ -91,6 +95,18 @@ class Bench:
             ]
             rows += compared or [row]
         return rows + [Row(f"{what}: {name}", items / seconds[name], f"{unit}/s") for name in others]
+
+    def _products(self, dtype: torch.dtype) -> Product:
+        """Large products by whatever multiplies this dtype fastest here, a fifth of a second long at most."""
+        device = self.options.device
+        once = large_product(device, dtype, dtype == torch.float32 and self.limits.onednn_wins)
+        times = max(1, round(LIMIT_SECONDS / elapsed(once.run, device)))
+
+        def run() -> None:
+            for _ in range(times):
+                once.run()
+
+        return Product(run, times * once.flops)
 
 
 def coco_hours(what: str, rows: list[Row], items_an_image: int = 1) -> Row:

@@ -23,11 +23,13 @@ from torch.nn import functional as F
 from fsgr_model.artifacts import fingerprint
 from fsgr_model.clip.image_reading import Preprocess, check_files, read_batches
 from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.split import run_blocks
 from fsgr_model.clip.text_tower import causal_text_layers
 from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.errors import UserError
 from fsgr_model.gpu_memory import within_memory
+from fsgr_model.network.onednn_linear import train_with_onednn
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.progress import progress
 from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
@@ -203,6 +205,7 @@ class ClipTraining:
         self.device = pick_device()
         self.embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
         self.model = model.train().to(self.device)
+        train_with_onednn(self.model)
         self.optimiser = Optimiser(model, "muon", params.lr, params.weight_decay)
         self.pairs, self.params, self.point = pairs, params, point
         self.save_seconds = 60 * save_minutes
@@ -365,7 +368,7 @@ def text_embedding(model: Any, tokens_BC: torch.Tensor) -> torch.Tensor:
 
 def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`encode_image`'s embedding [B, E], and the patches in the same space [B, G, E]; float32, unit rows."""
-    pooled_BW, patch_BGW = visual._pool(visual.transformer(visual._embeds(images)))
+    pooled_BW, patch_BGW = visual._pool(run_blocks(visual.transformer.resblocks, visual._embeds(images)))
     if visual.final_ln_after_pool:
         patch_BGW = visual.ln_post(patch_BGW)
     image_BE, patch_BGE = pooled_BW @ visual.proj, patch_BGW @ visual.proj

@@ -3,7 +3,7 @@
 Shapes: B images, T tokens = 1 CLS + G patches, W vision width, E joint width, H heads, C channels of a head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.errors import UserError
+from fsgr_model.network.linear import linear
 
 Align = Literal["plain", "csa", "qk_kk", "value"]
 
@@ -45,9 +46,7 @@ class Trunk(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens_BTW = self.visual._embeds(images)
-        for block in self.visual.transformer.resblocks[: self.cut]:
-            tokens_BTW = run_block(block, tokens_BTW)
-        return tokens_BTW
+        return run_blocks(self.visual.transformer.resblocks[: self.cut], tokens_BTW)
 
 
 class Tail(nn.Module):
@@ -100,10 +99,7 @@ class Tail(nn.Module):
         return key_BTW[:, 1:]
 
     def _before_last(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
-        tokens_BTW = tokens_BTW.to(self.proj.dtype)
-        for block in self.blocks[:-1]:
-            tokens_BTW = run_block(block, tokens_BTW)
-        return tokens_BTW
+        return run_blocks(self.blocks[:-1], tokens_BTW.to(self.proj.dtype))
 
     def _pool(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         if self.pool_type == "tok":
@@ -116,25 +112,42 @@ class Tail(nn.Module):
         return self.ln_post(tokens) @ self.proj
 
 
+def run_blocks(
+    blocks: Iterable[Any], x_BTW: torch.Tensor, mask_TT: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Plain blocks, one after the other; equal to open_clip's own forward."""
+    for block in blocks:
+        x_BTW = run_block(block, x_BTW, mask_TT=mask_TT)
+    return x_BTW
+
+
 def run_block(
     block: Any,
     x_BTW: torch.Tensor,
     attention: Align = "plain",
     adapter: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    mask_TT: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """One pre-norm residual block; only its attention branch depends on `attention`, and passes `adapter`."""
-    branch_BTW = block.ls_1(_attend(block.attn, block.ln_1(x_BTW), attention))
+    """One pre-norm residual block; only its attention branch depends on `attention`, and passes `adapter`.
+
+    `mask_TT` is added to the logits of plain attention.
+    """
+    branch_BTW = block.ls_1(_attend(block.attn, block.ln_1(x_BTW), attention, mask_TT))
     x_BTW = x_BTW + (branch_BTW if adapter is None else adapter(branch_BTW))
     return x_BTW + block.ls_2(block.mlp(block.ln_2(x_BTW)))
 
 
-def _attend(layer: nn.MultiheadAttention, x_BTW: torch.Tensor, attention: Align) -> torch.Tensor:
-    if attention == "plain":
-        return layer(x_BTW, x_BTW, x_BTW, need_weights=False)[0]
+def _attend(
+    layer: nn.MultiheadAttention, x_BTW: torch.Tensor, attention: Align, mask_TT: torch.Tensor | None
+) -> torch.Tensor:
     query_BTW, key_BTW, value_BTW = query_key_value(layer, x_BTW)
     if attention == "value":
-        return layer.out_proj(value_BTW)
-    return layer.out_proj(correlative_attention(query_BTW, key_BTW, value_BTW, layer.num_heads, attention))
+        return project_out(layer, value_BTW)
+    if attention == "plain":
+        return project_out(layer, mix_values(query_BTW, key_BTW, value_BTW, layer.num_heads, mask_TT))
+    return project_out(
+        layer, correlative_attention(query_BTW, key_BTW, value_BTW, layer.num_heads, attention)
+    )
 
 
 def correlative_attention(
@@ -148,17 +161,33 @@ def correlative_attention(
 
     A is what the queries ask: themselves (`csa`: SCLIP, arXiv 2312.01597, section 3.2) or the keys (`qk_kk`).
     """
+    asked_BTW = query_BTW if attention == "csa" else key_BTW
+    return mix_values(query_BTW, asked_BTW, value_BTW, heads) + mix_values(key_BTW, key_BTW, value_BTW, heads)
+
+
+def mix_values(
+    query_BQW: torch.Tensor,
+    key_BTW: torch.Tensor,
+    value_BTW: torch.Tensor,
+    heads: int,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """softmax(Q Kᵀ / sqrt(C) + mask) V, a head at a time; heads stand side by side: [B, Q, W]."""
+    # nn.MultiheadAttention computes the same from copies of queries, keys and values.
     query, key, value = (
-        x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTW, key_BTW, value_BTW)
+        x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BQW, key_BTW, value_BTW)
     )
-    mixed_BHTC = F.scaled_dot_product_attention(query, query if attention == "csa" else key, value)
-    mixed_BHTC = mixed_BHTC + F.scaled_dot_product_attention(key, key, value)
-    return mixed_BHTC.transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 def query_key_value(layer: nn.MultiheadAttention, x_BTW: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Projected queries, keys and values, heads side by side."""
-    return F.linear(x_BTW, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
+    return linear(x_BTW, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
+
+
+def project_out(layer: nn.MultiheadAttention, mixed_BTW: torch.Tensor) -> torch.Tensor:
+    """The output projection of an attention layer."""
+    return linear(mixed_BTW, layer.out_proj.weight, layer.out_proj.bias)
 
 
 def vision_tower(clip_model: nn.Module, cut: int) -> Any:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.split import run_blocks
 from fsgr_model.errors import UserError
 
 
@@ -33,7 +35,7 @@ class TextLayers(NamedTuple):
     token_embedding: nn.Embedding
     position_CW: Tensor
     causal_CC: Tensor
-    transformer: nn.Module
+    blocks: nn.ModuleList
     ln_final: nn.Module
     projection_WE: Tensor
 
@@ -44,7 +46,7 @@ class TextLayers(NamedTuple):
         """
         C = token_BC.shape[1]
         x_BCW = self.token_embedding(token_BC) + self.position_CW[:C]
-        x_BCW = self.ln_final(self.transformer(x_BCW, attn_mask=self.causal_CC[:C, :C]))
+        x_BCW = self.ln_final(run_blocks(self.blocks, x_BCW, self.causal_CC[:C, :C]))
         token_BCE = x_BCW @ self.projection_WE
         # The end token has the largest id.
         end_B = token_BC.argmax(dim=1)
@@ -107,17 +109,20 @@ class TextTower:
 def causal_text_layers(clip_model: Any) -> TextLayers | None:
     """The text layers of an open_clip model, or of `text` in CustomTextCLIP.
 
-    None: its attention is not causal, or its embedding is no projected state of the end token.
+    None: its attention is not causal, its embedding is no projected state of the end token, or its blocks are
+    not CLIP's own.
     """
     tower, pool_type = text_part(clip_model)
     causal = tower.attn_mask is not None and getattr(tower, "cls_emb", None) is None
     if pool_type != "argmax" or not causal or not isinstance(tower.text_projection, Tensor):
         return None
+    if not isinstance(tower.transformer.resblocks[0], open_clip.transformer.ResidualAttentionBlock):
+        return None
     return TextLayers(
         tower.token_embedding,
         tower.positional_embedding,
         tower.attn_mask,
-        tower.transformer,
+        tower.transformer.resblocks,
         tower.ln_final,
         tower.text_projection,
     )

@@ -21,6 +21,7 @@ from fsgr_model.clip.towers import make_tail
 from fsgr_model.datasets.normal_form import Split
 from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.onednn_linear import train_with_onednn
 from fsgr_model.params import ModelParams
 from fsgr_model.tensor_file import load_tensors, save_tensors
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
@@ -78,6 +79,7 @@ def put_together(
         raise UserError(f"the encoder needs a square grid of patches; this CLIP has {tail.grid_size}")
     torch.manual_seed(seed)
     captioner = Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params).to(device)
+    train_with_onednn(captioner)
     made_with = {
         "format_version": FORMAT_VERSION,
         "model": params.model_dump(),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.dropout import Dropout
+from fsgr_model.network.linear import linear
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
 from fsgr_model.params import ResidualKind
@@ -40,7 +41,7 @@ class BesideEachPatch(nn.Linear):
         """[B, G, W] and [B, E] -> [B, G, D]"""
         grid_BGW, global_BE = grid_and_global
         grid_DW, global_DE = self.weight.split(self.widths, dim=1)
-        return F.linear(grid_BGW, grid_DW) + F.linear(global_BE, global_DE, self.bias)[:, None]
+        return linear(grid_BGW, grid_DW) + linear(global_BE, global_DE, self.bias)[:, None]
 
 
 class GeometryBias(nn.Module):

@@ -1,49 +1,69 @@
-"""Linear layers as oneDNN multiplies them, for features and captions on a CPU.
+"""Networks whose linear layers oneDNN multiplies on a CPU where that is faster (`linear.py` says where).
 
-PyTorch multiplies float32 matrices with MKL, which on an AMD CPU with AVX-512 reached two thirds of what
-oneDNN did; on one with AVX2 alone it was a third faster (docs/speed.md has the numbers). PyTorch brings both
-along; layers of a network that is not trained any more can be handed to oneDNN once, weights in its layout.
+`hand_to_onednn`: for features and captions; weights in oneDNN's layout, once. `train_with_onednn`: for
+training; only large products, weights as they are.
 
 Shapes: N outputs, D inputs.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from fsgr_model.clip.resnet import ResNetTail
+from fsgr_model.network.linear import linear, onednn_pays, onednn_product
 
 
 class OneDnnLinear(nn.Module):
     """Computes what the float32 `nn.Linear` that it is made of computes, up to rounding; without gradient."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         # Neither parameters nor buffers: tensors in oneDNN's layout can be neither moved nor saved.
-        self.weight_ND = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-        self.bias_N = None if linear.bias is None else linear.bias.detach()
+        self.weight_ND = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
+        self.bias_N = None if layer.bias is None else layer.bias.detach()
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., N]"""
-        # What PyTorch's compiler makes of a linear layer: input and output stay in PyTorch's own layout.
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight_ND, self.bias_N, "none", [], "")
+        return onednn_product(x, self.weight_ND, self.bias_N)
 
 
-def onednn_pays() -> bool:
-    """Whether this PyTorch has oneDNN (a Mac's has not) and the CPU the instructions it is faster with."""
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+class TrainedLinear(nn.Linear):
+    """The `nn.Linear` that it is made of, weights and all, computed by `linear`."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., N]"""
+        return linear(x, self.weight, self.bias)
 
 
 def hand_to_onednn(network: nn.Module) -> None:
     """Replace every linear layer on the CPU by its `OneDnnLinear`; the network cannot be trained after that.
 
-    Subclasses of `nn.Linear` stay, and the attention pool of a ResNet: what owns them reads their weights.
-    Where that does not pay, nothing changes.
+    Layers that others derive from `nn.Linear` stay, and the attention pool of a ResNet: what owns them reads
+    their weights. Where that does not pay, nothing changes.
     """
+    _replace_linear_layers(network, OneDnnLinear)
+
+
+def train_with_onednn(network: nn.Module) -> None:
+    """Replace the linear layers that `hand_to_onednn` would, where it would, by their `TrainedLinear`."""
+    _replace_linear_layers(network, TrainedLinear)
+
+
+def _replace_linear_layers(network: nn.Module, by: Callable[[nn.Linear], nn.Module]) -> None:
     if not onednn_pays():
         return
     pools = [tail.pool for tail in network.modules() if isinstance(tail, ResNetTail)]
     for module in [module for module in network.modules() if module not in pools]:
         for name, layer in module.named_children():
-            if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
-                setattr(module, name, OneDnnLinear(layer))
+            if not isinstance(layer, nn.Linear) or type(layer) not in (nn.Linear, TrainedLinear):
+                continue
+            if layer.weight.device.type == "cpu":
+                setattr(module, name, by(layer))

@@ -6,14 +6,14 @@ Shapes: B images, T tokens = 1 CLS + G patches, P prompts of a block, W vision w
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.resnet import ResNetTail
-from fsgr_model.clip.split import Tail, TailOutput, query_key_value, run_block
+from fsgr_model.clip.split import Tail, TailOutput, mix_values, project_out, query_key_value, run_block
 from fsgr_model.clip.towers import AnyTail
 from fsgr_model.errors import UserError
 from fsgr_model.network.adapters import Adapter
+from fsgr_model.network.linear import linear
 from fsgr_model.network.prompts import LatePrompts
 from fsgr_model.params import ModelParams
 
@@ -75,11 +75,10 @@ def _attend_to_prompts_too(layer: nn.MultiheadAttention, x_BTW: Tensor, prompt_B
     W = x_BTW.shape[-1]
     query, key, value = query_key_value(layer, x_BTW)
     weight, bias = layer.in_proj_weight[W:], layer.in_proj_bias[W:]
-    prompt_key, prompt_value = F.linear(prompt_BPW, weight, bias).chunk(2, dim=-1)
+    prompt_key, prompt_value = linear(prompt_BPW, weight, bias).chunk(2, dim=-1)
     # Attention does not see an order: the prompts may stand behind the patches.
     key, value = torch.cat([key, prompt_key], dim=1), torch.cat([value, prompt_value], dim=1)
-    split = (x.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
-    return layer.out_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
+    return project_out(layer, mix_values(query, key, value, layer.num_heads))
 
 
 def tuned(tail: AnyTail, params: ModelParams) -> AnyTail | TunedTail:

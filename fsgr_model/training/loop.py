@@ -89,7 +89,6 @@ class Training:
         self.save_seconds = 60 * save_minutes
         self.rates = rate_table(peak_rate, params)
         self.device = next(model.parameters()).device
-        self.trained = model.trained_weights()
         self.optimiser = Optimiser(
             model, params.optimiser, peak_rate, params.weight_decay, params.visual_lr_factor, phase.heads
         )

@@ -84,12 +84,18 @@ def _iterate(x_NRC: Tensor) -> Tensor:
 
 def _iterate_gram(x_NRC: Tensor) -> Tensor:
     """The same on G alone, which P X turns into P G P: a wide X is multiplied only twice, not ten times."""
-    a, b, c = COEFFICIENTS
     gram_NRR = x_NRC @ x_NRC.mT
-    product_NRR = torch.eye(gram_NRR.shape[-1], device=x_NRC.device).expand_as(gram_NRR)
-    for _ in range(ITERATIONS):
-        polynomial_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
-        polynomial_NRR.diagonal(dim1=1, dim2=2).add_(a)
-        product_NRR = polynomial_NRR @ product_NRR
+    product_NRR = polynomial_NRR = _polynomial(gram_NRR)
+    for _ in range(ITERATIONS - 1):
         gram_NRR = polynomial_NRR @ gram_NRR @ polynomial_NRR
+        polynomial_NRR = _polynomial(gram_NRR)
+        product_NRR = polynomial_NRR @ product_NRR
     return product_NRR @ x_NRC
+
+
+def _polynomial(gram_NRR: Tensor) -> Tensor:
+    """a I + b G + c G G"""
+    a, b, c = COEFFICIENTS
+    polynomial_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
+    polynomial_NRR.diagonal(dim1=1, dim2=2).add_(a)
+    return polynomial_NRR

@@ -68,9 +68,8 @@ class Optimiser:
         Shorter ones are left alone, without a pass through all of them.
         """
         if norm > max_norm:
-            for weight in self._weights():
-                if weight.grad is not None:
-                    weight.grad.mul_(max_norm / norm)
+            gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
+            torch._foreach_mul_(gradients, max_norm / norm)
 
     def _weights(self) -> Iterator[Tensor]:
         return (weight for part in self._parts for group in part.param_groups for weight in group["params"])

@@ -37,8 +37,7 @@ class DiskRows:
 
     def tensors(self, image_ids: Sequence[int]) -> Tensor:
         """As `Rows`."""
-        shape = (len(image_ids), *self.store.row_shape)
-        rows = torch.empty(shape, dtype=_torch_dtype(self.store), pin_memory=self.pinned)
+        rows = _empty(len(image_ids), self.store, self.pinned)
         self.store.rows(image_ids, out=rows.numpy())
         return rows
 
@@ -47,7 +46,7 @@ class HeldRows:
     """All rows in the memory of `device`, copied there once."""
 
     def __init__(self, store: RowStore, device: torch.device, pinned: bool = False) -> None:
-        self.pinned = pinned
+        self.store, self.pinned = store, pinned
         self.row_of = {image_id: row for row, image_id in enumerate(store.image_ids)}
         self.rows = torch.empty((len(store), *store.row_shape), dtype=_torch_dtype(store), device=device)
         for group in groups_of(range(len(store)), ROWS_A_COPY):
@@ -59,9 +58,7 @@ class HeldRows:
         places = [self.row_of[image_id] for image_id in image_ids]
         if self.rows.device.type != "cpu":
             return self.rows[torch.tensor(places, device=self.rows.device)]
-        found = torch.empty(
-            (len(places), *self.rows.shape[1:]), dtype=self.rows.dtype, pin_memory=self.pinned
-        )
+        found = _empty(len(places), self.store, self.pinned)
         # By NumPy, which copies in this thread. PyTorch would start threads of OpenMP for the thread that
         # reads ahead, beside those of the one that trains, and both then wait for each other asleep.
         np.take(self.rows.numpy(), places, axis=0, out=found.numpy(), mode="clip")
@@ -103,6 +100,16 @@ def choose_place(asked: AskedPlace, needed: int, step: int, device: torch.device
             f"{max(usable[asked], 0) / GB:.2f} GB of that memory may be used; set it to auto"
         )
     return asked
+
+
+def _empty(count: int, store: RowStore, pinned: bool) -> Tensor:
+    """Memory for so many rows."""
+    shape = (count, *store.row_shape)
+    if pinned:
+        return torch.empty(shape, dtype=_torch_dtype(store), pin_memory=True)
+    # NumPy's, which has large pages. PyTorch's, in the thread that reads ahead, goes back to the system after
+    # each batch, and making its small pages anew takes as long as to copy the rows.
+    return torch.from_numpy(np.empty(shape, dtype=store.dtype))
 
 
 def _torch_dtype(store: RowStore) -> torch.dtype:

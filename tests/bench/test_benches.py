@@ -1,6 +1,7 @@
 """Every benchmark runs, at sizes that take no time, so that the commands do not rot."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -84,7 +85,11 @@ def test_bfloat16_is_measured_where_the_processor_has_it_or_when_asked_for(has_i
 @pytest.mark.parametrize(("rate_of_bfloat16", "expected"), [(300.0, True), (80.0, True), (1.0, False)])
 def test_a_processor_without_bfloat16_is_known_by_its_rate(rate_of_bfloat16, expected, monkeypatch):
     rates = {torch.float32: 100.0, torch.bfloat16: rate_of_bfloat16}
-    monkeypatch.setattr(limits, "matmul_rate", lambda device, dtype, size: rates[dtype])
+    monkeypatch.setattr(
+        limits,
+        "square_product",
+        lambda device, dtype, size: SimpleNamespace(rate=lambda device: rates[dtype]),
+    )
     assert limits.multiplies_bfloat16.__wrapped__(CPU) is expected
 
 

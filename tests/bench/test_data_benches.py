@@ -49,7 +49,7 @@ def test_loader(tmp_path: Path) -> None:
 def test_extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     work = extraction.Work(extraction.TINY, 1, 400, (32, 24), RuntimeParams(workers=0, image_batch=4))
-    rows = check(extraction.measure(tmp_path / "a", work, CPU, LIMITS))
+    rows = check(extraction.measure(tmp_path / "a", work, CPU))
     assert 0 < rows["extraction"].fraction < 1
     assert extraction.memory_row(tmp_path / "b", work).what == "memory grown over 400 pictures"
 

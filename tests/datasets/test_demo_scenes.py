@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from fsgr_model.datasets.demo.scenes import Scene, sample_scene
+from fsgr_model.datasets.demo.scenes import Scene, pick, sample_scene
 from fsgr_model.datasets.demo.world_file import load_world
 
 WORLD_FILE = Path("data/demo/world.yaml")
@@ -79,3 +79,12 @@ def test_a_seed_names_one_scene() -> None:
     one, same = (sample_scene(WORLD, np.random.default_rng([1, 2]), "seen") for _ in range(2))
     other = sample_scene(WORLD, np.random.default_rng([1, 3]), "seen")
     assert one == same != other
+
+
+def test_a_key_is_picked_as_numpy_would_choose_it() -> None:
+    chances = {"often": 3.0, "never": 0.0, "now and then": 1.1, "seldom": 0.4}
+    ours, theirs = (np.random.default_rng(0) for _ in range(2))
+    shares = np.array(list(chances.values())) / sum(chances.values())
+    picked = [pick(chances, ours) for _ in range(500)]
+    assert picked == [list(chances)[theirs.choice(4, p=shares)] for _ in range(500)]
+    assert set(picked) == chances.keys() - {"never"}

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_tail
+from fsgr_model.network import linear
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import MAX_POSITIONS
 from fsgr_model.network.encoder import GeometryBias
-from fsgr_model.network.onednn_linear import OneDnnLinear, hand_to_onednn
+from fsgr_model.network.onednn_linear import OneDnnLinear, TrainedLinear, hand_to_onednn, train_with_onednn
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
 from fsgr_model.params import ModelParams
 
@@ -123,6 +124,28 @@ def test_by_onednn_it_predicts_the_same(word_VE, changes, monkeypatch):
     assert any(isinstance(module, OneDnnLinear) for module in captioner.tail.modules())
     assert any(isinstance(module, OneDnnLinear) for module in captioner.decoder.modules())
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+@pytest.mark.parametrize("changes", [{}, {"adapters": True, "prompts": 2}, {"semantics": False}])
+def test_trained_by_onednn_it_has_the_same_gradients(word_VE, changes, monkeypatch):
+    captioner = build(word_VE, **changes).eval()
+    tokens_BTW, word_BSL = torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))
+
+    def gradients() -> dict[str, torch.Tensor]:
+        captioner.zero_grad()
+        captioner(tokens_BTW, word_BSL).square().mean().backward()
+        return {name: weight.grad for name, weight in captioner.trained_weights().items()}
+
+    expected = gradients()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(linear, "LARGE_PRODUCT", 0)
+    train_with_onednn(captioner)
+    assert any(isinstance(module, TrainedLinear) for module in captioner.tail.modules())
+    found = gradients()
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")

@@ -70,10 +70,12 @@ def _sprite(kind: str, thing: Thing, side: int) -> Image.Image:
 
 def _lit(sprite: Image.Image) -> Image.Image:
     """A little lighter at the upper left, a little darker at the lower right: the thing looks round."""
-    pixels = np.asarray(sprite).astype(np.float32)
+    pixels = np.asarray(sprite)
     down, right = np.linspace(0, 1, sprite.height)[:, None], np.linspace(0, 1, sprite.width)[None, :]
-    pixels[:, :, :3] *= (1.12 - 0.26 * (0.65 * down + 0.35 * right)).astype(np.float32)[:, :, None]
-    return Image.fromarray(np.minimum(pixels, 255, out=pixels).astype(np.uint8))
+    light = np.ones(pixels.shape, dtype=np.float32)
+    light[:, :, :3] = (1.12 - 0.26 * (0.65 * down + 0.35 * right)).astype(np.float32)[:, :, None]
+    lit = np.multiply(pixels, light, out=light)
+    return Image.fromarray(np.minimum(lit, 255, out=lit).astype(np.uint8))
 
 
 def _shadow(canvas: Image.Image, left: int, top: int, sprite: Image.Image) -> None:

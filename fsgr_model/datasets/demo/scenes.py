@@ -77,7 +77,9 @@ def sample_scene(world: WorldSpec, rng: np.random.Generator, domain: Domain) -> 
 def pick(chances: Mapping[Key, float], rng: np.random.Generator) -> Key:
     """One key, drawn with the given weights (which need not sum to 1)."""
     weights = np.fromiter(chances.values(), dtype=np.float64)
-    return list(chances)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    share = (weights / weights.sum()).cumsum()
+    # What rng.choice does, without its checks of the weights, which took four fifths of its time.
+    return list(chances)[int((share / share[-1]).searchsorted(rng.random(), side="right"))]
 
 
 def _sample_groups(world: WorldSpec, rng: np.random.Generator, domain: Domain) -> tuple[Group, ...]:
