@@ -24,7 +24,7 @@ from fsgr_model.artifacts import fingerprint
 from fsgr_model.clip.image_reading import Preprocess, check_files, read_batches
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import run_blocks
-from fsgr_model.clip.text_tower import causal_text_layers
+from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.device import autocast, pick_device
 from fsgr_model.errors import UserError
@@ -342,7 +342,7 @@ def drop_colours(images: torch.Tensor, chance: float) -> torch.Tensor:
 def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: Step) -> torch.Tensor:
     """open_clip's loss of the images with their captions, plus those of images and patches with phrases."""
     device = model.logit_scale.device
-    texts = [embedding.number(tokens_BC).to(device) for tokens_BC in (batch.captions_BC, batch.phrases_BC)]
+    texts = [embedding.number(tokens_BC) for tokens_BC in (batch.captions_BC, batch.phrases_BC)]
     with autocast(device):
         image_BE, patch_BGE = image_and_patches(model.visual, images.to(device))
         caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
@@ -352,18 +352,6 @@ def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, ba
         + phrase_loss(scale * image_BE @ phrase_BE.T, said_BB)
         + phrase_loss(scale * patch_scores(patch_BGE, phrase_BE), said_BB)
     )
-
-
-def text_embedding(model: Any, tokens_BC: torch.Tensor) -> torch.Tensor:
-    """`encode_text`'s embedding [B, E], float32, unit rows; read up to the end of the longest text only.
-
-    Most of what open_clip reads is padding: a phrase has up to 5 tokens, its context 24.
-    """
-    layers = causal_text_layers(model)
-    if layers is None:
-        return model.encode_text(tokens_BC, normalize=True).float()
-    longest = int(tokens_BC.argmax(dim=1).max()) + 1
-    return F.normalize(layers.states(tokens_BC[:, :longest])[1].float(), dim=-1)
 
 
 def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,16 +1,16 @@
 """Embeddings of words and concepts in CLIP's joint space, averaged over prompts.
 
-Shapes: N texts, P templates, E joint width.
+Shapes: N texts, P templates, X = N * P prompts with a text in them, E joint width.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.text_tower import text_embedding
 
 TEXTS_A_STEP = 256
 # MaskCLIP (arXiv 2112.01071) adds five forms that place the object in a scene.
@@ -45,7 +45,6 @@ def embed_texts(clip: Clip, texts: Sequence[str], prompts: Sequence[str]) -> tor
 
 def _embed(clip: Clip, texts: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
     filled = [prompt.replace("{}", text) for text in texts for prompt in prompts]
-    model: Any = clip.model
-    tokens = clip.tokenizer(filled).to(model.logit_scale.device)
-    mean_NE = model.encode_text(tokens, normalize=True).unflatten(0, (len(texts), len(prompts))).mean(dim=1)
-    return F.normalize(mean_NE, dim=-1).float().cpu()
+    each_XE = text_embedding(clip.model, clip.tokenizer(filled))
+    mean_NE = each_XE.unflatten(0, (len(texts), len(prompts))).mean(dim=1)
+    return F.normalize(mean_NE, dim=-1).cpu()

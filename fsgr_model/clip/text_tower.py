@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.loading import Clip, load_clip
@@ -104,6 +105,22 @@ class TextTower:
         token_BC, word_BC = (x.to(self.layers.position_CW.device) for x in self.tokens(captions))
         token_BCE, caption_BE = self.layers.states(token_BC)
         return TextStates(caption_BE, token_BCE, word_BC)
+
+
+def text_embedding(clip_model: Any, token_BC: Tensor) -> Tensor:
+    """`encode_text`'s embedding [B, E], float32, unit rows; read up to the end of the longest text only.
+
+    Most of what open_clip reads is padding: a word in its prompt has some 6 tokens, the context 77.
+
+    Args:
+        token_BC: what the tokenizer gave, on the CPU.
+    """
+    layers = causal_text_layers(clip_model)
+    device = clip_model.logit_scale.device
+    if layers is None:
+        return clip_model.encode_text(token_BC.to(device), normalize=True).float()
+    longest = int(token_BC.argmax(dim=1).max()) + 1
+    return F.normalize(layers.states(token_BC[:, :longest].to(device))[1].float(), dim=-1)
 
 
 def causal_text_layers(clip_model: Any) -> TextLayers | None:

@@ -29,12 +29,12 @@ from fsgr_model.clip.demo_training import (
     phrase_loss,
     retrieval_accuracy,
     spelled,
-    text_embedding,
 )
 from fsgr_model.clip.description import DESCRIPTION
 from fsgr_model.clip.loading import build_model, build_preprocess, build_tokenizer, default_preprocessing
 from fsgr_model.clip.preparation import prepare_clip
 from fsgr_model.clip.split import Tail, Trunk
+from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
