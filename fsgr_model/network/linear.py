@@ -20,7 +20,8 @@ LARGE_PRODUCT = 2e8
 
 def linear(x: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """`F.linear` up to rounding, with gradients: [..., D] -> [..., N], in the dtype of x."""
-    if _is_large(x, weight_ND) and onednn_pays():
+    # PyTorch's compiler chooses products by itself, and does not see into oneDNN's.
+    if not torch.compiler.is_compiling() and _is_large(x, weight_ND) and onednn_pays():
         return _OneDnnProduct.apply(x, weight_ND, bias_N)
     return F.linear(x, weight_ND, bias_N)
 

@@ -124,6 +124,8 @@ def test_which_products_are_given_to_onednn(pays, monkeypatch):
     linear_module.linear(x.double(), weight_ND.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear_module.linear(x, weight_ND).dtype == torch.bfloat16
+    compiled = torch.compile(linear_module.linear, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, weight_ND), x @ weight_ND.T)
     monkeypatch.setattr(linear_module, "LARGE_PRODUCT", 2 * 4 * 5 * 6 + 1)
     linear_module.linear(x, weight_ND)
     assert len(given) == 1
