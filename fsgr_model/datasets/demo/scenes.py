@@ -78,7 +78,7 @@ def pick(chances: Mapping[Key, float], rng: np.random.Generator) -> Key:
     """One key, drawn with the given weights (which need not sum to 1)."""
     weights = np.fromiter(chances.values(), dtype=np.float64)
     share = (weights / weights.sum()).cumsum()
-    # What rng.choice does, without its checks of the weights, which took four fifths of its time.
+    # What rng.choice does, without its checks of the weights, which took longer than the rest.
     return list(chances)[int((share / share[-1]).searchsorted(rng.random(), side="right"))]
 
 
