@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from bench.destination import parser_of
-from bench.limits import best_seconds, elapsed, has_onednn, large_product, measure_limits
+from bench.limits import best_seconds, elapsed, large_product, measure_limits
 from bench.rows import Row, publish
 from bench.timing import matmul_flops
 from fsgr_model.artifacts import sha256_file
@@ -108,7 +108,7 @@ def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
         flops = matmul_flops(partial(trunk, images[:1]))
         alone, plain_alone = (batch / best_seconds(partial(one, images), device) for one in (handed, trunk))
     products = {"matmul": large_product(device, torch.float32)}
-    if has_onednn(device) and onednn_pays():
+    if device.type == "cpu" and onednn_pays():
         products["matmul onednn"] = large_product(device, torch.float32, onednn=True)
     before = {name: product.rate(device) for name, product in products.items()}
     # The first run loads what no later one loads again.

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from fsgr_model.clip.split import Align, TailOutput, correlative_attention
+from fsgr_model.clip.split import Align, TailOutput, correlative_attention, mix_values
 from fsgr_model.errors import UserError
 
 
@@ -86,10 +85,7 @@ class ResNetTail(nn.Module):
     def _pool(self, tokens_BTW: torch.Tensor, asking: slice) -> torch.Tensor:
         """What the tokens `asking` gather from all: [B, number of them, E]."""
         query, key, value = self._query_key_value(tokens_BTW)
-        heads = (
-            x.unflatten(-1, (self.pool.num_heads, -1)).transpose(1, 2) for x in (query[:, asking], key, value)
-        )
-        return self.pool.c_proj(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+        return self.pool.c_proj(mix_values(query[:, asking], key, value, self.pool.num_heads))
 
     def _query_key_value(self, tokens_BTW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         placed_BTW = tokens_BTW + self.pool.positional_embedding

@@ -60,10 +60,9 @@ def train_with_onednn(network: nn.Module) -> None:
 def _replace_linear_layers(network: nn.Module, by: Callable[[nn.Linear], nn.Module]) -> None:
     if not onednn_pays():
         return
+    kinds = (nn.Linear, TrainedLinear)
     pools = [tail.pool for tail in network.modules() if isinstance(tail, ResNetTail)]
     for module in [module for module in network.modules() if module not in pools]:
         for name, layer in module.named_children():
-            if not isinstance(layer, nn.Linear) or type(layer) not in (nn.Linear, TrainedLinear):
-                continue
-            if layer.weight.device.type == "cpu":
+            if isinstance(layer, nn.Linear) and type(layer) in kinds and layer.weight.device.type == "cpu":
                 setattr(module, name, by(layer))
