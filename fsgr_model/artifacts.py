@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import yaml
 
 from fsgr_model.errors import UserError
 
-CHECKSUMS = "SHA256SUMS"
 # Bytes of memory for a byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
 MEMORY_A_BYTE = 5
 LARGE = 10**8
@@ -185,27 +184,30 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def write_checksums(folder: Path, names: Sequence[str]) -> None:
-    """Write `SHA256SUMS` of these files of the folder, in the form of `sha256sum`."""
-    lines = [f"{sha256_file(folder / name)}  {name}\n" for name in names]
-    with whole_file(folder / CHECKSUMS) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
+def checksum_file(path: Path) -> Path:
+    """The file beside `path` that holds its checksum."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_checksum(path: Path) -> None:
+    """Write the checksum of a file beside it, in the form of `sha256sum`."""
+    with whole_file(checksum_file(path)) as partial:
+        partial.write_text(f"{sha256_file(path)}  {path.name}\n", encoding="utf-8")
 
 
 def load_checked_json(path: Path, remedy: str) -> Any:
-    """Read a JSON file that `write_checksums` has listed. `remedy` ends the message of an error.
+    """Read a JSON file that `write_checksum` was given. `remedy` ends the message of an error.
 
     Raises:
-        UserError: it is missing, or is not as it was when the list was made, by as much as a bit.
+        UserError: it or its checksum is missing, or it is not as it was written, by as much as a bit.
     """
     data = read_bytes(path)
-    lines = read_text(path.with_name(CHECKSUMS)).splitlines()
-    expected = next((line[:64] for line in lines if line[66:] == path.name), "")
+    expected = read_text(checksum_file(path))[:64]
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise UserError(
-            f"{path} is not as it was written: its SHA-256 is {found[:12]}…, {CHECKSUMS} beside it has "
-            f"{expected[:12] or 'none'}…; {remedy}"
+            f"{path} is not as it was written: its SHA-256 is {found[:12]}…, {checksum_file(path).name} "
+            f"beside it has {expected[:12] or 'none'}…; {remedy}"
         )
     # What `save_json` wrote needs no further check.
     return json.loads(data)

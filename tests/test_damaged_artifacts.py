@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fsgr_model.artifacts import fingerprint, load_checked_json, load_json, save_json, write_checksums
+from fsgr_model.artifacts import fingerprint, load_checked_json, load_json, save_json, write_checksum
 from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.description import load_description
 from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter
@@ -66,7 +66,7 @@ def description(path: Path) -> Path:
 
 def images(path: Path) -> Path:
     save_json(path, [{"image_id": 7, "split": "train", "path": "caf\u00e9.jpg"}])
-    write_checksums(path.parent, [path.name])
+    write_checksum(path)
     return path
 
 

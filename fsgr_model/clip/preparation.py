@@ -24,7 +24,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import vision_tower
 from fsgr_model.clip.towers import make_trunk
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
-from fsgr_model.datasets.normal_form import PRETRAINING
+from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.training.resume import resume_point
@@ -96,7 +96,8 @@ def train_demo(
     preprocess = build_preprocess(default_preprocessing(config, resize))
     tokenizer = build_tokenizer(config)
     apart = dataset / PRETRAINING
-    place, what = (apart, "pictures of its own") if apart.exists() else (dataset, "training images")
+    drawn = (apart / IMAGES).exists()
+    place, what = (apart, "pictures of its own") if drawn else (dataset, "training images")
     train = Pairs(place, "train", preprocess, tokenizer, runtime)
     key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), train.key])
     point = held.enter_context(resume_point("clip", key))

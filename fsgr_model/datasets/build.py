@@ -7,7 +7,7 @@ from fsgr_model.artifacts import whole_folder
 from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.datasets.demo.world import draw_demo_world, draw_pretraining
 from fsgr_model.datasets.image_check import duplicate_groups, refuse_duplicates
-from fsgr_model.datasets.normal_form import PRETRAINING, write_dataset
+from fsgr_model.datasets.normal_form import PICTURES, PRETRAINING, write_dataset
 from fsgr_model.datasets.reading import Reading, read_dataset
 from fsgr_model.datasets.report import dataset_report, print_summary
 
@@ -19,6 +19,9 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
         UserError: the files break a rule of the contract; nothing is written then.
     """
     with whole_folder(place) as folder:
+        # DVC wants each output there, also the one that this dataset has no use for.
+        for name in (PICTURES, PRETRAINING):
+            (folder / name).mkdir()
         reading = (
             _draw(params, place, folder)
             if params.format == "demo"

@@ -5,9 +5,12 @@
 - `captions.json`   one `CaptionRecord` a caption, sorted by (image id, annotation id);
 - `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty where none are known;
 - `report.json`     what was found and left out: counts, bad images, duplicates;
-- `SHA256SUMS`      of the first three, which are compared with it when they are read;
-- `images/`         the pictures, only where the project draws them itself (the demo);
-- `pretraining/`    all of this once more, where the demo draws pictures for CLIP alone.
+- `*.json.sha256`   of each of the first three, which are compared with it when they are read;
+- `images/`         the pictures that the stage makes itself (the demo, tar files), else empty;
+- `pretraining/`    all of this once more, where the demo draws pictures for CLIP alone, else empty.
+
+Each of them is an output of its own in dvc.yaml: a stage depends on the lists that it reads, and DVC finds them
+in its cache whatever the lock of another machine says.
 """
 
 from collections import defaultdict
@@ -15,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fsgr_model.artifacts import load_checked_json, save_json, write_checksums
+from fsgr_model.artifacts import load_checked_json, save_json, write_checksum
 
 # What later stages read; their checksums stand beside them.
-LISTS = ("images.json", "captions.json", "instances.json")
-PRETRAINING = "pretraining"
+LISTS = IMAGES, CAPTIONS, INSTANCES = ("images.json", "captions.json", "instances.json")
+PICTURES, PRETRAINING = "images", "pretraining"
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -66,30 +69,31 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
     """Write the four JSON files of the normal form, sorted so that equal datasets are equal bytes."""
     images = sorted(dataset.images, key=lambda image: image.image_id)
     captions = sorted(dataset.captions, key=lambda caption: (caption.image_id, caption.annotation_id))
-    save_json(folder / "images.json", [asdict(image) for image in images])
-    save_json(folder / "captions.json", [asdict(caption) for caption in captions])
-    save_json(folder / "instances.json", dataset.instances, indent=None)
+    save_json(folder / IMAGES, [asdict(image) for image in images])
+    save_json(folder / CAPTIONS, [asdict(caption) for caption in captions])
+    save_json(folder / INSTANCES, dataset.instances, indent=None)
     save_json(folder / "report.json", dataset.report)
-    write_checksums(folder, LISTS)
+    for name in LISTS:
+        write_checksum(folder / name)
 
 
 def read_images(folder: Path, split: Split | None = None) -> list[ImageRecord]:
     """The manifest, sorted by image id; of one split or of all."""
-    records = [ImageRecord(**row) for row in _load(folder / "images.json")]
+    records = [ImageRecord(**row) for row in _load(folder / IMAGES)]
     return [record for record in records if split is None or record.split == split]
 
 
 def read_captions(folder: Path) -> dict[int, list[CaptionRecord]]:
     """Captions by image id, each list sorted by annotation id."""
     by_image: dict[int, list[CaptionRecord]] = defaultdict(list)
-    for row in _load(folder / "captions.json"):
+    for row in _load(folder / CAPTIONS):
         by_image[row["image_id"]].append(CaptionRecord(**row))
     return dict(by_image)
 
 
 def read_instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """COCO `categories` and `annotations`; both empty lists where the dataset has no instances."""
-    return _load(folder / "instances.json")
+    return _load(folder / INSTANCES)
 
 
 def _load(path: Path) -> Any:

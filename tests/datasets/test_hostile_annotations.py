@@ -183,6 +183,6 @@ def test_own_lists_are_checked_when_they_are_read(small: SmallDataset) -> None:
         path.write_text(whole)
         read(folder)
     assert load_json(folder / "report.json")
-    (folder / "SHA256SUMS").unlink()
-    with pytest.raises(UserError, match="SHA256SUMS does not exist"):
+    (folder / "images.json.sha256").unlink()
+    with pytest.raises(UserError, match=r"images\.json\.sha256 does not exist"):
         read_images(folder)

@@ -62,7 +62,8 @@ def test_the_small_project_runs(project: Project) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     made = project.root / "data" / "dataset"
     assert {file.name for file in made.iterdir()} == {
-        "images.json", "captions.json", "instances.json", "report.json", "SHA256SUMS",
+        "images.json", "captions.json", "instances.json", "report.json", "images", "pretraining",
+        "images.json.sha256", "captions.json.sha256", "instances.json.sha256",
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fsgr_model.artifacts import load_json, save_json, write_checksums
+from fsgr_model.artifacts import load_json, save_json, write_checksum
 from fsgr_model.datasets.normal_form import LISTS
 from fsgr_model.training import run as run_module
 from fsgr_model.training.scst import train_scst
@@ -44,14 +44,16 @@ def change_captions(data):
     captions = load_json(data / "dataset" / "captions.json")
     captions[0]["tokens"] = [*captions[0]["tokens"], "cat"]
     save_json(data / "dataset" / "captions.json", captions)
-    write_checksums(data / "dataset", LISTS)
+    for name in LISTS:
+        write_checksum(data / "dataset" / name)
 
 
 def change_pictures(data):
     images = load_json(data / "dataset" / "images.json")
     images[0]["sha256"] = "f" * 64
     save_json(data / "dataset" / "images.json", images)
-    write_checksums(data / "dataset", LISTS)
+    for name in LISTS:
+        write_checksum(data / "dataset" / name)
 
 
 @pytest.mark.parametrize(
