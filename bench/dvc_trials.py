@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -50,9 +51,9 @@ def main() -> None:
             trials[name](Path(folder).resolve())
 
 
-def repository(folder: Path) -> Scratch:
-    """A small copy of the project as a git repository of its own."""
-    scratch = Scratch(folder, TINY)
+def repository(folder: Path, changes: dict[str, Any]) -> Scratch:
+    """A small copy of the project, with changed parameters, as a git repository of its own."""
+    scratch = Scratch(folder, changes)
     scratch.environment |= {"GIT_AUTHOR_NAME": "trial", "GIT_AUTHOR_EMAIL": "trial@localhost"}
     scratch.environment |= {"GIT_COMMITTER_NAME": "trial", "GIT_COMMITTER_EMAIL": "trial@localhost"}
     (folder / "dvc.lock").unlink(missing_ok=True)
@@ -63,7 +64,7 @@ def repository(folder: Path) -> Scratch:
 
 
 def signals(folder: Path) -> None:
-    scratch = repository(folder / "project")
+    scratch = repository(folder / "project", TINY)
     scratch.run("dvc", "repro", "features", "codebook", "labels", "vocab")
     interrupt_and_resume(scratch)
 
@@ -131,12 +132,11 @@ def interrupted_repro(scratch: Scratch, how: Interrupt) -> tuple[int, float, lis
 
 def clones(folder: Path) -> None:
     """The second clone finds the stages before training in the cache, and trains at its own rate."""
-    first = repository(folder / "first")
+    first = repository(folder / "first", TINY)
     cache = folder / "cache"
     first.run("dvc", "cache", "dir", str(cache), "--local")
     first.run("dvc", "repro", "features", "codebook", "labels", "vocab")
-    second = Scratch(folder / "second", TINY | {"lr": 5e-4})
-    second.environment = first.environment
+    second = Scratch(folder / "second", TINY | {"lr": 5e-4}, first.environment)
     second.run("git", "init", "--quiet")
     second.run("dvc", "cache", "dir", str(cache), "--local")
     (second.folder / "dvc.lock").write_text((first.folder / "dvc.lock").read_text())
@@ -160,7 +160,7 @@ def clones(folder: Path) -> None:
 
 def queue(folder: Path) -> None:
     """Two experiments that share every stage but training, and one that differs in nothing but captions."""
-    scratch = repository(folder / "project")
+    scratch = repository(folder / "project", TINY)
     scratch.run("dvc", "repro", "vocab", "labels")
     for lr in ("1e-3", "5e-4"):
         scratch.run("dvc", "exp", "run", "--queue", "-n", f"lr-{lr}", "-S", f"lr={lr}", "-S", "xe.epochs=2")

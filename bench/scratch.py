@@ -36,11 +36,14 @@ SMALL: dict[str, Any] = {
 class Scratch:
     """The folder of such a copy. `environment` is what its commands run in: one thread, this interpreter."""
 
-    def __init__(self, folder: Path, changes: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        changes: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.folder = folder
-        self.environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
-        self.environment.pop("DVC_ROOT", None)
+        self.environment = environment or scratch_environment()
         if not (folder / "params.yaml").exists():
             copy_project(folder)
         write_params(folder / "params.yaml", SMALL | (changes or {}))
@@ -84,6 +87,14 @@ class Scratch:
         """These stages in this order; those whose outputs are there already are run again."""
         for stage in stages:
             self.run(sys.executable, "-m", f"pipeline.{stage}")
+
+
+def scratch_environment() -> dict[str, str]:
+    """One thread, this interpreter, and no trace of a pipeline that this may run in."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment.pop("DVC_ROOT", None)
+    return environment
 
 
 def copy_project(folder: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from fsgr_model.errors import run_command
 from fsgr_model.params import load_params
 from fsgr_model.scoring.evaluation import evaluate
+from fsgr_model.scoring.standing import standing
 
 
 def main() -> None:
@@ -17,6 +18,8 @@ def main() -> None:
         sheet=Path("plots/sheet.png"),
         params=params.evaluate,
     )
+    for line in standing(Path("metrics"), Path("params.yaml")):
+        print(line)
 
 
 if __name__ == "__main__":

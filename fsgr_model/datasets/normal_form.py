@@ -9,8 +9,8 @@
 - `images/`         the pictures that the stage makes itself (the demo, tar files), else empty;
 - `pretraining/`    all of this once more, where the demo draws pictures for CLIP alone, else empty.
 
-Each of them is an output of its own in dvc.yaml: a stage depends on the lists that it reads, and DVC finds them
-in its cache whatever the lock of another machine says.
+Each of them is an output of its own in dvc.yaml: a stage depends on the lists that it reads, and DVC finds
+them in its cache whatever the lock of another machine says.
 """
 
 from collections import defaultdict

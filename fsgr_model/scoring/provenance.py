@@ -43,13 +43,19 @@ def package_versions() -> list[Fact]:
 def git_revision() -> str:
     """The commit that is checked out, with `+changes` where tracked files differ from it."""
     try:
-        revision = _git("rev-parse", "HEAD")
-        return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        revision = git("rev-parse", "HEAD")
+        return revision + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (FileNotFoundError, subprocess.CalledProcessError):
         return "unknown: not a git checkout"
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What a command of git says, without the last line break.
+
+    Raises:
+        FileNotFoundError: git is not installed.
+        subprocess.CalledProcessError: it fails, outside a checkout for one.
+    """
     done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 

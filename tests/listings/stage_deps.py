@@ -32,6 +32,7 @@ PLUMBING = {
     "fsgr_model/params.py",
     "fsgr_model/progress.py",
     "fsgr_model/resources.py",
+    "fsgr_model/scoring/standing.py",
     "fsgr_model/section.py",
     "fsgr_model/stopping.py",
     "fsgr_model/tensor_file.py",

@@ -1,0 +1,97 @@
+"""How the scores of this run stand to those that git has: the same, within the spread of seeds, or beyond it.
+
+Another CPU rounds products of matrices differently, so the same parameters give other weights there, and with
+them other hashes in `dvc.lock` and other scores: that is expected. How much is expected, `docs/learning.json`
+tells: the scores of the same parameters with other seeds.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+from fsgr_model.scoring.provenance import git
+
+PHASES = ("xe", "scst")
+SCORE = "CIDEr"
+SEEDS = Path("docs/learning.json")
+# What `dvc repro` itself writes into files that git has.
+WRITTEN = ("dvc.lock", "metrics/", "plots/")
+CLEAN = 'git commit --all --message "results of this machine"'
+
+
+def standing(metrics: Path, params_file: Path) -> list[str]:
+    """Lines to tell after a run, for the metrics files in the folder `metrics`.
+
+    None where there is nothing to compare: no git, no committed metrics, or other parameters or other code
+    than the commit has.
+    """
+    here = {phase: _loaded((metrics / f"{phase}.json").read_text(encoding="utf-8")) for phase in PHASES}
+    try:
+        committed = {phase: _loaded(git("show", f"HEAD:./{metrics / phase}.json")) for phase in PHASES}
+        changed = git("diff", "--name-only", "--relative", "HEAD").splitlines()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return []
+    if any(not name.startswith(WRITTEN) for name in changed):
+        return []
+    fingerprint = f"fingerprint of {params_file}"
+    if any(_fact(here[phase], fingerprint) != _fact(committed[phase], fingerprint) for phase in PHASES):
+        return []
+    scored = [phase for phase in PHASES if SCORE in here[phase] and SCORE in committed[phase]]
+    lines = [_compared(phase, here[phase][SCORE], committed[phase][SCORE]) for phase in scored]
+    if all(here[phase][SCORE] == committed[phase][SCORE] for phase in scored):
+        lines = lines and ["The scores are the committed ones, to the last digit."]
+    else:
+        lines = [
+            "The parameters are the committed ones, the scores are not: another CPU or another version of a "
+            "package rounds differently.",
+            *_other_versions(here[PHASES[0]], committed[PHASES[0]]),
+            *lines,
+        ]
+    if changed:
+        lines.append(
+            f"So {', '.join(changed)} changed, as expected. This keeps your results and makes the tree "
+            f"clean, and experiments start from it: {CLEAN}"
+        )
+    return lines
+
+
+def _compared(phase: str, here: float, committed: float) -> str:
+    both = f"{phase}: {SCORE} {here:.3f}, committed {committed:.3f}"
+    seeds = _scores_of_seeds(phase)
+    if committed not in seeds:
+        return f"{both}; how far seeds lie apart was not measured for these parameters"
+    allowed = 2 * stdev(seeds)
+    where = "within" if abs(here - committed) <= allowed else "beyond"
+    return (
+        f"{both}: {where} the spread of seeds (two standard deviations of {len(seeds)} seeds: {allowed:.3f})"
+    )
+
+
+def _scores_of_seeds(phase: str) -> list[float]:
+    """Scores of the demo's parameters with several seeds; empty in a project without that file."""
+    if not SEEDS.exists():
+        return []
+    runs = json.loads(SEEDS.read_text(encoding="utf-8"))
+    return [scores[phase][SCORE] for name, scores in runs.items() if name.startswith("learn-")]
+
+
+def _other_versions(here: dict[str, Any], committed: dict[str, Any]) -> list[str]:
+    """A line that names what was installed in another version when the committed scores were made."""
+    names = ("python", "torch", "open_clip_torch", "pycocoevalcap", "numpy")
+    differing = [
+        f"{name} {_fact(here, name)} here, {_fact(committed, name)} there"
+        for name in names
+        if _fact(here, name) != _fact(committed, name)
+    ]
+    return [f"Versions differ: {'; '.join(differing)}."] if differing else []
+
+
+def _fact(report: dict[str, Any], what: str) -> str:
+    return next((fact["value"] for fact in report["provenance"] if fact["what"] == what), "")
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found

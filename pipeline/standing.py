@@ -1,0 +1,15 @@
+"""How the last run stands to the committed one: python -m pipeline.standing (the end of `make repro`)"""
+
+from pathlib import Path
+
+from fsgr_model.errors import run_command
+from fsgr_model.scoring.standing import standing
+
+
+def main() -> None:
+    for line in standing(Path("metrics"), Path("params.yaml")):
+        print(line)
+
+
+if __name__ == "__main__":
+    run_command(main)
