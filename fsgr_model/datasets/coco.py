@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
+from fsgr_model.artifacts import load_json
 from fsgr_model.dataset_params import PerSplit
-from fsgr_model.datasets.checked_json import Id, read_checked
+from fsgr_model.datasets.caption_lists import refuse_list
+from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.vizwiz import sift
@@ -51,7 +53,9 @@ def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDatas
     dataset = RawDataset([], [])
     for split in SPLITS:
         name = getattr(files, split)
-        content = read_checked(root / name, CocoCaptionFile)
+        found = load_json(root / name)
+        refuse_list(root / name, found)
+        content = checked(found, CocoCaptionFile, root / name)
         if content.annotations is None and split != "test":
             raise UserError(
                 f"{root / name}: annotations: missing; only the test file may be without captions"

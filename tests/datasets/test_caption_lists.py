@@ -121,7 +121,7 @@ def textcaps(image_id: str, captions: list[str], **more: Any) -> list[dict[str, 
 
 
 def test_textcaps_takes_every_caption_once(small: SmallDataset) -> None:
-    """Two images with all entries, one of them with a caption given twice; one whose other entries are gone."""
+    """Two images with all entries, one of them with a caption given twice; one that lost an entry."""
     first, twice = ["A sign.", "A red sign."], ["A can.", "A can."]
     train = [*textcaps("00ff", first), *textcaps("0abc", twice), textcaps("1e5", first)[1]]
     files = {
@@ -193,3 +193,9 @@ def test_narratives_that_cannot_be_read(small: SmallDataset, train: str, message
         build(small, "narratives", {"train": train})
     with pytest.raises(UserError, match=r"captions\.train: no file below .* matches 'none-\*\.jsonl'"):
         build(small, "narratives", {}, captions=FILES | {"train": "none-*.jsonl"})
+
+
+@pytest.mark.parametrize(("train", "form"), [(BLIP["train"], "blip"), ({"data": []}, "textcaps")])
+def test_the_format_coco_names_the_right_one(small: SmallDataset, train: Any, form: str) -> None:
+    with pytest.raises(UserError, match=rf"train\.json is no COCO caption file .*dataset\.format: {form}"):
+        build(small, "coco", {"train": train})
