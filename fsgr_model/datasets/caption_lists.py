@@ -248,7 +248,7 @@ def read_narratives(path: Path) -> Iterator[Entry]:
 def refuse_list(path: Path, content: object) -> None:
     """Raise a UserError where a COCO file is expected and one of these lists is there."""
     form = ""
-    if isinstance(content, list) and all(isinstance(row, dict) and "image" in row for row in content[:1]):
+    if isinstance(content, list) and any(isinstance(row, dict) and "image" in row for row in content[:1]):
         form = "blip"
     elif isinstance(content, dict) and "data" in content and not {"images", "annotations"} & content.keys():
         form = "textcaps"
