@@ -50,7 +50,12 @@ class M2Params(Section):
 class TableParams(Section):
     """A table of file names and captions."""
 
-    file: str = Field(description="CSV, TSV or JSON file, below root")
+    file: str | PerSplit = Field(
+        description="CSV, TSV, JSON, or Flickr's token file or results.csv, below root; or one a split"
+    )
+    splits: PerSplit | None = Field(
+        None, description="lists of file names, one a line, such as Flickr_8k.trainImages.txt, below root"
+    )
     val_share: Fraction = Field(0.1, description="images drawn for validation, if the file names no splits")
     test_share: Fraction = Field(0.1, description="images drawn for the test, if the file names no splits")
 
@@ -61,7 +66,25 @@ class TableParams(Section):
                 f"val_share {self.val_share} and test_share {self.test_share} leave no training images; "
                 "together they must be below 1"
             )
+        if self.splits and isinstance(self.file, PerSplit):
+            raise ValueError("one file a split needs no table.splits; give one of the two")
         return self
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The tables, with the parameter that names each."""
+        return _named(self.file, "dataset.table.file")
+
+    @property
+    def lists(self) -> dict[str, str]:
+        """The lists of file names, with the parameter that names each."""
+        return _named(self.splits, "dataset.table.splits") if self.splits else {}
+
+
+def _named(files: str | PerSplit, parameter: str) -> dict[str, str]:
+    if isinstance(files, str):
+        return {files: parameter}
+    return {name: f"{parameter}.{split}" for split, name in files}
 
 
 # The parameter that holds the files of each format.
@@ -69,6 +92,9 @@ FILES_OF_FORMAT = {
     "demo": "demo",
     "coco": "captions",
     "nocaps": "captions",
+    "blip": "captions",
+    "textcaps": "captions",
+    "narratives": "captions",
     "karpathy": "karpathy_file",
     "m2": "m2",
     "folder": "table",
@@ -79,18 +105,28 @@ FILES_OF_FORMAT = {
 class DatasetParams(Section):
     """Where images and captions come from."""
 
-    format: Literal["demo", "coco", "nocaps", "karpathy", "m2", "folder", "webdataset"] = Field(
-        description="which reader turns the files into the normal form"
-    )
+    format: Literal[
+        "demo",
+        "coco",
+        "nocaps",
+        "blip",
+        "textcaps",
+        "narratives",
+        "karpathy",
+        "m2",
+        "folder",
+        "webdataset",
+    ] = Field(description="which reader turns the files into the normal form")
     root: str = Field(description="folder of the dataset; DVC watches `root`/`watch`")
     watch: str = Field(
         description="file or folder below root whose change reruns everything; '.' is all of it"
     )
     images: str | PerSplit = Field(
-        ".", description="folder of the images, below root; formats coco and nocaps: or one a split"
+        ".", description="folder of the images, below root; or one a split, where the lists are one a split"
     )
     captions: PerSplit | None = Field(
-        None, description="formats coco and nocaps: one caption file a split, below root"
+        None,
+        description="coco, nocaps, blip, textcaps and narratives: one caption file a split, below root",
     )
     karpathy_file: str | None = Field(None, description="format karpathy: dataset_*.json, below root")
     m2: M2Params | None = Field(None, description="format m2: id files and caption files")
@@ -117,7 +153,10 @@ class DatasetParams(Section):
         needed = FILES_OF_FORMAT[self.format]
         if getattr(self, needed) is None:
             raise ValueError(f"format {self.format} needs dataset.{needed}")
-        if isinstance(self.images, PerSplit) and needed != "captions":
+        by_split = needed == "captions" or (
+            self.format == "folder" and self.table is not None and isinstance(self.table.file, PerSplit)
+        )
+        if isinstance(self.images, PerSplit) and not by_split:
             raise ValueError(f"format {self.format} has one folder of images; give dataset.images as one")
         if self.format == "nocaps" and self.instances:
             raise ValueError("format nocaps has no masks; set dataset.instances: []")

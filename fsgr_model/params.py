@@ -96,7 +96,8 @@ class VocabParams(Section):
     )
     file: str | None = Field(
         None,
-        description="JSON list of words to use instead, every id kept; DVC watches data/word_lists only",
+        description="JSON list of words to use instead, every id kept, or cocotalk.json or WORDMAP_*.json of "
+        "other toolkits; DVC watches data/word_lists only",
     )
 
 

@@ -29,6 +29,8 @@ def main() -> None:
     own = references = references_of_test_split(DATA / "dataset", arguments.tokenizer)
     if arguments.references:
         references = references_of_file(arguments.references, arguments.tokenizer)
+        if references.note:
+            print(f"note: {references.note}")
     a, b = (load_system(name, arguments.phase, DATA, references) for name in (arguments.a, arguments.b))
     check_comparable(a, b)
     print(f"A: {arguments.a}. B: {arguments.b}. {len(a.image_ids)} images, {RESAMPLES} resamples.\n")

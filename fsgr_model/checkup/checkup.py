@@ -15,7 +15,8 @@ from fsgr_model.errors import UserError
 from fsgr_model.params import Params, load_params
 from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
-from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
+from fsgr_model.text.imported_words import import_words
+from fsgr_model.text.vocabulary import SPECIALS
 from fsgr_model.training.prototypes import check_window
 from fsgr_model.training.split_data import drawn_images
 
@@ -76,7 +77,7 @@ def _check_words(params: Params, size: DatasetSize | None, findings: Findings) -
     """How many words the vocabulary will have, about."""
     with findings.collected():
         if params.vocab.file:
-            count = len(Vocabulary.load(Path(params.vocab.file)))
+            count = len(import_words(Path(params.vocab.file))[0])
             findings.fact("words", f"{count:,} in {params.vocab.file}")
             return count
         if size is not None and size.words:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from fsgr_model.artifacts import load_json
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.dataset_params import DatasetParams
+from fsgr_model.dataset_params import FILES_OF_FORMAT, DatasetParams
+from fsgr_model.datasets.caption_lists import is_pattern
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.reading import image_folders
 
@@ -15,12 +16,14 @@ def list_files(params: DatasetParams) -> dict[str, str]:
     """The files that list images and captions, below the root, with the parameter that names each."""
     if params.format == "demo":
         return {params.watch: "dataset.watch"}
-    if params.format in ("coco", "nocaps") and params.captions:
-        return {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
+    if FILES_OF_FORMAT[params.format] == "captions" and params.captions:
+        named = {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
+        # What a pattern names is looked up by the reader.
+        return {name: rule for name, rule in named.items() if not is_pattern(params.format, name)}
     if params.format == "karpathy" and params.karpathy_file:
         return {params.karpathy_file: "dataset.karpathy_file"}
     if params.format == "folder" and params.table:
-        return {params.table.file: "dataset.table.file"}
+        return params.table.files | params.table.lists
     if params.format == "m2" and params.m2:
         ids = {f"{params.m2.ids}/{name}": "dataset.m2.ids" for name in M2_FILES}
         return ids | {source.captions: "dataset.m2.sources" for source in params.m2.sources}

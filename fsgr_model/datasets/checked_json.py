@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.listing import listed
@@ -11,6 +11,8 @@ from fsgr_model.errors import UserError
 
 # Ids are whole numbers that fit in 64 bits; text such as "17" and true are not.
 Id = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+# A text, or a list of them, as a list.
+Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Form = TypeVar("Form")
 
 

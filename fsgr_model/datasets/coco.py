@@ -1,13 +1,19 @@
-"""Reader of COCO-style caption files, one a split (Microsoft COCO Captions, arXiv 1504.00325)."""
+"""Reader of COCO-style caption files, one a split (Microsoft COCO Captions, arXiv 1504.00325).
+
+Those of VizWiz are of this form: their canned and rejected captions are left out.
+"""
 
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
+from fsgr_model.artifacts import load_json
 from fsgr_model.dataset_params import PerSplit
-from fsgr_model.datasets.checked_json import Id, read_checked
+from fsgr_model.datasets.caption_lists import refuse_list
+from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.datasets.vizwiz import sift
 from fsgr_model.errors import UserError
 
 
@@ -23,6 +29,8 @@ class CocoCaption:
     id: Id
     image_id: Id
     caption: str
+    is_precanned: bool | None = None
+    is_rejected: bool | None = None
 
 
 @dataclass(slots=True)
@@ -45,16 +53,23 @@ def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDatas
     dataset = RawDataset([], [])
     for split in SPLITS:
         name = getattr(files, split)
-        content = read_checked(root / name, CocoCaptionFile)
+        found = load_json(root / name)
+        refuse_list(root / name, found)
+        content = checked(found, CocoCaptionFile, root / name)
         if content.annotations is None and split != "test":
             raise UserError(
                 f"{root / name}: annotations: missing; only the test file may be without captions"
             )
         start = f"{getattr(folders, split)}/" if folders else ""
+        sifted = sift(content.annotations or [])
         dataset.images.extend(
-            RawImage(image.id, split, start + image.file_name, name, image.domain) for image in content.images
+            RawImage(image.id, split, start + image.file_name, name, image.domain)
+            for image in content.images
+            if image.id not in sifted.bare
         )
         dataset.captions.extend(
-            RawCaption(entry.image_id, entry.id, entry.caption, name) for entry in content.annotations or []
+            RawCaption(entry.image_id, entry.id, entry.caption, name) for entry in sifted.captions
         )
+        if note := sifted.note(name):
+            dataset.notes.append(note)
     return dataset

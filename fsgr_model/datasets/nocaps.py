@@ -44,7 +44,11 @@ def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDat
             )
             for caption in dataset.captions
         ],
-        [f"ids of training and validation are those of the files plus {COCO_IDS_FROM}; nocaps keeps its own"],
+        [
+            *dataset.notes,
+            f"ids of training and validation are those of the files plus {COCO_IDS_FROM}; "
+            "nocaps keeps its own",
+        ],
     )
 
 

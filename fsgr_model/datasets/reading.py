@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.datasets.caption_lists import READERS as LISTS
+from fsgr_model.datasets.caption_lists import read_lists
 from fsgr_model.datasets.coco import read_coco
+from fsgr_model.datasets.coco_pictures import located
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
 from fsgr_model.datasets.image_check import check_images, links_out, refuse_bad_images
 from fsgr_model.datasets.instances import read_instance_files
@@ -18,6 +21,9 @@ from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.datasets.table import read_table
 from fsgr_model.errors import UserError
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+
+# Their lists name pictures of COCO as one release does; the other's names mean the same pictures.
+BY_COCO_NAME = (*LISTS, "karpathy", "folder")
 
 
 @dataclass(frozen=True)
@@ -99,16 +105,24 @@ def _read_lists(params: DatasetParams, root: Path, place: Path, folder: Path) ->
 def read_files(params: DatasetParams, root: Path) -> RawDataset:
     """What the reader of the format makes of the lists."""
     folders = params.images if isinstance(params.images, PerSplit) else None
+    if params.format in BY_COCO_NAME:
+        return located(_read(params, root, folders), root / ("" if folders else str(params.images)))
+    return _read(params, root, folders)
+
+
+def _read(params: DatasetParams, root: Path, folders: PerSplit | None) -> RawDataset:
     if params.format == "coco" and params.captions:
         return read_coco(root, params.captions, folders)
     if params.format == "nocaps" and params.captions:
         return read_nocaps(root, params.captions, folders)
+    if params.format in LISTS and params.captions:
+        return read_lists(params.format, root, params.captions, folders)
     if params.format == "karpathy" and params.karpathy_file:
         return read_karpathy(root, params.karpathy_file)
     if params.format == "m2" and params.m2:
         return read_m2(root, params.m2)
     assert params.format == "folder" and params.table, "DatasetParams sees to it"
-    return read_table(root, params.table, params.seed)
+    return read_table(root, params.table, params.seed, folders)
 
 
 def caption_records(captions: list[RawCaption]) -> list[CaptionRecord]:

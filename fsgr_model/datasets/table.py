@@ -2,7 +2,8 @@
 
 CSV and TSV open with a line of column names, `image` and `caption`, and `split` if the splits are given; then
 a caption a row. JSON is `{"a.jpg": ["a caption", ...]}`, or a list of `{"image": ..., "caption": ...}` with
-`split` or without.
+`split` or without; `caption` may be a list there. Tables of published datasets have forms of their own, see
+`text_tables.py`.
 """
 
 import csv
@@ -15,11 +16,13 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from fsgr_model.artifacts import load_json
-from fsgr_model.dataset_params import TableParams
-from fsgr_model.datasets.checked_json import checked
+from fsgr_model.dataset_params import PerSplit, TableParams
+from fsgr_model.datasets.checked_json import Texts, checked
+from fsgr_model.datasets.coco_pictures import coco_id
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.datasets.text_tables import published_rows, read_split_lists, refuse_addresses
 from fsgr_model.errors import UserError
 
 DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
@@ -35,30 +38,92 @@ class Row:
     split: Literal["train", "val", "test"] | None = None
 
 
-def read_table(root: Path, params: TableParams, seed: int) -> RawDataset:
+@dataclass(slots=True)
+class JsonEntry:
+    """The captions of an image, one or a list."""
+
+    image: str
+    caption: Texts
+    split: Literal["train", "val", "test"] | None = None
+
+
+def read_table(root: Path, params: TableParams, seed: int, folders: PerSplit | None = None) -> RawDataset:
     """Images are numbered as the table first names them, captions in its order, both from 1.
 
-    Where the table names no splits, images are drawn for validation and test with `seed`.
+    Where the table names no splits and there are no lists of them, images are drawn for validation and test
+    with `seed`. `folders` are those of the images, where there is a table a split.
 
     Raises:
         UserError: the table is missing or malformed, or gives an image two splits, or only some rows one.
     """
-    path = root / params.file
-    rows = list(_read_json(path) if path.suffix == ".json" else _read_lines(path))
+    rows, published, notes = _all_rows(root, params, folders)
+    shown = ", ".join(params.files)
+    if params.splits:
+        rows, more = _in_lists(root, params.splits, rows)
+        notes += more
     names = list(dict.fromkeys(row.image for row in rows))
-    notes = [f"{params.file}: images and captions are numbered in its order"]
+    refuse_addresses(root / shown, names)
+    number_of = _coco_ids(names) if published else None
+    if number_of:
+        notes.insert(0, f"{shown}: images keep COCO's ids, captions are numbered in its order")
+    else:
+        number_of = {name: number for number, name in enumerate(names, FIRST_ID)}
+        notes.insert(0, f"{shown}: images and captions are numbered in its order")
     if any(row.split for row in rows):
-        split_of = _given_splits(path, rows)
+        split_of = _given_splits(root / shown, rows)
     else:
         split_of = draw_splits(names, params, seed)
-        notes.append(f"{params.file} names no splits: validation and test images were drawn with seed {seed}")
-    number_of = {name: number for number, name in enumerate(names, FIRST_ID)}
-    images = [RawImage(number_of[name], split_of[name], name, params.file) for name in names]
+        notes.append(f"{shown} names no splits: validation and test images were drawn with seed {seed}")
+    images = [RawImage(number_of[name], split_of[name], name, shown) for name in names]
     captions = [
-        RawCaption(number_of[row.image], number, row.caption, params.file)
+        RawCaption(number_of[row.image], number, row.caption, shown)
         for number, row in enumerate(rows, FIRST_ID)
     ]
     return RawDataset(images, captions, notes)
+
+
+def _all_rows(root: Path, params: TableParams, folders: PerSplit | None) -> tuple[list[Row], bool, list[str]]:
+    """The rows of the table, or of the three; whether they are published tables; notes."""
+    if isinstance(params.file, str):
+        return _rows(root / params.file)
+    rows, published, notes = [], True, []
+    for split in SPLITS:
+        path = root / getattr(params.file, split)
+        of_file, is_published, more = _rows(path)
+        others = sorted({row.split for row in of_file if row.split} - {split})
+        if others:
+            raise UserError(
+                f"{path} is dataset.table.file.{split} and has rows of the split {listed(others)}; give the "
+                "table as one file, or without the column"
+            )
+        start = f"{getattr(folders, split)}/" if folders else ""
+        rows += [Row(start + row.image, row.caption, split) for row in of_file]
+        published = published and is_published
+        notes += more
+    return rows, published, notes
+
+
+def _rows(path: Path) -> tuple[list[Row], bool, list[str]]:
+    if (found := published_rows(path)) is not None:
+        return [Row(image, caption) for image, caption in found[0]], True, found[1]
+    return list(_read_json(path) if path.suffix == ".json" else _read_lines(path)), False, []
+
+
+def _in_lists(root: Path, lists: PerSplit, rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """The rows of the images that the lists of file names have, each with its split, and notes."""
+    if any(row.split for row in rows):
+        raise UserError("dataset.table.splits: the table names splits as well; give one of the two")
+    names = list(dict.fromkeys(row.image for row in rows))
+    split_of, notes = read_split_lists(root, {split: getattr(lists, split) for split in SPLITS}, names)
+    if left_out := len(names) - len(split_of):
+        notes.append(f"left out, since no list names them: {left_out} images")
+    return [Row(row.image, row.caption, split_of[row.image]) for row in rows if row.image in split_of], notes
+
+
+def _coco_ids(names: list[str]) -> dict[str, int] | None:
+    """COCO's id of every image, where all are COCO's."""
+    ids = {name: number for name in names if (number := coco_id(name)) is not None}
+    return ids if len(ids) == len(names) else None
 
 
 def draw_splits(names: list[str], params: TableParams, seed: int) -> dict[str, Split]:
@@ -89,12 +154,16 @@ def _given_splits(path: Path, rows: list[Row]) -> dict[str, Split]:
 def _read_json(path: Path) -> Iterator[Row]:
     value = load_json(path)
     if isinstance(value, dict):
-        for image, captions in checked(value, dict[str, list[str]], path).items():
-            if not captions:
-                raise UserError(f"{path}: {image} has no captions; write one or remove the image")
-            yield from (Row(image, caption) for caption in captions)
+        entries = [
+            JsonEntry(image, captions)
+            for image, captions in checked(value, dict[str, list[str]], path).items()
+        ]
     else:
-        yield from checked(value, list[Row], path)
+        entries = checked(value, list[JsonEntry], path)
+    for entry in entries:
+        if not entry.caption:
+            raise UserError(f"{path}: {entry.image} has no captions; write one or remove the image")
+        yield from (Row(entry.image, caption, entry.split) for caption in entry.caption)
 
 
 def _read_lines(path: Path) -> Iterator[Row]:

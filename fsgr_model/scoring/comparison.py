@@ -49,11 +49,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class References:
-    """What result files are scored with: captions by image id, COCO instances where known, a tokenizer."""
+    """What result files are scored with: captions by image id, COCO instances where known, a tokenizer.
+
+    `note` says which captions of their file were left out, `bare` are the images without any other.
+    """
 
     texts: dict[int, list[str]]
     instances: dict[str, list[dict[str, Any]]] | None
     tokenizer: Tokenizer
+    bare: frozenset[int] = frozenset()
+    note: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -63,7 +68,8 @@ class References:
 
 def references_of_file(path: Path, tokenizer: Tokenizer) -> References:
     """Those of a COCO caption file."""
-    return References(read_references(path), None, tokenizer)
+    found = read_references(path)
+    return References(found.texts, None, tokenizer, found.bare, found.note)
 
 
 def references_of_test_split(dataset: Path, tokenizer: Tokenizer) -> References:
@@ -88,7 +94,8 @@ def load_system(name: str, phase: str, data: Path, references: References) -> Im
         UserError: there is no such thing, or it has no scores by image.
     """
     if Path(name).is_file():
-        results = read_results(Path(name))
+        found = read_results(Path(name))
+        results = {image_id: text for image_id, text in found.items() if image_id not in references.bare}
         return caption_report(references.texts, results, references.instances, "off", references.tokenizer)[1]
     path = data / "scores" / f"{phase}.json"
     if name == WORKSPACE:

@@ -12,7 +12,8 @@ from fsgr_model.device import pick_device
 from fsgr_model.params import VocabParams
 from fsgr_model.scoring.cider_d import DocumentFrequencies
 from fsgr_model.text.coverage import coverage, described
-from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, build_vocabulary, save_word_embeddings
+from fsgr_model.text.imported_words import import_words
+from fsgr_model.text.vocabulary import SPECIALS, build_vocabulary, save_word_embeddings
 
 
 def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: VocabParams) -> None:
@@ -27,14 +28,15 @@ def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: Vocab
     """
     training, validation = _tokens(dataset, "train"), _tokens(dataset, "val")
     counted = training + validation if params.count_in == "train_val" else training
-    vocabulary = (
-        Vocabulary.load(Path(params.file))
+    vocabulary, imported = (
+        import_words(Path(params.file))
         if params.file
-        else build_vocabulary(chain.from_iterable(counted), params.min_count)
+        else (build_vocabulary(chain.from_iterable(counted), params.min_count), "")
     )
     report: dict[str, Any] = {
         "words": len(vocabulary),
         "from": params.file or f"captions of {params.count_in}, words that occur {params.min_count} times",
+        **({"imported": imported} if imported else {}),
         "train": coverage(vocabulary, chain.from_iterable(training)),
         "val": coverage(vocabulary, chain.from_iterable(validation)),
     }
@@ -51,6 +53,8 @@ def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: Vocab
         save_word_embeddings(partial / "embeddings.safetensors", vocabulary, embeddings_VE)
         frequencies.save(partial / "document_frequencies.safetensors", vocabulary)
     print(f"vocab: {len(vocabulary)} words, {len(frequencies.keys)} n-grams of {len(training)} images")
+    if imported:
+        print(f"vocab: {params.file}: {imported}")
     for split in ("train", "val"):
         print(f"vocab: {described(split, report[split])}")
 

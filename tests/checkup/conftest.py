@@ -60,6 +60,11 @@ class Project:
         path.write_text(json.dumps(content))
 
 
+def fact(findings: Findings, subject: str) -> str:
+    (line,) = [line for line in findings.facts if line.startswith(subject + " ")]
+    return line
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)

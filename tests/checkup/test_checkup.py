@@ -2,11 +2,9 @@
 
 import json
 import shutil
-import tarfile
 from collections import Counter, namedtuple
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,17 +14,11 @@ from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.published import compare_with_published, published_splits
 from fsgr_model.clip.loading import build_model
-from fsgr_model.dataset_params import FILES_OF_FORMAT
 from fsgr_model.params import load_params
-from tests.checkup.conftest import ROOT, TINY_CLIP, Project
+from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
 from tests.datasets.small_dataset import draw_noise, karpathy_entry
 
 Usage = namedtuple("Usage", "total used free")
-
-
-def fact(findings: Findings, subject: str) -> str:
-    (line,) = [line for line in findings.facts if line.startswith(subject + " ")]
-    return line
 
 
 def test_a_sound_project(project: Project) -> None:
@@ -229,73 +221,6 @@ def test_disk_is_images_by_tokens_by_width_by_two_bytes(project: Project) -> Non
         "weights": 4 * (clip + 2 * captioner),
         "unpacked pictures": 77,
     }
-
-
-def as_table(project: Project) -> dict[str, Any]:
-    rows = [f"{each}.png,A red dog.,{split}" for each, split in
-            [(11, "train"), (12, "train"), (21, "val"), (31, "test")]]  # fmt: skip
-    (project.small.root / "captions.csv").write_text("\n".join(["image,caption,split", *rows]))
-    return {"table": {"file": "captions.csv"}}
-
-
-def as_shards(project: Project) -> dict[str, Any]:
-    for split, image_id in [("train", 11), ("val", 21), ("test", 31)]:
-        with tarfile.open(project.small.root / f"{split}.tar", "w") as archive:
-            text = project.small.root / f"{image_id}.txt"
-            text.write_text("A red dog.")
-            archive.add(text, f"{image_id}.txt")
-            archive.add(project.small.root / "images" / f"{image_id}.png", f"{image_id}.png")
-    return {"shards": {split: f"{split}*.tar" for split in ("train", "val", "test")}}
-
-
-def as_m2(project: Project) -> dict[str, Any]:
-    ids = {"train": [110, 111], "restval": [120, 121], "dev": [210, 211], "test": [310, 311]}
-    for name, of_file in ids.items():
-        np.save(project.small.root / f"coco_{name}_ids.npy", np.array(of_file))
-    sources = [
-        {"captions": f"captions_{split}.json", "images": "images"} for split in ("train", "val", "test")
-    ]
-    return {"m2": {"ids": ".", "sources": sources, "partial": True}, "images": "."}
-
-
-def as_karpathy(project: Project) -> dict[str, Any]:
-    entries = [karpathy_entry(each, split) for each, split in [(11, "train"), (21, "val"), (31, "test")]]
-    (project.small.root / "dataset_part.json").write_text(json.dumps({"images": entries}))
-    return {"karpathy_file": "dataset_part.json", "images": "."}
-
-
-def as_demo(project: Project) -> dict[str, Any]:
-    shutil.copy(ROOT / "data" / "demo" / "world.yaml", project.small.root)
-    return {"demo": {"train_images": 8, "val_images": 2, "test_images": 2}, "watch": "world.yaml"}
-
-
-FORMATS: dict[str, Any] = {
-    "coco": lambda project: {},
-    "nocaps": lambda project: {},
-    "karpathy": as_karpathy,
-    "m2": as_m2,
-    "folder": as_table,
-    "webdataset": as_shards,
-    "demo": as_demo,
-}
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_every_format_is_read(project: Project, form: str) -> None:
-    project.values["dataset"] |= {"format": form} | FORMATS[form](project)
-    findings = project.check()
-    assert findings.problems == []
-    assert "train " in fact(findings, "images") and "images x 17 tokens" in fact(findings, "disk")
-
-
-def test_no_format_is_forgotten() -> None:
-    assert FORMATS.keys() == FILES_OF_FORMAT.keys()
-
-
-def test_a_broken_picture_within_a_shard(project: Project) -> None:
-    (project.small.root / "images" / "21.png").write_text("<html>")
-    project.values["dataset"] |= {"format": "webdataset"} | as_shards(project)
-    assert "val.tar: 21.png: not an image" in project.problem()
 
 
 def test_hours_of_every_long_stage(project: Project) -> None:

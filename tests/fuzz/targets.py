@@ -29,6 +29,7 @@ from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.params import load_params
 from fsgr_model.scoring.coco_files import read_references, read_results
 from fsgr_model.submission import read_lines
+from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.ptb_tokenizer import PUNCTUATION, ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 from tests.datasets.small_dataset import FILES, IMAGE_IDS, SmallDataset, karpathy_entry, write_instances
@@ -92,6 +93,42 @@ def csv_file(folder: Path) -> Path:
     text = io.StringIO()
     csv.writer(text).writerows(TABLE)
     return _written(small(folder).root / "t.csv", text.getvalue().encode())
+
+
+def vizwiz_file(folder: Path) -> Path:
+    dataset = small(folder)
+    for annotation in dataset.files["train"]["annotations"]:
+        annotation |= {"is_precanned": annotation["id"] % 2 == 0, "is_rejected": annotation["id"] == 111}
+    return dataset.write().root / FILES["train"]
+
+
+def list_file(content: Callable[[int], Any]) -> Callable[[Path], Path]:
+    """A list a split of one image each; that of training is damaged."""
+
+    def prepare(folder: Path) -> Path:
+        root = small(folder).root
+        for split, (each, *_) in IMAGE_IDS.items():
+            (root / FILES[split]).write_text(json.dumps(content(each)))
+        return root / FILES["train"]
+
+    return prepare
+
+
+def token_file(folder: Path) -> Path:
+    rows = [f"{each}.png#0\tA dog ." for ids in IMAGE_IDS.values() for each in ids]
+    return _written(small(folder).root / "t.token", "\n".join(rows).encode())
+
+
+def results_csv(folder: Path) -> Path:
+    rows = [f"{each}.png| 0| A dog ." for ids in IMAGE_IDS.values() for each in ids]
+    header = "image_name| comment_number| comment"
+    return _written(small(folder).root / "r.csv", "\n".join([header, *rows]).encode())
+
+
+def foreign_words(folder: Path) -> Path:
+    folder.mkdir()
+    words = {"ix_to_word": {"1": "a", "2": "dog", "3": "UNK"}, "images": []}
+    return _written(folder / "cocotalk.json", json.dumps(words).encode())
 
 
 def json_table(folder: Path) -> Path:
@@ -220,6 +257,28 @@ TARGETS = [
     Target("tokenizer", text_file, tokenize, lambda whole: any_text, share=4.0),
     Target("COCO captions", captions_file, read_dataset()),
     Target("Karpathy", karpathy_file, read_dataset(format="karpathy", karpathy_file="k.json")),
+    Target("VizWiz", vizwiz_file, read_dataset()),
+    Target(
+        "BLIP list",
+        list_file(lambda each: [{"image": f"{each}.png", "caption": ["A dog."], "image_id": f"coco_{each}"}]),
+        read_dataset(format="blip"),
+    ),
+    Target(
+        "TextCaps",
+        list_file(
+            lambda each: {
+                "data": [
+                    {"image_id": str(each), "caption_str": "A dog.", "reference_strs": ["A dog.", "A cat."]}
+                ]
+            }
+        ),
+        read_dataset(format="textcaps"),
+    ),
+    Target(
+        "narratives",
+        list_file(lambda each: {"dataset_id": "mscoco_val2017", "image_id": str(each), "caption": "A dog."}),
+        read_dataset(format="narratives"),
+    ),
     Target("nocaps", nocaps_file, read_dataset(format="nocaps", images=FOLDERS)),
     Target(
         "M2 ids",
@@ -231,6 +290,8 @@ TARGETS = [
         damaged_bytes,
     ),
     Target("CSV table", csv_file, read_dataset(format="folder", table={"file": "t.csv"}), damaged_bytes),
+    Target("token file", token_file, read_dataset(format="folder", table={"file": "t.token"}), damaged_bytes),
+    Target("results.csv", results_csv, read_dataset(format="folder", table={"file": "r.csv"}), damaged_bytes),
     Target("JSON table", json_table, read_dataset(format="folder", table={"file": "t.json"})),
     Target("tar shard", shard, read_all_shards, damaged_bytes),
     Target("odd shard", shard, read_all_shards, lambda whole: odd_shards),
@@ -246,6 +307,7 @@ TARGETS = [
         for kind in ("jpg", "png", "gif", "tif", "webp", "bmp", "ppm")
     ],
     Target("word list", words_file, Vocabulary.load),
+    Target("foreign word list", foreign_words, import_words),
     Target("concepts", concepts_file, read_concepts, damaged_bytes),
     Target("results", results_file, read_results),
     Target("references", captions_file, read_references),

@@ -95,6 +95,18 @@ def test_an_imported_list_keeps_its_ids_and_says_what_it_lacks(
     assert "known of train: 71.43% of 7 tokens; commonest unknown: cat (1), runs (1)" in said
 
 
+def test_the_list_of_another_toolkit_is_told_as_such(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_json(tmp_path / "cocotalk.json", {"ix_to_word": {"2": "dog", "1": "zoo", "3": "UNK"}})
+    params = VocabParams(min_count=1, file=str(tmp_path / "cocotalk.json"))
+    make_word_list(data / "dataset", data / "clip", data / "vocab", params)
+    assert Vocabulary.load(data / "vocab" / "words.json").words == [*SPECIALS, "zoo", "dog"]
+    told = load_json(data / "vocab" / "report.json")["imported"]
+    assert told.startswith("3 words, in their order under new ids from 4 on") and told.endswith(": UNK")
+    assert told in capsys.readouterr().out
+
+
 def test_a_list_that_is_not_there(data: Path, tmp_path: Path) -> None:
     params = VocabParams(min_count=1, file=str(tmp_path / "list.json"))
     with pytest.raises(UserError, match=r"list\.json does not exist"):

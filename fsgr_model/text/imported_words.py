@@ -1,0 +1,73 @@
+"""Word lists of other toolkits: their words in their order, under ids of ours.
+
+- self-critical.pytorch and its like write `ix_to_word` into cocotalk.json: `{"1": "a", ..., "9487": "UNK"}`,
+  id 0 ends a caption (github.com/ruotianluo/self-critical.pytorch, scripts/prepro_labels.py);
+- a-PyTorch-Tutorial-to-Image-Captioning writes WORDMAP_*.json: `{"a": 1, ..., "<unk>": 9487, "<start>": 9488,
+  "<end>": 9489, "<pad>": 0}` (github.com/sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning, utils.py).
+
+Ids cannot stay, for ours begin with `<unk>`, `<pad>`, `<bos>` and `<eos>`; theirs for the same are left out.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fsgr_model.artifacts import load_json
+from fsgr_model.datasets.checked_json import checked
+from fsgr_model.datasets.listing import listed
+from fsgr_model.errors import UserError
+from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
+
+# Theirs are in brackets, or UNK in capitals, which no token of a caption has.
+SPECIAL = re.compile(
+    r"UNK|<(?:unk|pad|start|end|bos|eos|sos|s|/s|start_?of_?seq(?:uence)?|end_?of_?seq(?:uence)?)>|"
+    r"<(?:UNK|PAD|START|END|BOS|EOS|SOS|S|/S)>"
+)
+NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+def import_words(path: Path) -> tuple[Vocabulary, str]:
+    """The words of a list of ours or of another toolkit, and what was done to them (empty for one of ours).
+
+    Raises:
+        UserError: the file is missing or malformed, gives two words one id, or a word two.
+    """
+    found = load_json(path)
+    word_of = _words_by_id(found, path)
+    if word_of is None:
+        return Vocabulary.load(path), ""
+    theirs = [word_of[number] for number in sorted(word_of)]
+    left_out = [word for word in theirs if SPECIAL.fullmatch(word)]
+    try:
+        vocabulary = Vocabulary([*SPECIALS, *(word for word in theirs if word not in left_out)])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return vocabulary, (
+        f"{len(theirs)} words, in their order under new ids from {len(SPECIALS)} on; left out, for ours "
+        f"stand in their place: {listed(left_out) or 'none'}"
+    )
+
+
+def _words_by_id(found: Any, path: Path) -> dict[int, str] | None:
+    """The words of another toolkit by their ids there; None for a list of ours."""
+    if not isinstance(found, dict) or not found or "itos" in found:
+        return None
+    if "ix_to_word" in found:
+        by_text = checked(found["ix_to_word"], dict[str, str], path)
+        odd = [each for each in by_text if not NUMBER.fullmatch(each)]
+        if odd:
+            raise UserError(f"{path}: ids in `ix_to_word` must be whole numbers; found {listed(odd)}")
+        return _unique(path, [(int(each), word) for each, word in by_text.items()])
+    if all(type(number) is int for number in found.values()):
+        return _unique(path, [(number, word) for word, number in found.items()])
+    return None
+
+
+def _unique(path: Path, pairs: list[tuple[int, str]]) -> dict[int, str]:
+    word_of: dict[int, str] = {}
+    for number, word in pairs:
+        if word_of.setdefault(number, word) != word:
+            raise UserError(
+                f"{path}: {word_of[number]!r} and {word!r} have one id, {number}; give each word its own"
+            )
+    return word_of
