@@ -88,7 +88,7 @@ def pictures_at(paths: Sequence[Path]) -> tuple[list[Path], int]:
         if not search.pictures and not search.closed:
             tell("error", f"{path}: a folder without images")
         if search.passed_over:
-            tell("note", f"{path}: passed over, being no pictures: {counted(search.passed_over)}")
+            tell("note", f"{path}: passed over: {counted(search.passed_over)}")
         files += search.pictures
         failed += len(search.closed) or not search.pictures
     return files, failed

@@ -6,11 +6,11 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fsgr_model.datasets.image_file import DECODING_ERRORS
 from fsgr_model.datasets.listing import listed
@@ -23,8 +23,8 @@ MARKS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\0{3}\x0cjP  |\xff\x4f\xff\x51|8BPS",
     re.DOTALL,
 )
-# Their marks are two letters, with which texts begin as well: they are opened.
-WEAK_MARKS = ("BMP", "PPM")
+# Texts may begin with the marks of these two as well, so they are opened.
+WEAK_MARKS = {"BMP": b"BM", "PPM": b"P"}
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,12 @@ def find_pictures(folder: Path) -> Search:
     to files are followed, links to folders are not: they may lead round in a circle, or anywhere.
     """
     search = Search()
-    files = list(_files(folder, search))
-    with ThreadPoolExecutor() as readers:
-        for path, taken in zip(files, readers.map(_is_picture, files), strict=True):
-            if taken:
-                search.pictures.append(path)
-            else:
-                search.passed_over[suffix_of(path)] += 1
+    for path in _files(folder, search):
+        by_name = _picture_by_name(path.suffix)
+        if by_name or (by_name is None and looks_like_picture(path)):
+            search.pictures.append(path)
+        else:
+            search.passed_over[suffix_of(path)] += 1
     search.pictures.sort()
     return search
 
@@ -95,13 +94,14 @@ def _files(folder: Path, search: Search) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _is_picture(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if means_picture(suffix):
+@cache
+def _picture_by_name(suffix: str) -> bool | None:
+    """Whether a suffix means a picture; None if it leaves that open."""
+    if means_picture(suffix.lower()):
         return True
-    kind, packed = TYPES.guess_type(f"a{suffix}")
+    kind, packed = TYPES.guess_type(f"a{suffix.lower()}")
     known = packed or (kind and not kind.startswith("image/") and kind != "application/octet-stream")
-    return not known and looks_like_picture(path)
+    return False if known else None
 
 
 def looks_like_picture(path: Path) -> bool:
@@ -119,16 +119,19 @@ def looks_like_picture(path: Path) -> bool:
     if MARKS.match(head):
         return True
     kind = kind_of(head, "")
-    return kind.is_picture if kind else _opens(path)
-
-
-def _opens(path: Path) -> bool:
-    """Whether Pillow finds a picture's size in a file, by the format of its suffix or one of a weak mark."""
+    if kind is not None:
+        return kind.is_picture
+    possible = [name for name, mark in WEAK_MARKS.items() if head.startswith(mark)]
     own = format_of_suffix(path.suffix.lower())
+    return bool(own or possible) and _opens(path, [*possible, own] if own else possible)
+
+
+def _opens(path: Path, formats: list[str]) -> bool:
+    """Whether Pillow finds a picture's size in a file, by one of these formats."""
     try:
-        with Image.open(path, formats=[*WEAK_MARKS, *([own] if own else [])]):
+        with Image.open(path, formats=formats):
             return True
-    except UnidentifiedImageError:
-        return False
-    except (Image.DecompressionBombError, *DECODING_ERRORS):
+    except Image.DecompressionBombError:
         return True
+    except DECODING_ERRORS:
+        return False

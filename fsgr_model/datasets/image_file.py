@@ -5,6 +5,8 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +71,32 @@ def read_image_bytes(path: Path) -> bytes:
     """The bytes of an image file. A link is followed.
 
     Raises:
-        BadImage: the file is missing, cannot be read, is larger than any picture that would be decoded, or is
-            no file: a pipe would be waited for and a device read for ever.
+        BadImage: as `check_image_file`, and where reading fails.
     """
-    try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise BadImage(str(path), "cannot be read (not a file)")
-        if facts.st_size > MOST_BYTES:
-            raise BadImage(str(path), f"{facts.st_size} bytes, more than {MOST_BYTES}")
+    check_image_file(path)
+    with _file_errors(path):
         return path.read_bytes()
+
+
+def check_image_file(path: Path) -> None:
+    """Look whether there is an image file that may be read, without opening it.
+
+    Raises:
+        BadImage: the file is missing, cannot be looked at, is larger than any picture that would be decoded,
+            or is no file: a pipe would be waited for and a device read for ever.
+    """
+    with _file_errors(path):
+        facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise BadImage(str(path), "cannot be read (not a file)")
+    if facts.st_size > MOST_BYTES:
+        raise BadImage(str(path), f"{facts.st_size} bytes, more than {MOST_BYTES}")
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise BadImage(str(path), "missing") from None
     except OSError as error:

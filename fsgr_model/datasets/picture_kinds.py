@@ -64,25 +64,26 @@ BY_SUFFIX = {
     ".xcf": other_picture("a document of GIMP"),
 }
 # First bytes, after the formats' specifications; of raw files, after what the cameras write.
-BY_HEAD = {
-    rb".{8}CR": BY_SUFFIX[".cr2"],
-    rb".{4}ftypcrx ": BY_SUFFIX[".cr3"],
-    rb"FUJIFILMCCD-RAW": BY_SUFFIX[".raf"],
-    rb"IIRO|IIRS|MMOR": BY_SUFFIX[".orf"],
-    rb"IIU\0": BY_SUFFIX[".rw2"],
-    rb"\0MRM": BY_SUFFIX[".mrw"],
-    rb"FOVb": BY_SUFFIX[".x3f"],
-    rb"%!PS-Adobe-.{4}EPSF": BY_SUFFIX[".eps"],
-    rb".{128}DICM": BY_SUFFIX[".dcm"],
-    rb"\x76\x2f\x31\x01": BY_SUFFIX[".exr"],
-    rb"\xff\x0a|\0{3}\x0cJXL \r\n": BY_SUFFIX[".jxl"],
-    rb"gimp xcf": BY_SUFFIX[".xcf"],
-    rb"\x89HDF\r\n": no_picture("an HDF5 file"),
-    rb"%PDF-": no_picture("a PDF document"),
-    rb"PK\x03\x04": no_picture("a zip file"),
-    rb"\0\0\x01[\xb3\xba]|\x1a\x45\xdf\xa3|RIFF.{4}AVI ": no_picture("a film"),
-    rb"\0\x05\x16[\0\x07]": no_picture("what macOS notes about a file (AppleDouble)"),
-}
+_HEADS = [
+    (rb"II[*]\0.{4}CR", BY_SUFFIX[".cr2"]),
+    (rb".{4}ftypcrx ", BY_SUFFIX[".cr3"]),
+    (rb"FUJIFILMCCD-RAW", BY_SUFFIX[".raf"]),
+    (rb"IIRO|IIRS|MMOR", BY_SUFFIX[".orf"]),
+    (rb"IIU\0", BY_SUFFIX[".rw2"]),
+    (rb"\0MRM", BY_SUFFIX[".mrw"]),
+    (rb"FOVb", BY_SUFFIX[".x3f"]),
+    (rb"%!PS-Adobe-.{4}EPSF", BY_SUFFIX[".eps"]),
+    (rb".{128}DICM", BY_SUFFIX[".dcm"]),
+    (rb"\x76\x2f\x31\x01", BY_SUFFIX[".exr"]),
+    (rb"\0{3}\x0cJXL \r\n", BY_SUFFIX[".jxl"]),
+    (rb"gimp xcf", BY_SUFFIX[".xcf"]),
+    (rb"\x89HDF\r\n", no_picture("an HDF5 file")),
+    (rb"%PDF-", no_picture("a PDF document")),
+    (rb"PK\x03\x04", no_picture("a zip file")),
+    (rb"\0\0\x01[\xb3\xba]|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", no_picture("a film")),
+    (rb"\0\x05\x16[\0\x07]", no_picture("what macOS notes about a file (AppleDouble)")),
+]
+BY_HEAD = [(re.compile(mark, re.DOTALL), kind) for mark, kind in _HEADS]
 SVG_BEGINS = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
 # ISO 14496-12 names what a file is by brands, of which ISO 23008-12 and AV1's specification define these.
 HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
@@ -105,6 +106,7 @@ def picture_formats() -> tuple[str, ...]:
     return tuple(name for name in Image.ID if name not in NOT_DECODED)
 
 
+@cache
 def format_of_suffix(suffix: str) -> str | None:
     """The name of the format that is decoded under a suffix in lower case, as `picture_formats` has it."""
     # Pillow reads MPO, the photographs of stereo cameras and some phones, as JPEG.
@@ -113,6 +115,7 @@ def format_of_suffix(suffix: str) -> str | None:
     return name if name in readable else None
 
 
+@cache
 def means_picture(suffix: str) -> bool:
     """Whether a suffix in lower case is that of pictures and of nothing else, decoded or not."""
     if suffix in MEANS_OTHERS_TOO:
@@ -127,8 +130,8 @@ def kind_of(head: bytes, suffix: str) -> Kind | None:
     """
     if head[4:8] == b"ftyp" and head[8:12] != b"crx ":
         return _by_brands(head)
-    for mark, kind in BY_HEAD.items():
-        if re.match(mark, head, re.DOTALL):
+    for mark, kind in BY_HEAD:
+        if mark.match(head):
             return kind
     if b"<svg" in head and head.lstrip().startswith(SVG_BEGINS):
         return BY_SUFFIX[".svg"]
