@@ -3,15 +3,18 @@
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 
-from fsgr_model.datasets.image_file import BadImage, open_rgb, picture_formats
+from fsgr_model.datasets.image_file import BadImage, open_rgb
+from fsgr_model.datasets.listing import SHOWN
+from fsgr_model.errors import UserError
 from fsgr_model.inference import DescribedImage, ImageCaptioner
+from fsgr_model.picture_search import counted, find_pictures, is_folder, suffix_of
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 
 Show = Callable[[Path, Tensor, DescribedImage], None]
@@ -25,26 +28,24 @@ def caption_files(
     Returns:
         whether everything that was asked for was captioned.
     """
-    found = {path: images_at(path) for path in paths}
-    empty = [path for path, files in found.items() if not files]
-    for path in empty:
-        complain(f"{path}: a folder without images")
-    files = [file for below in found.values() for file in below]
+    files, without = pictures_at(paths)
     shows: list[Show] = [JsonLines(captioner.codebook.names) if as_json else print_text]
     if overlay is not None:
         shows.append(Sheets(captioner, overlay, files))
-    failed = len(empty)
+    failed: Counter[str] = Counter()
     size = captioner.decode.batch_size
     with ThreadPoolExecutor() as readers:
         for start in range(0, len(files), size):
             failed += _caption_group(captioner, files[start : start + size], readers, shows)
-    return failed == 0
+    if failed.total() > SHOWN:
+        tell("error", f"of {len(files)} pictures these were not captioned: {counted(failed)}")
+    return not failed and not without
 
 
 def _caption_group(
     captioner: ImageCaptioner, files: Sequence[Path], readers: ThreadPoolExecutor, shows: Sequence[Show]
-) -> int:
-    """Caption and show a few files; how many of them could not be read."""
+) -> Counter[str]:
+    """Caption and show a few files; how many of each suffix could not be read."""
 
     def read(path: Path) -> Tensor | BadImage:
         try:
@@ -52,11 +53,12 @@ def _caption_group(
         except BadImage as error:
             return error
 
-    images, bad = [], 0
+    images: list[tuple[Path, Tensor]] = []
+    bad: Counter[str] = Counter()
     for path, image in zip(files, readers.map(read, files), strict=True):
         if isinstance(image, BadImage):
-            complain(str(image))
-            bad += 1
+            tell("error", str(image))
+            bad[suffix_of(path)] += 1
         else:
             images.append((path, image))
     if images:
@@ -67,28 +69,34 @@ def _caption_group(
     return bad
 
 
-def images_at(path: Path) -> list[Path]:
-    """The path itself, or all files below a folder whose suffix is that of a format that Pillow reads.
+def pictures_at(paths: Sequence[Path]) -> tuple[list[Path], int]:
+    """The paths themselves, and for a folder all pictures below it; what is passed over is told on stderr.
 
-    Sorted by path; files and folders whose name begins with a dot are left out.
+    Returns:
+        the pictures in the order of `paths`, sorted within a folder; how many folders gave none or are
+        closed.
     """
-    if not path.is_dir():
-        return [path]
-    # Pillow reads MPO, the photographs of stereo cameras and some phones, as JPEG.
-    readable = {*picture_formats(), "MPO"}
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in suffixes
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
+    files: list[Path] = []
+    failed = 0
+    for path in paths:
+        if not is_folder(path):
+            files.append(path)
+            continue
+        search = find_pictures(path)
+        for error in search.closed:
+            tell("error", f"{error.filename}: cannot be searched ({error.strerror})")
+        if not search.pictures and not search.closed:
+            tell("error", f"{path}: a folder without images")
+        if search.passed_over:
+            tell("note", f"{path}: passed over: {counted(search.passed_over)}")
+        files += search.pictures
+        failed += len(search.closed) or not search.pictures
+    return files, failed
 
 
-def complain(text: str) -> None:
-    """A problem that does not stop the rest."""
-    print(f"error: {text}", file=sys.stderr, flush=True)
+def tell(kind: str, text: str) -> None:
+    """A line on stderr, whatever a name in it holds; the rest goes on."""
+    print(f"{kind}: {UserError(text)}", file=sys.stderr, flush=True)
 
 
 def print_text(path: Path, image: Tensor, described: DescribedImage) -> None:

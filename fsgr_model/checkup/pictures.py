@@ -9,7 +9,7 @@ from pathlib import Path
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.dataset_params import DatasetParams
 from fsgr_model.datasets.image_check import check_images, inspect_image
-from fsgr_model.datasets.image_file import BadImage, decode_rgb
+from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.raw_form import RawImage
 
@@ -35,10 +35,11 @@ def check_pictures(
     folder = Path(params.root) / (params.images if isinstance(params.images, str) else "")
     there, bad = [], []
     for image in images:
-        if (folder / image.file_name).is_file():
+        try:
+            check_image_file(folder / image.file_name)
             there.append(image)
-        else:
-            bad.append((image, "missing"))
+        except BadImage as error:
+            bad.append((image, error.reason))
     chosen = there if all_images else there[:: max(1, len(there) // SAMPLE)][:SAMPLE]
     start = time.perf_counter()
     if all_images:

@@ -5,13 +5,22 @@ import stat
 import struct
 import warnings
 import zlib
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from fsgr_model.datasets.picture_kinds import (
+    HEAD_BYTES,
+    RAW_SUFFIXES,
+    Kind,
+    kind_of,
+    picture_formats,
+    raw_file,
+)
 from fsgr_model.errors import UserError
 
 # What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
@@ -29,8 +38,8 @@ DECODING_ERRORS = (
     struct.error,
     zlib.error,
 )
-# Pillow starts another program (Ghostscript) for these, which executes what is in the file.
-PROGRAMS = {"EPS"}
+# Of TIFF's tags, the one that every DNG has, and no other picture.
+DNG_VERSION = 50706
 # Pillow takes at most 8 bytes a pixel for the largest picture that it decodes.
 MOST_BYTES = 8 * 2 * 89_478_485
 # It warns of pictures of half that size, and refuses larger ones: that is enough.
@@ -40,8 +49,8 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 class BadImage(UserError):
     """An image that is missing or cannot be decoded; `reason` says why in a few words."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"image {name}: {reason}; restore or replace it")
+    def __init__(self, name: str, reason: str, remedy: str = "restore or replace it") -> None:
+        super().__init__(f"image {name}: {reason}; {remedy}")
         self.reason = reason
 
 
@@ -62,16 +71,32 @@ def read_image_bytes(path: Path) -> bytes:
     """The bytes of an image file. A link is followed.
 
     Raises:
-        BadImage: the file is missing, cannot be read, is larger than any picture that would be decoded, or is
-            no file: a pipe would be waited for and a device read for ever.
+        BadImage: as `check_image_file`, and where reading fails.
     """
-    try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise BadImage(str(path), "cannot be read (not a file)")
-        if facts.st_size > MOST_BYTES:
-            raise BadImage(str(path), f"{facts.st_size} bytes, more than {MOST_BYTES}")
+    check_image_file(path)
+    with _file_errors(path):
         return path.read_bytes()
+
+
+def check_image_file(path: Path) -> None:
+    """Look whether there is an image file that may be read, without opening it.
+
+    Raises:
+        BadImage: the file is missing, cannot be looked at, is larger than any picture that would be decoded,
+            or is no file: a pipe would be waited for and a device read for ever.
+    """
+    with _file_errors(path):
+        facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise BadImage(str(path), "cannot be read (not a file)")
+    if facts.st_size > MOST_BYTES:
+        raise BadImage(str(path), f"{facts.st_size} bytes, more than {MOST_BYTES}")
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise BadImage(str(path), "missing") from None
     except OSError as error:
@@ -81,17 +106,20 @@ def read_image_bytes(path: Path) -> bytes:
 
 
 def decode_rgb(data: bytes, name: str) -> Image.Image:
-    """As `open_rgb`, from a file's bytes; `name` is for the message.
+    """As `open_rgb`, from a file's bytes; `name` is for the message, and its suffix may mean a raw file.
 
     Raises:
-        BadImage: no format that Pillow reads, broken or cut off before its end, or so many pixels that
-            decoding may exhaust the memory (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million).
+        BadImage: no format that is decoded here (it says which one, where that can be told), broken or cut
+            off before its end, or so many pixels that decoding may exhaust the memory (twice
+            `PIL.Image.MAX_IMAGE_PIXELS`, 179 million).
     """
     try:
         with Image.open(io.BytesIO(data), formats=picture_formats()) as picture:
+            if raw := _raw_kind(picture, data, name):
+                raise BadImage(name, raw.what, raw.remedy)
             return _as_rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
-        raise BadImage(name, "not an image that Pillow can read") from None
+        raise _unidentified(data, name) from None
     except Image.DecompressionBombError:
         assert Image.MAX_IMAGE_PIXELS is not None, "or Pillow would refuse nothing"
         raise BadImage(name, f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels") from None
@@ -99,11 +127,21 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
         raise BadImage(name, f"cannot be decoded ({error})") from None
 
 
-@cache
-def picture_formats() -> tuple[str, ...]:
-    """Every format that Pillow itself decodes."""
-    Image.init()
-    return tuple(name for name in Image.ID if name not in PROGRAMS)
+def _raw_kind(picture: Image.Image, data: bytes, name: str) -> Kind | None:
+    """What a camera's raw file is; it may open as a TIFF, of which Pillow would show a small preview."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return None
+    suffix = Path(name).suffix.lower()
+    if suffix in RAW_SUFFIXES:
+        return kind_of(data[:HEAD_BYTES], suffix)
+    return raw_file("DNG") if DNG_VERSION in picture.tag_v2 else kind_of(data[:HEAD_BYTES], "")
+
+
+def _unidentified(data: bytes, name: str) -> BadImage:
+    kind = kind_of(data[:HEAD_BYTES], Path(name).suffix.lower())
+    if kind is not None:
+        return BadImage(name, kind.what, kind.remedy)
+    return BadImage(name, "not an image that Pillow can read" if data else "not an image, but an empty file")
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:

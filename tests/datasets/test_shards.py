@@ -89,7 +89,7 @@ def test_a_test_shard_without_captions(small: SmallDataset, members: dict[str, d
 @pytest.mark.parametrize(
     ("shard", "name", "content", "message"),
     [
-        ("val.tar", "c.txt", b"No picture.", r"val\.tar: samples without a picture \(bmp, .*\): c; make"),
+        ("val.tar", "c.txt", b"No picture.", r"val\.tar: samples without a picture \(avif, .*\): c; make"),
         ("val.tar", "a/b.jpg", b"jpg", r"val\.tar: one sample has two pictures, a/b\.png and a/b\.jpg"),
         ("test.tar", "x.txt", b"\xff", r"test\.tar: x\.txt is not UTF-8 text"),
         ("test.tar", "x.json", b"{", r"test\.tar: x\.json is not valid JSON"),

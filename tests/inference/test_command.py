@@ -101,8 +101,40 @@ def test_a_folder_is_searched_to_its_bottom(run, tmp_path: Path) -> None:
     save(tmp_path, ".hidden/3.png", RED)
     (tmp_path / "notes.txt").write_text("not looked at")
     code, out, err = run(tmp_path)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"note: {tmp_path}: passed over: 2 (.txt: 1; hidden: 1)\n")
     assert [line.split("\t")[0] for line in out.splitlines()] == [str(top), str(deep), str(stereo)]
+
+
+def test_what_a_phone_leaves_in_a_folder(run, tmp_path: Path) -> None:
+    """What is no picture is counted; a picture that is not decoded is named, and the exit code is 1."""
+    taken = [save(tmp_path, "000000391895", RED, format="PNG"), save(tmp_path, "IMG_1.JPG", RED)]
+    for name in ("IMG_1.MOV", "IMG_2.mov", "features.h5", "Thumbs.db", ".DS_Store"):
+        (tmp_path / name).write_bytes(bytes(40))
+    code, out, err = run(tmp_path)
+    assert (code, [line.split("\t")[0] for line in out.splitlines()]) == (0, list(map(str, taken)))
+    assert err == f"note: {tmp_path}: passed over: 5 (.mov: 2; .db: 1; .h5: 1; hidden: 1)\n"
+    (tmp_path / "IMG_3.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0" + bytes(40))
+    code, again, err = run(tmp_path)
+    assert (code, again) == (1, out)
+    assert "IMG_3.CR2: a camera's raw file (CR2), which is not decoded; export it" in err.splitlines()[-1]
+
+
+def test_a_folder_of_anything_but_pictures(run, tmp_path: Path) -> None:
+    (tmp_path / "features.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    code, out, err = run(tmp_path)
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        f"error: {tmp_path}: a folder without images",
+        f"note: {tmp_path}: passed over: 1 (.h5: 1)",
+    ]
+
+
+def test_many_pictures_that_fail_are_counted_at_the_end(run, tmp_path: Path) -> None:
+    for number in range(22):
+        (tmp_path / f"{number:02}.{'CR2' if number else 'jpg'}").write_bytes(b"no picture")
+    code, out, err = run(tmp_path, save(tmp_path, "red.png", RED))
+    assert code == 1 and len(out.splitlines()) == 2, "a file that is asked for twice is captioned twice"
+    assert err.splitlines()[-1] == "error: of 24 pictures these were not captioned: 22 (.cr2: 21; .jpg: 1)"
 
 
 def test_json_lines(run, project: Path, tmp_path: Path) -> None:
@@ -195,8 +227,8 @@ def test_a_folder_is_read_by_a_program_that_has_opened_no_picture_yet(tmp_path):
     """Pillow learns of most formats when it first needs them; the tests around this one have taught it."""
     (tmp_path / "a.jpg").touch()
     code = (
-        "import sys; from pathlib import Path; from fsgr_model.caption_files import images_at; "
-        "print([file.name for file in images_at(Path(sys.argv[1]))])"
+        "import sys; from pathlib import Path; from fsgr_model.picture_search import find_pictures; "
+        "print([file.name for file in find_pictures(Path(sys.argv[1])).pictures])"
     )
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
