@@ -33,8 +33,8 @@ _ENDING_ABBREVIATIONS = r"""
     ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov oct
     okla penn ph\.d plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo
 """
-_LEADING_ABBREVIATIONS = """
-    adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft
+_LEADING_ABBREVIATIONS = r"""
+    a\.k\.a adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft
     gen gov govs hon insp invt jos lieut lt maj messrs mlle mme mr mrs ms msgr mt natl pfc ph pres prof profs
     pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
 """
@@ -104,8 +104,7 @@ _FACE = r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]]"
 RULES: Final[list[Rule]] = [
     # words that come apart, tags and entities
     Rule(_any_of("can"), _any_of("not")),
-    Rule(_any_of("'t"), _any_of("was")),
-    Rule(rf"{_APOSTROPHE}[tT]", _any_of("is"), shown.quotes),
+    Rule(_any_of("'t"), _any_of("is was")),
     Rule(_any_of("gon got wan"), _any_of("na ta")),
     Rule(_any_of("gim lem"), _any_of("me")),
     Rule(_TAG, "", shown.no_break_spaces),
@@ -130,7 +129,6 @@ RULES: Final[list[Rule]] = [
         rf"(?:(?i:&lt;)|<)?{_AN}[^ \t\n\f\r\"<>|(){{}}\xa0]*@(?:{_MAIL}\.)*{_MAIL}(?:(?i:&gt;)|>)?"
     ),
     Rule(f"@[a-zA-Z_][a-zA-Z_0-9]*|#{_IN_WORD}+"),
-    Rule(rf"(?:{_IN_WORD}|{_D})+(?:\.(?:{_IN_WORD}|{_D})+)*\.{_any_of(_FILE_TYPES)}", f"{_GAP}|[.?!,]"),
     # endings and numbers
     Rule(_ENDING, "[^A-Za-z]", shown.quotes),
     Rule(_NEGATION, "", shown.quotes),
@@ -156,6 +154,7 @@ RULES: Final[list[Rule]] = [
     Rule(_ACRONYM, _GAP),
     Rule(f"{_APOSTROPHE}[0-9][0-9]", _GAP),
     Rule(rf"{_any_of(_BEFORE_DIGIT)}\.", f"{_GAP}?{_D}"),
+    Rule(rf"{_FILE_PART}(?:\.{_FILE_PART})*\.{_any_of(_FILE_TYPES)}", f"{_GAP}|[.?!,]"),
     Rule(rf"{_WORD}\.", _IN_SENTENCE, shown.without_soft_hyphens),
     Rule(rf"{_PHONE_START}[0-9]{{3,4}}[- \xa0]?[0-9]{{3,5}}|{_DOTTED_PHONE}", "", shown.phone),
     # quotes, brackets and marks
