@@ -32,7 +32,15 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
             refuse_duplicates(groups)
         report = dataset_report(reading.dataset, reading.bad, groups, reading.notes)
         write_dataset(folder, replace(reading.dataset, report=report))
+        _explain_empty(folder)
     print_summary(report, groups, place)
+
+
+def _explain_empty(folder: Path) -> None:
+    """A line in each folder of pictures that has none: DVC warns of an output that is empty."""
+    for name in (PICTURES, PRETRAINING):
+        if not any((folder / name).iterdir()):
+            (folder / name / "README").write_text("The stage made no pictures for this dataset.\n", "utf-8")
 
 
 def _draw(params: DatasetParams, place: Path, folder: Path) -> Reading:
