@@ -5,15 +5,22 @@ import json
 from pathlib import Path
 
 from fsgr_model.errors import run_command
-from fsgr_model.scoring.coco_files import score_files
+from fsgr_model.scoring.coco_files import SPLIT_CHOICES, ScoredFiles, score_files
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.score", description=__doc__)
     parser.add_argument(
-        "--references", type=Path, required=True, help="COCO captions JSON: images, annotations"
+        "--references",
+        type=Path,
+        required=True,
+        help="COCO captions JSON (images, annotations) or Karpathy's",
     )
+    parser.add_argument("--split", choices=SPLIT_CHOICES, help="of Karpathy's file (default test)")
     parser.add_argument("--results", type=Path, required=True, help='JSON list of {"image_id", "caption"}')
+    parser.add_argument(
+        "--subset", action="store_true", help="score the images that have a result; the others are left out"
+    )
     parser.add_argument("--instances", type=Path, help="COCO instances JSON, for CHAIR")
     parser.add_argument("--meteor", choices=["auto", "off"], default="auto", help="auto: where Java is found")
     parser.add_argument(
@@ -26,13 +33,15 @@ def main() -> None:
         "--by-image", type=Path, metavar="FILE", help="write the scores of each image as JSON"
     )
     arguments = parser.parse_args()
-    report, by_image = score_files(
+    files = ScoredFiles(
         references=arguments.references,
         results=arguments.results,
         instances=arguments.instances,
-        meteor=arguments.meteor,
-        tokenizer=arguments.tokenizer,
-        spice=arguments.spice,
+        split=arguments.split,
+        subset=arguments.subset,
+    )
+    report, by_image = score_files(
+        files, meteor=arguments.meteor, tokenizer=arguments.tokenizer, spice=arguments.spice
     )
     if arguments.by_image:
         by_image.save(arguments.by_image)

@@ -50,6 +50,9 @@ def read_instance_files(
 ) -> dict[str, list[dict[str, Any]]]:
     """COCO `categories` and `annotations` of the files below `root`, of our images only, sorted by id.
 
+    Where the files list some of our images only, these stand in `images`: of the others no objects are known,
+    which is not to have none.
+
     Raises:
         UserError: a file is no COCO instance file, covers none of our images, gives one id to two things,
             or speaks of an image of another name or size than ours.
@@ -57,15 +60,19 @@ def read_instance_files(
     ours = {image.image_id: image for image in images}
     categories: dict[int, Any] = {}
     instances: dict[int, Any] = {}
+    in_files: set[int] = set()
     for name in names:
         content = read_checked(root / name, InstanceFile)
         _check_same_images(root / name, content["images"], ours)
-        _take_categories(root / name, content["categories"], categories)
+        in_files |= {image["id"] for image in content["images"]} & ours.keys()
+        take_categories(root / name, content["categories"], categories)
         _take_instances(root / name, content["annotations"], ours, categories, instances)
-    return {
+    found = {
         "categories": [categories[number] for number in sorted(categories)],
         "annotations": [instances[number] for number in sorted(instances)],
     }
+    part = [{"id": image_id} for image_id in sorted(in_files)]
+    return found | {"images": part} if 0 < len(part) < len(ours) else found
 
 
 def _check_same_images(path: Path, listed_images: list[InstanceImage], ours: dict[int, ImageRecord]) -> None:
@@ -74,7 +81,7 @@ def _check_same_images(path: Path, listed_images: list[InstanceImage], ours: dic
         raise UserError(
             f"{path}: none of its image ids is in the caption files; its masks belong to other images"
         )
-    named = [(theirs, our) for theirs, our in shared if not _same_name(theirs["file_name"], our.path)]
+    named = [(theirs, our) for theirs, our in shared if not same_picture(theirs["file_name"], our.path)]
     if named:
         names = [
             f"image {our.image_id} is {theirs['file_name']} there, {our.path} here" for theirs, our in named
@@ -95,13 +102,21 @@ def _check_same_images(path: Path, listed_images: list[InstanceImage], ours: dic
         )
 
 
-def _same_name(theirs: str, ours: str) -> bool:
-    """COCO's 2014 release writes COCO_val2014_000000000042.jpg, that of 2017 000000000042.jpg."""
+def same_picture(theirs: str, ours: str) -> bool:
+    """Whether two file names are of one picture, whatever their folders.
+
+    COCO's 2014 release writes COCO_val2014_000000000042.jpg, that of 2017 000000000042.jpg.
+    """
     first, second = Path(theirs).name, Path(ours).name
-    return first.endswith(second) or second.endswith(first)
+    return first == second or first.endswith(f"_{second}") or second.endswith(f"_{first}")
 
 
-def _take_categories(path: Path, found: list[Category], categories: dict[int, Any]) -> None:
+def take_categories(path: Path, found: list[Category], categories: dict[int, Any]) -> None:
+    """Add what the file `path` lists to `categories`, by id.
+
+    Raises:
+        UserError: one id stands for two names.
+    """
     for category in found:
         known = categories.setdefault(category["id"], category)
         if known["name"] != category["name"]:

@@ -3,7 +3,8 @@
 `data/dataset/` holds
 - `images.json`     one `ImageRecord` an image, sorted by image id: the manifest;
 - `captions.json`   one `CaptionRecord` a caption, sorted by (image id, annotation id);
-- `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty where none are known;
+- `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty where none are known; and
+                    `images`, the ids that the mask files list, only where that is a part of all;
 - `report.json`     what was found and left out: counts, bad images, duplicates;
 - `*.json.sha256`   of each of the first three, which are compared with it when they are read;
 - `images/`         the pictures that the stage makes itself (the demo, tar files), else empty;
@@ -92,7 +93,10 @@ def read_captions(folder: Path) -> dict[int, list[CaptionRecord]]:
 
 
 def read_instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """COCO `categories` and `annotations`; both empty lists where the dataset has no instances."""
+    """COCO `categories` and `annotations`; both empty lists where the dataset has no instances.
+
+    And `images`, objects with an `id`, where the mask files list a part of the images only.
+    """
     return _load(folder / INSTANCES)
 
 

@@ -21,9 +21,11 @@ from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Sentences, Tokenizer, tokenized
 from fsgr_model.scoring.image_scores import bleu_columns
 from fsgr_model.scoring.java import find_java, first_on_path
+from fsgr_model.scoring.meaning import why_no_cider, why_no_words
+from fsgr_model.scoring.same_images import check_images
 from fsgr_model.scoring.spice import JAVA_VERSIONS, check_spice, spice
 
-MOST_LISTED = 10
+WORD_METRICS = (*(f"Bleu_{n}" for n in (1, 2, 3, 4)), "ROUGE_L", "CIDEr", "METEOR", "SPICE")
 MeteorSetting = Literal["auto", "off"]
 SPICE_NEEDS = f"it needs Java {JAVA_VERSIONS[0]} to {JAVA_VERSIONS[-1]} and a download of 384 MB: docs/use.md"
 
@@ -33,11 +35,13 @@ class ScoreReport:
     """Scores by name, as fractions (CIDEr 1.0 is 100 in tables), and metrics left out with the reason.
 
     `columns`: what each image adds to them, in ascending order of image ids (see `ImageScores`).
+    `needs_segmenter`: why no word of these captions can be counted, where that is so.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     omitted: list[dict[str, str]] = field(default_factory=list)
+    needs_segmenter: str | None = None
 
     def add(self, metric: str, score: float, of_images: Sequence[float]) -> None:
         self.metrics[metric] = float(score)
@@ -56,6 +60,8 @@ def score_captions(
 ) -> ScoreReport:
     """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), METEOR, SPICE.
 
+    What would mean nothing is left out: CIDEr of one image, all of them for text that needs a segmenter.
+
     Args:
         references: image id -> raw captions.
         results: image id -> one raw caption, for exactly the same images.
@@ -67,40 +73,29 @@ def score_captions(
     Raises:
         UserError: the image ids differ, an image has no reference, or a Java program is missing or fails.
     """
-    _check_images(references, results)
+    check_images(references, results)
+    why_no_word = why_no_words(references.values()) or why_no_words([[text] for text in results.values()])
+    report = ScoreReport(needs_segmenter=why_no_word)
+    if why_no_word:
+        for metric in WORD_METRICS:
+            report.omit(metric, why_no_word)
+        return report
     if with_spice:
         check_spice()  # before minutes go into the others
     truth = tokenized(references, tokenizer)
     found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
-    report = ScoreReport()
     _add_bleu(report, truth, found)
     report.add("ROUGE_L", *Rouge().compute_score(truth, found))
-    report.add("CIDEr", *Cider().compute_score(truth, found))
+    if reason := why_no_cider(references):
+        report.omit("CIDEr", reason)
+    else:
+        report.add("CIDEr", *Cider().compute_score(truth, found))
     _add_meteor(report, truth, found, meteor)
     if with_spice:
         report.add("SPICE", *spice(truth, found))
     else:
         report.omit("SPICE", f"switched off (evaluate.spice: false); {SPICE_NEEDS}")
     return report
-
-
-def _check_images(references: dict[int, list[str]], results: dict[int, str]) -> None:
-    missing = sorted(references.keys() - results.keys())
-    unknown = sorted(results.keys() - references.keys())
-    without = sorted(image_id for image_id, texts in references.items() if not texts)
-    problems = [
-        f"{len(ids)} {what}: {', '.join(map(str, ids[:MOST_LISTED]))}{', …' * (len(ids) > MOST_LISTED)}"
-        for ids, what in (
-            (missing, "images have references but no result"),
-            (unknown, "images have a result but no references"),
-            (without, "images have an empty list of references"),
-        )
-        if ids
-    ]
-    if problems:
-        raise UserError(f"every image needs references and one result; {'; '.join(problems)}")
-    if not references:
-        raise UserError("there are no captions to score: both files are empty")
 
 
 def _add_bleu(report: ScoreReport, truth: Sentences, found: Sentences) -> None:

@@ -1,9 +1,10 @@
 """Two systems on the same images: which differences of scores are real, and which images changed most."""
 
 import json
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,12 @@ from fsgr_model.datasets.normal_form import read_captions, read_images, read_ins
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.bootstrap import interval, resampled
 from fsgr_model.scoring.caption_tokens import Tokenizer
-from fsgr_model.scoring.coco_files import read_references, read_results
+from fsgr_model.scoring.coco_files import ReferenceFile, read_results
+from fsgr_model.scoring.file_kinds import SCORES_BY_IMAGE, kind_of
 from fsgr_model.scoring.image_scores import ImageScores
-from fsgr_model.scoring.report import caption_report, references_fingerprint
+from fsgr_model.scoring.report import Instances, caption_report, references_fingerprint
+from fsgr_model.scoring.result_file import read_json
+from fsgr_model.scoring.same_images import few
 
 WORKSPACE = "workspace"
 ROUNDING = 1e-9
@@ -33,7 +37,10 @@ SHOWN_FIRST = (
 
 @dataclass(frozen=True)
 class Difference:
-    """A score of A and of B, and the interval that holds 95% of the resampled differences B - A."""
+    """A score of A and of B, and the interval that holds 95% of the resampled differences B - A.
+
+    One image cannot be drawn in several ways: its interval is NaN to NaN.
+    """
 
     score: str
     a: float
@@ -51,52 +58,72 @@ class Difference:
 class References:
     """What result files are scored with: captions by image id, COCO instances where known, a tokenizer.
 
-    `note` says which captions of their file were left out, `bare` are the images without any other.
+    With `subset`, results may be of a part of the images, and are scored on these.
     """
 
-    texts: dict[int, list[str]]
-    instances: dict[str, list[dict[str, Any]]] | None
+    file: ReferenceFile
+    instances: Instances | None
     tokenizer: Tokenizer
-    bare: frozenset[int] = frozenset()
-    note: str = ""
+    subset: bool = False
 
-    @property
-    def fingerprint(self) -> str:
-        """The name of these captions in scores by image."""
-        return references_fingerprint(self.texts)
+    def fingerprint(self, image_ids: Collection[int]) -> str:
+        """The name of the captions of these images in scores by image; of those that are here."""
+        return references_fingerprint(
+            {image_id: self.file.texts[image_id] for image_id in image_ids if image_id in self.file.texts}
+        )
+
+    def score(self, results: Path) -> ImageScores:
+        """Scores by image of a result file.
+
+        Raises:
+            UserError: it is malformed, or its images are not those of the references.
+        """
+        spoken = self.file.scored(read_results(results))
+        texts = self.file.scored_with(spoken, subset=self.subset).texts
+        return caption_report(texts, spoken, self.instances, "off", self.tokenizer)[1]
 
 
-def references_of_file(path: Path, tokenizer: Tokenizer) -> References:
-    """Those of a COCO caption file."""
-    found = read_references(path)
-    return References(found.texts, None, tokenizer, found.bare, found.note)
+def references_of_test_split(dataset: Path, tokenizer: Tokenizer, *, subset: bool = False) -> References:
+    """Those of `data/dataset/`, whose images may have none.
 
-
-def references_of_test_split(dataset: Path, tokenizer: Tokenizer) -> References:
-    """Those of `data/dataset/`, whose images may have none."""
+    Raises:
+        UserError: there is no dataset here, or it is damaged.
+    """
     captions = read_captions(dataset)
     images = read_images(dataset, "test")
     texts = {image.image_id: [c.text for c in captions.get(image.image_id, [])] for image in images}
-    return References(texts, read_instances(dataset), tokenizer)
+    file = ReferenceFile(dataset / "captions.json", texts, names={})
+    return References(file, read_instances(dataset), tokenizer, subset)
 
 
-def load_system(name: str, phase: str, data: Path, references: References) -> ImageScores:
+def is_result_file(name: str) -> bool:
+    """Whether the name of a system is that of a file: one that is there, or JSON that should be."""
+    return Path(name).is_file() or name.endswith((".json", ".jsonl"))
+
+
+def load_system(name: str, phase: str, data: Path, references: References | None) -> ImageScores:
     """Scores by image of what `name` stands for.
 
     Args:
-        name: a COCO result file (it is scored here), `workspace`, or what DVC and git know: the name of an
-            experiment, a branch, a tag, a commit.
+        name: a COCO result file (it is scored here), a file of scores by image, `workspace`, or what DVC and
+            git know: the name of an experiment, a branch, a tag, a commit.
         phase: xe or scst; of no meaning for a file.
         data: the project's `data`.
-        references: what result files are scored with.
+        references: what result files are scored with, where there are some.
 
     Raises:
-        UserError: there is no such thing, or it has no scores by image.
+        UserError: there is no such thing, or it has no scores by image; or a result file has no references.
     """
-    if Path(name).is_file():
-        found = read_results(Path(name))
-        results = {image_id: text for image_id, text in found.items() if image_id not in references.bare}
-        return caption_report(references.texts, results, references.instances, "off", references.tokenizer)[1]
+    if is_result_file(name):
+        value = read_json(Path(name))
+        if kind_of(value) == SCORES_BY_IMAGE:
+            return ImageScores.of_json(value, name)
+        if references is None:
+            raise UserError(
+                f"{name} is scored against references: name a file with --references, or run dvc repro "
+                "dataset, whose test split is taken otherwise"
+            )
+        return references.score(Path(name))
     path = data / "scores" / f"{phase}.json"
     if name == WORKSPACE:
         return ImageScores.of_json(load_json(path), str(path))
@@ -129,6 +156,11 @@ def check_comparable(a: ImageScores, b: ImageScores) -> None:
     """
     if a.image_ids != b.image_ids:
         odd = sorted(set(a.image_ids) ^ set(b.image_ids))
+        if set(a.image_ids).isdisjoint(b.image_ids):
+            raise UserError(
+                f"A and B must caption the same images; they share none: A has {few(a.image_ids)}, B has "
+                f"{few(b.image_ids)}"
+            )
         raise UserError(f"A and B must caption the same images; only one has {odd[:10]} ({len(odd)} in all)")
     for what, of_a, of_b in (
         ("against other references", a.references, b.references),
@@ -142,6 +174,8 @@ def differences(a: ImageScores, b: ImageScores) -> list[Difference]:
     """Every score that both have, by a paired bootstrap: both are scored on the same resamples."""
     of_a, of_b = a.statistics(), b.statistics()
     names = [name for name in SHOWN_FIRST if name in of_a and name in of_b]
+    if len(a.image_ids) < 2 or not names:
+        return [Difference(name, of_a[name].value, of_b[name].value, math.nan, math.nan) for name in names]
     score_R = resampled([*(of_a[name] for name in names), *(of_b[name] for name in names)])
     return [
         Difference(name, of_a[name].value, of_b[name].value, *interval(b_R - a_R))
@@ -152,9 +186,9 @@ def differences(a: ImageScores, b: ImageScores) -> list[Difference]:
 def most_changed(a: ImageScores, b: ImageScores, count: int) -> list[int]:
     """Rows of the images whose CIDEr rose most, then of those where it fell most, half of `count` each.
 
-    None where there are no references, hence no CIDEr.
+    None where there is no CIDEr.
     """
-    if "CIDEr" not in a.columns:
+    if "CIDEr" not in a.columns or "CIDEr" not in b.columns:
         return []
     change_N = b.columns["CIDEr"] - a.columns["CIDEr"]
     order = np.argsort(-change_N, kind="stable")
@@ -163,12 +197,26 @@ def most_changed(a: ImageScores, b: ImageScores, count: int) -> list[int]:
     return rose + fell
 
 
+def why_no_cider(a: ImageScores, b: ImageScores) -> str | None:
+    """Why the table has no CIDEr; None where it has."""
+    without = [scores for scores in (a, b) if "CIDEr" not in scores.columns]
+    if not without:
+        return None
+    reasons = (row["reason"] for scores in without for row in scores.omitted if row["metric"] == "CIDEr")
+    return next(reasons, "the scores by image of A or B have none")
+
+
 def as_table(rows: list[Difference]) -> str:
     """The differences as Markdown."""
     lines = ["| score | A | B | B - A | 95% interval | real |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {row.score} | {row.a:.4f} | {row.b:.4f} | {row.b - row.a:+.4f} "
-        f"| {row.low:+.4f} to {row.high:+.4f} | {'yes' if row.real else 'no'} |"
-        for row in rows
+        f"| {row.score} | {row.a:.4f} | {row.b:.4f} | {row.b - row.a:+.4f} | {_ends(row)} |" for row in rows
     ]
     return "\n".join(lines)
+
+
+def _ends(row: Difference) -> str:
+    """The last two columns of the table."""
+    if math.isnan(row.low):
+        return "none | unknown"
+    return f"{row.low:+.4f} to {row.high:+.4f} | {'yes' if row.real else 'no'}"

@@ -24,6 +24,7 @@ from fsgr_model.scoring.provenance import Fact, pipeline_provenance, tokenizer_f
 from fsgr_model.scoring.report import (
     NO_INSTANCES,
     Report,
+    add_intervals,
     caption_report,
     domain_reports,
     report_without_references,
@@ -113,8 +114,12 @@ def _score_phases(
         report, scores = caption_report(
             references, results[phase], instances, meteor, params.tokenizer, params.spice
         )
-        report["interval_95"] = scores.intervals()
-        reports[phase] = (report | apart[phase], scores)
+        add_intervals(report, scores)
+        of_domains, omitted = apart[phase]
+        # What is left out of the whole split as well has its reason there.
+        whole = {row["metric"] for row in report["omitted"]}
+        report["omitted"] += [row for row in omitted if row["metric"].rpartition(".")[2] not in whole]
+        reports[phase] = (report | of_domains, scores)
     return reports
 
 

@@ -4,7 +4,8 @@ Shapes: N images.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ MEANS = {
     "bad_endings": "bad_ending",
 }
 WITH_INTERVAL = ("CIDEr", "Bleu_4")
+AGAIN = "run dvc repro evaluate, or pipeline.score --by-image"
 # BLEU adds these to its counts (pycocoevalcap), so that nothing is divided by zero.
 TINY, SMALL = 1e-15, 1e-9
 
@@ -43,6 +45,7 @@ class ImageScores:
     Columns are scores of the image alone (CIDEr, ROUGE_L, METEOR, SPICE, Bleu_4 of the sentence, CLIPScore,
     RefCLIPScore), marks (bad_ending, wrong_object) and counts (objects and wrong_objects named; bleu_*).
     `signature` says how the CIDEr-D was made, `references` names the captions that it was made against.
+    `omitted`: metrics that were left out, and why; not kept in files.
     """
 
     image_ids: list[int]
@@ -50,6 +53,7 @@ class ImageScores:
     columns: dict[str, NDArray[Any]]
     signature: str
     references: str
+    omitted: list[dict[str, str]] = field(default_factory=list)
 
     def statistics(self) -> dict[str, Statistic]:
         """The scores of the whole set that are functions of sums over images.
@@ -67,11 +71,12 @@ class ImageScores:
     def intervals(self) -> dict[str, dict[str, float]]:
         """95% intervals of CIDEr and Bleu_4: which images happen to be in the test split moves them so far.
 
-        They need references. The document frequencies of CIDEr stay those of all images.
+        Only of those that there are. The document frequencies of CIDEr stay those of all images.
         """
         statistics = self.statistics()
-        scores = resampled([statistics[name] for name in WITH_INTERVAL])
-        ends = {name: interval(score_R) for name, score_R in zip(WITH_INTERVAL, scores, strict=True)}
+        names = [name for name in WITH_INTERVAL if name in statistics]
+        scores = resampled([statistics[name] for name in names]) if names else []
+        ends = {name: interval(score_R) for name, score_R in zip(names, scores, strict=True)}
         return {name: {"low": low, "high": high} for name, (low, high) in ends.items()}
 
     def save(self, path: Path) -> None:
@@ -89,21 +94,25 @@ class ImageScores:
         """What `save` wrote; `place` is for the message.
 
         Raises:
-            UserError: it is something else.
+            UserError: it is something else, or its image ids do not ascend.
         """
         try:
             rows = content["images"]
             names = [name for name in rows[0] if name not in ("image_id", "caption")]
             columns = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in names}
-            return cls(
+            scores = cls(
                 [row["image_id"] for row in rows],
                 [row["caption"] for row in rows],
                 columns,
                 content["signature"],
                 content["references"],
             )
-        except (KeyError, IndexError, TypeError):
-            raise UserError(f"{place} holds no scores by image; run dvc repro evaluate") from None
+            ascending = all(before < after for before, after in pairwise(scores.image_ids))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            raise UserError(f"{place} holds no scores by image; {AGAIN}") from None
+        if not ascending:
+            raise UserError(f"{place}: image ids must ascend, each once; {AGAIN}")
+        return scores
 
 
 def bleu_columns(cooked: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:

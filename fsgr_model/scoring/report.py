@@ -5,6 +5,7 @@ from, are lists, which it does not.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,25 +14,32 @@ from numpy.typing import NDArray
 from fsgr_model.artifacts import fingerprint
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.chair import chair
-from fsgr_model.scoring.coco_metrics import MeteorProgram, MeteorSetting, score_captions
+from fsgr_model.scoring.coco_metrics import (
+    WORD_METRICS,
+    MeteorProgram,
+    MeteorSetting,
+    ScoreReport,
+    score_captions,
+)
 from fsgr_model.scoring.endings import ends_badly
 from fsgr_model.scoring.image_scores import ImageScores
+from fsgr_model.scoring.meaning import ONE_IMAGE_NO_INTERVAL
 from fsgr_model.scoring.provenance import cider_signature
 
 Report = dict[str, Any]
+Instances = dict[str, list[dict[str, Any]]]
 NO_INSTANCES = "no instances (objects with categories) are known for these images"
+NO_OBJECT_NAMED = "no caption names an object of the categories, so that there is no share of wrong ones"
 NO_REFERENCES = "the test split has no references; scores come from the server that keeps them"
-REFERENCE_METRICS = (
-    *(f"Bleu_{n}" for n in (1, 2, 3, 4)),
-    *("ROUGE_L", "CIDEr", "METEOR", "SPICE", "CHAIRi", "CHAIRs"),
-)
+CHAIR_METRICS = ("CHAIRi", "CHAIRs")
+REFERENCE_METRICS = (*WORD_METRICS, *CHAIR_METRICS)
 DOMAIN_METRICS = ("CIDEr", "Bleu_4", "CHAIRi")
 
 
 def caption_report(
     references: dict[int, list[str]],
     results: dict[int, str],
-    instances: dict[str, list[dict[str, Any]]] | None,
+    instances: Instances | None,
     meteor: MeteorSetting | MeteorProgram,
     tokenizer: Tokenizer,
     spice: bool = False,
@@ -41,7 +49,8 @@ def caption_report(
     Args:
         references: image id -> raw captions.
         results: image id -> raw caption, of the same images.
-        instances: COCO `categories` and `annotations`, or None.
+        instances: COCO `categories` and `annotations`, or None; and `images`, where not all are known to be
+            listed by the instance files. There is no CHAIR if one of these images is not.
         meteor: `auto`, `off`, or a program that runs already.
         tokenizer: of the COCO metrics; `python` or `java`. CHAIR and the endings are always told by ours.
         spice: score SPICE as well.
@@ -51,21 +60,55 @@ def caption_report(
     """
     results = dict(sorted(results.items()))
     scores = score_captions(references, results, meteor, tokenizer, spice)
-    report: Report = dict(scores.metrics)
-    columns = dict(scores.columns)
-    omitted: list[dict[str, str]] = list(scores.omitted)
-    if instances and instances["annotations"]:
-        hallucination = chair(references, results, instances)
-        report["CHAIRi"], report["CHAIRs"] = hallucination.per_instance, hallucination.per_sentence
-        named, invented = np.array(hallucination.named), np.array(hallucination.invented)
-        columns |= {"objects": named, "wrong_objects": invented, "wrong_object": np.minimum(invented, 1)}
+    if scores.needs_segmenter:
+        for metric in (*CHAIR_METRICS, "bad_endings"):
+            scores.omit(metric, scores.needs_segmenter)
     else:
-        omitted += [{"metric": name, "reason": NO_INSTANCES} for name in ("CHAIRi", "CHAIRs")]
-    columns["bad_ending"] = bad_endings(results)
-    report["bad_endings"] = float(columns["bad_ending"].mean())
-    report["images"] = len(results)
-    report["omitted"] = omitted
-    return report, image_scores(results, columns, cider_signature(tokenizer), references)
+        _add_chair(scores, references, results, instances)
+        endings_N = bad_endings(results)
+        scores.metrics["bad_endings"] = float(endings_N.mean())
+        scores.columns["bad_ending"] = endings_N
+    report = scores.metrics | {"images": len(results), "omitted": scores.omitted}
+    by_image = image_scores(results, scores.columns, cider_signature(tokenizer), references)
+    return report, replace(by_image, omitted=scores.omitted)
+
+
+def _add_chair(
+    scores: ScoreReport,
+    references: dict[int, list[str]],
+    results: dict[int, str],
+    instances: Instances | None,
+) -> None:
+    """CHAIR, or why there is none."""
+    reason = _why_no_chair(instances, results)
+    found = chair(references, results, instances) if instances and not reason else None
+    if found is None or not any(found.named):
+        for metric in CHAIR_METRICS:
+            scores.omit(metric, reason or NO_OBJECT_NAMED)
+        return
+    scores.metrics |= {"CHAIRi": found.per_instance, "CHAIRs": found.per_sentence}
+    named_N, invented_N = np.array(found.named), np.array(found.invented)
+    wrong_N = np.minimum(invented_N, 1)
+    scores.columns |= {"objects": named_N, "wrong_objects": invented_N, "wrong_object": wrong_N}
+
+
+def _why_no_chair(instances: Instances | None, results: dict[int, str]) -> str | None:
+    if not instances or not any(row["image_id"] in results for row in instances["annotations"]):
+        return NO_INSTANCES
+    listed = set(results)
+    if "images" in instances:
+        listed &= {image["id"] for image in instances["images"]}
+    if len(listed) < len(results):
+        return f"the instance files list {len(listed)} of the {len(results)} images"
+    return None
+
+
+def add_intervals(report: Report, by_image: ImageScores) -> None:
+    """Put the intervals of CIDEr and Bleu_4 into a report, or why there are none."""
+    if len(by_image.image_ids) < 2:
+        report["omitted"].append({"metric": "interval_95", "reason": ONE_IMAGE_NO_INTERVAL})
+    elif found := by_image.intervals():
+        report["interval_95"] = found
 
 
 def image_scores(
@@ -103,20 +146,28 @@ def domain_reports(
     domain_of: dict[int, str],
     references: dict[int, list[str]],
     results: dict[int, str],
-    instances: dict[str, list[dict[str, Any]]],
+    instances: Instances,
     tokenizer: Tokenizer,
-) -> dict[str, dict[str, float]]:
-    """A few scores of each domain's images apart; none where no domain has a name.
+) -> tuple[dict[str, dict[str, float]], list[dict[str, str]]]:
+    """A few scores of each domain's images apart, and which were left out; none where no domain has a name.
 
     CIDEr takes its document frequencies from the domain's own references, as if they were all there is.
+
+    Returns:
+        `{"seen": {"CIDEr": 1.0, …}}` and `[{"metric": "unseen.CIDEr", "reason": …}]`.
     """
-    reports = {}
+    reports, omitted = {}, []
     for domain in sorted(set(domain_of.values()) - {""}):
         ids = [image_id for image_id, its in domain_of.items() if its == domain]
         scores, _ = caption_report(_of(references, ids), _of(results, ids), instances, "off", tokenizer)
         reports[domain] = {name: scores[name] for name in DOMAIN_METRICS if name in scores}
         reports[domain]["images"] = len(ids)
-    return reports
+        omitted += [
+            {"metric": f"{domain}.{row['metric']}", "reason": row["reason"]}
+            for row in scores["omitted"]
+            if row["metric"] in DOMAIN_METRICS
+        ]
+    return reports, omitted
 
 
 def _of(values: dict[int, Any], ids: Sequence[int]) -> dict[int, Any]:

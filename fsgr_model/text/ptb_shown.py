@@ -2,7 +2,6 @@
 
 import re
 
-
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _BRACKETS |= {"&lt;": "<", "&gt;": ">"}
 _QUOTES = str.maketrans(

@@ -9,8 +9,8 @@ import pytest
 from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.errors import UserError
-from fsgr_model.scoring.coco_files import read_references, score_files
-from fsgr_model.scoring.comparison import load_system, references_of_file
+from fsgr_model.scoring.coco_files import ScoredFiles, read_reference_file, score_files
+from fsgr_model.scoring.comparison import References, load_system
 from tests.datasets.small_dataset import SmallDataset
 
 CANNED = "Quality issues are too severe to recognize visual content."
@@ -86,22 +86,22 @@ def test_scores_are_those_without_the_marked_captions(tmp_path: Path) -> None:
     plain = write(tmp_path / "plain.json", reference_file(False))
     everything = write(tmp_path / "all.json", results)
     two = write(tmp_path / "two.json", results[:2])
-    wanted, _ = score_files(plain, two, None, "off", "python")
+    wanted, _ = score_files(ScoredFiles(plain, two), meteor="off", tokenizer="python")
     for given in (everything, two):
-        report, by_image = score_files(marked, given, None, "off", "python")
+        report, by_image = score_files(ScoredFiles(marked, given), meteor="off", tokenizer="python")
         assert report["CIDEr"] == wanted["CIDEr"] > 0 and report["Bleu_4"] == wanted["Bleu_4"]
         assert (report["images"], by_image.image_ids) == (2, [1, 2])
         (told,) = [fact["value"] for fact in report["provenance"] if fact["what"] == "references"]
         assert "3 canned (is_precanned), 1 rejected (is_rejected); images that have no other" in told
         assert told.endswith(": 3")
     assert not [fact for fact in wanted["provenance"] if fact["what"] == "references"]
-    references = references_of_file(marked, "python")
+    references = References(read_reference_file(marked), None, "python")
     assert load_system(str(everything), "scst", tmp_path, references).image_ids == [1, 2]
-    assert "3 canned" in references.note
+    assert "3 canned" in references.file.facts[0]["value"]
 
 
 def test_a_stranger_is_a_stranger_though_it_is_marked(tmp_path: Path) -> None:
     content = reference_file(True)
     content["images"].pop()
     with pytest.raises(UserError, match="captions of images that it does not list: 3"):
-        read_references(write(tmp_path / "marked.json", content))
+        read_reference_file(write(tmp_path / "marked.json", content))

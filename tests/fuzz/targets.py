@@ -27,7 +27,7 @@ from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.datasets.reading import caption_records, read_files
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.params import load_params
-from fsgr_model.scoring.coco_files import read_references, read_results
+from fsgr_model.scoring.coco_files import read_reference_file, read_results
 from fsgr_model.submission import read_lines
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.ptb_tokenizer import PUNCTUATION, ptb_tokenize
@@ -310,7 +310,7 @@ TARGETS = [
     Target("foreign word list", foreign_words, import_words),
     Target("concepts", concepts_file, read_concepts, damaged_bytes),
     Target("results", results_file, read_results),
-    Target("references", captions_file, read_references),
+    Target("references", captions_file, read_reference_file),
     Target(
         "caption lines", caption_lines, lambda path: read_lines(path, {"a.jpg": 1, "b": 2}), damaged_bytes
     ),

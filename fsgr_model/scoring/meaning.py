@@ -1,0 +1,99 @@
+"""When a caption score would be a number that means nothing, and the reason to give in its place."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+
+from fsgr_model.scoring.caption_tokens import tokens_of
+
+# Scripts whose words no space divides: those of Unicode's line breaking classes ID and SA (UAX 14), as the
+# names of their letters begin.
+WITHOUT_SPACES = {
+    **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO"), "Chinese or Japanese"),
+    **{name.upper(): name for name in ("Thai", "Lao", "Khmer", "Tai Le", "New Tai Lue", "Tai Tham")},
+    **{name.upper(): name for name in ("Tai Viet", "Ahom", "Javanese", "Balinese")},
+    "MYANMAR": "Burmese",
+    "YI SYLLABLE": "Yi",
+}
+# A zero width space divides words as well, where somebody has put it.
+SPACES = re.compile("[\\s\u200b]+")
+# More letters than a word has, and more than a caption of one short word.
+LONGER_THAN_A_WORD = 12
+SHORT_WORD = 2
+SHARE_NOT_SEGMENTED = 0.1
+N_GRAMS = 4
+ONE_IMAGE = "one image has no document frequencies: every n-gram is in all images and weighs nothing"
+SAME_N_GRAMS = (
+    "the references of all images have the same n-grams, so by their document frequencies each weighs nothing"
+)
+ONE_IMAGE_NO_INTERVAL = "an interval needs several images to draw from; there is one"
+
+
+def why_no_words(captions: Iterable[Sequence[str]]) -> str | None:
+    """Why no metric that counts words can be had of these captions of images; None where it can.
+
+    So it is if more than a tenth of them have no white space between the words of a script that has none.
+    """
+    texts = [text for of_image in captions for text in of_image]
+    scripts = [script for text in texts if (script := unsegmented_script(text))]
+    if len(scripts) <= SHARE_NOT_SEGMENTED * len(texts):
+        return None
+    names = ", ".join(sorted(set(scripts)))
+    return (
+        f"needs a segmenter: {len(scripts)} of {len(texts)} captions are {names} text without white space "
+        "between its words, so that each would count as one word; divide the words of references and results "
+        "by spaces"
+    )
+
+
+def unsegmented_script(text: str) -> str | None:
+    """The script of a caption whose words run together; None where spaces divide them.
+
+    They run together if the caption has no space at all and more letters than a short word, or a run of more
+    than 12 letters.
+    """
+    if text.isascii():
+        return None
+    runs = [
+        [script for letter in run if (script := _script_of(letter))] for run in SPACES.split(text.strip())
+    ]
+    longest = max(runs, key=len)
+    limit = SHORT_WORD if len(runs) == 1 else LONGER_THAN_A_WORD
+    return longest[0] if len(longest) > limit else None
+
+
+@lru_cache(maxsize=2**16)
+def _script_of(character: str) -> str | None:
+    """The script of a letter that belongs to one without spaces."""
+    if character.isascii() or not character.isalpha():
+        return None
+    name = unicodedata.name(character, "")
+    return next((script for start, script in WITHOUT_SPACES.items() if name.startswith(start)), None)
+
+
+def why_no_cider(references: Mapping[int, Sequence[str]]) -> str | None:
+    """Why CIDEr with the document frequencies of these references would be 0 for any captions; else None.
+
+    An n-gram weighs log(images / images with the n-gram), which is 0 for an n-gram of all images.
+
+    Args:
+        references: image id -> raw captions.
+    """
+    if len(references) == 1:
+        return ONE_IMAGE
+    found = map(_ngrams, references.values())
+    first = next(found, frozenset())
+    return SAME_N_GRAMS if all(ngrams == first for ngrams in found) else None
+
+
+def _ngrams(captions: Sequence[str]) -> frozenset[tuple[str, ...]]:
+    """All n-grams of an image's captions, n from 1 to 4."""
+    rows = [tokens_of(caption) for caption in captions]
+    return frozenset(
+        ngram
+        for tokens in rows
+        for n in range(1, N_GRAMS + 1)
+        for ngram in zip(*(islice(tokens, start, None) for start in range(n)), strict=False)
+    )

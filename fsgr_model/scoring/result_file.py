@@ -1,0 +1,97 @@
+"""COCO's result form: a JSON list of `{"image_id": 42, "caption": "a dog"}`, one caption an image."""
+
+import reprlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from fsgr_model.artifacts import parse_json, read_text
+from fsgr_model.datasets.checked_json import Id, checked
+from fsgr_model.datasets.listing import listed
+from fsgr_model.errors import UserError
+from fsgr_model.scoring.file_kinds import kind_of
+
+FORM = 'a result file is one JSON list of {"image_id": 42, "caption": "a dog"}'
+
+
+class _Result(TypedDict):
+    image_id: Id
+    caption: str
+
+
+def read_results(path: Path) -> dict[int, str]:
+    """A COCO result file: image id -> caption.
+
+    Raises:
+        UserError: the file holds something else, nothing, ids or captions of another type, or more than one
+            caption of an image.
+    """
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise UserError(f"{path} is {kind_of(rows)}; {FORM}")
+    return results_of(rows, path)
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file that is no JSON lines.
+
+    Raises:
+        UserError: it is empty, JSON lines, or no JSON.
+    """
+    text = read_text(path)
+    if not text.strip():
+        raise UserError(f"{path} is empty; {FORM}")
+    if looks_like_lines(text):
+        raise UserError(f"{path} is JSON lines, an object a line; {FORM}")
+    return parse_json(text, str(path))
+
+
+def looks_like_lines(text: str) -> bool:
+    """Whether the first two lines that hold something begin and end as objects do."""
+    lines = [line.strip() for line in text[:100_000].split("\n") if line.strip()][:2]
+    return len(lines) == 2 and lines[0].startswith("{") and lines[0].endswith("}") and lines[1][0] == "{"
+
+
+def results_of(rows: list[Any], path: Path) -> dict[int, str]:
+    """Image id -> caption of the rows that the file `path` held.
+
+    Raises:
+        UserError: as `read_results`.
+    """
+    if not rows:
+        raise UserError(f"{path} holds no captions: its list is empty")
+    _check_rows(rows, path)
+    results = checked(rows, list[_Result], path)
+    counts = Counter(row["image_id"] for row in results)
+    repeated = sorted(image_id for image_id, count in counts.items() if count > 1)
+    if repeated:
+        raise UserError(
+            f"{path}: every image needs exactly one caption; images with more: {listed(repeated)}; keep one"
+        )
+    return {row["image_id"]: row["caption"] for row in results}
+
+
+def _check_rows(rows: list[Any], path: Path) -> None:
+    """Every row has both keys, a whole number and a text; the first of these that does not hold is told."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: entry {number} of the list is no object: {reprlib.repr(row)}; {FORM}")
+        missing = [key for key in ("image_id", "caption") if key not in row]
+        if missing:
+            raise UserError(
+                f"{path}: {missing[0]}: missing in entry {number} of the list, which has "
+                f"{listed(list(row)) or 'nothing'}; {FORM}"
+            )
+    for key, rule, is_right in (
+        ("image_id", "image_id must be a whole number as in the references, without quotes or a point", int),
+        ("caption", "caption must be a text", str),
+    ):
+        odd = [
+            f"{reprlib.repr(row[key])} (entry {number})"
+            for number, row in enumerate(rows)
+            if type(row[key]) is not is_right
+        ]
+        if odd:
+            raise UserError(f"{path}: {rule}; found {listed(odd)}")
