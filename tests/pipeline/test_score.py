@@ -19,7 +19,7 @@ REFERENCES = {
 }
 RESULTS = [{"image_id": 9, "caption": "a dog sleeps on a"}, {"image_id": 7, "caption": "a dog runs"}]
 INSTANCES = {
-    "images": [],
+    "images": [{"id": 7}, {"id": 9}],
     "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 3, "name": "bed"}],
     "annotations": [{"id": 5, "image_id": 7, "category_id": 1}],
 }
