@@ -51,16 +51,15 @@ def why_no_words(captions: Iterable[Sequence[str]]) -> str | None:
 def unsegmented_script(text: str) -> str | None:
     """The script of a caption whose words run together; None where spaces divide them.
 
-    They run together if the caption has no space at all and more letters than a short word, or a run of more
-    than 12 letters.
+    They run together if the caption has no space between its words and more letters than a short word, or a
+    run of more than 12 letters.
     """
     if text.isascii():
         return None
-    runs = [
-        [script for letter in run if (script := _script_of(letter))] for run in SPACES.split(text.strip())
-    ]
-    longest = max(runs, key=len)
-    limit = SHORT_WORD if len(runs) == 1 else LONGER_THAN_A_WORD
+    words = [word for word in SPACES.split(text) if any(map(str.isalnum, word))]
+    scripts = [[script for letter in word if (script := _script_of(letter))] for word in words]
+    longest = max(scripts, key=len, default=[])
+    limit = SHORT_WORD if len(words) == 1 else LONGER_THAN_A_WORD
     return longest[0] if len(longest) > limit else None
 
 

@@ -6,9 +6,11 @@ import torch
 
 from fsgr_model.decoding import greedy
 from fsgr_model.device import autocast
+from fsgr_model.errors import UserError
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.params import PhaseParams
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
 from fsgr_model.training.split_data import caption_tokens
@@ -41,12 +43,27 @@ def make_validation(
 ) -> Validation:
     """Validation as the metric is published: document frequencies of the validation references themselves,
     no end token, and words that the vocabulary lacks kept apart.
+
+    Raises:
+        UserError: CIDEr-D of these references would be 0 whatever the network says, so that no epoch could be
+            chosen by it.
     """
+    tokens = caption_tokens(data, "val")
+    _check_meaning(tokens)
     unlisted: dict[str, int] = {}
     references = {
         image_id: [vocabulary.encode_open(tokens, unlisted) for tokens in of_image]
-        for image_id, of_image in caption_tokens(data, "val").items()
+        for image_id, of_image in tokens.items()
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
     return Validation(images, cider_d, params.batch_size, params.max_length)
+
+
+def _check_meaning(tokens: dict[int, list[list[str]]]) -> None:
+    references = {image_id: [" ".join(each) for each in of_image] for image_id, of_image in tokens.items()}
+    reason = why_no_words(references.values()) or why_no_cider(references)
+    if reason:
+        raise UserError(
+            f"the best epoch is chosen by CIDEr-D of the validation split, which means nothing here: {reason}"
+        )

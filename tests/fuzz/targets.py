@@ -28,7 +28,7 @@ from fsgr_model.datasets.reading import caption_records, read_files
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.params import load_params
 from fsgr_model.scoring.coco_files import read_reference_file, read_results
-from fsgr_model.submission import read_lines
+from fsgr_model.submission import ImageNames, read_lines
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.ptb_tokenizer import PUNCTUATION, ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
@@ -181,6 +181,16 @@ def caption_lines(folder: Path) -> Path:
     )
 
 
+def image_list(folder: Path) -> Path:
+    folder.mkdir()
+    rows = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b"}]
+    return _written(folder / "images.json", json.dumps({"images": rows}).encode())
+
+
+def read_caption_lines(path: Path) -> None:
+    read_lines(path, ImageNames(image_list(path.parent / "list")))
+
+
 def words_file(folder: Path) -> Path:
     folder.mkdir()
     return _written(folder / "words.json", json.dumps([*SPECIALS, "a", "dog"]).encode())
@@ -311,9 +321,8 @@ TARGETS = [
     Target("concepts", concepts_file, read_concepts, damaged_bytes),
     Target("results", results_file, read_results),
     Target("references", captions_file, read_reference_file),
-    Target(
-        "caption lines", caption_lines, lambda path: read_lines(path, {"a.jpg": 1, "b": 2}), damaged_bytes
-    ),
+    Target("caption lines", caption_lines, read_caption_lines, damaged_bytes),
+    Target("image list", image_list, ImageNames),
     Target("params.yaml", copied("params.yaml"), load_params, damaged_bytes, share=0.1),
     Target("world.yaml", copied("data/demo/world.yaml"), load_world, damaged_bytes, share=0.02),
 ]

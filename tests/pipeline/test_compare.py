@@ -55,10 +55,16 @@ def test_two_result_files(run) -> None:
 def test_foreign_references_have_no_sheet(run) -> None:
     references = {
         "images": [{"id": 8}, {"id": 9}],
-        "annotations": [{"image_id": 8, "caption": "a boat at sea"}, {"image_id": 9, "caption": "a red car"}],
+        "annotations": [
+            {"image_id": 8, "caption": "a boat at sea"},
+            {"image_id": 9, "caption": "a red kite"},
+        ],
     }
     Path("references.json").write_text(json.dumps(references))
-    files = write("a.json", {8: "a boat", 9: "a car"}), write("b.json", {8: "a boat at sea", 9: "a car"})
+    files = (
+        write("a.json", {8: "a boat", 9: "a kite"}),
+        write("b.json", {8: "a boat at sea", 9: "a kite"}),
+    )
     assert "no sheet" in run(*files, "--references", "references.json")
     assert not Path("compare.png").exists()
 

@@ -112,6 +112,7 @@ def test_a_java_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
         (REFERENCES, {1: "a dog", 2: "cats"}, "1 images have references but no result: 3"),
         (REFERENCES, RESULTS | {9: "a", 8: "b"}, "2 images have a result but no references: 8, 9"),
         (REFERENCES | {3: []}, RESULTS, "1 images have a result but an empty list of references: 3"),
+        (REFERENCES | {4: []}, RESULTS, "1 images have neither a reference nor a result: 4"),
         ({}, {}, "no captions to score"),
     ],
 )

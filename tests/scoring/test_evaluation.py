@@ -131,6 +131,9 @@ def test_domains_are_scored_apart(tmp_path: Path) -> None:
     assert scores["unseen"]["CHAIRi"] == 0
     assert (scores["seen"]["images"], scores["unseen"]["images"]) == (2, 1)
     assert {"CIDEr", "Bleu_4"} <= scores["seen"].keys()
+    assert "Bleu_4" in scores["unseen"] and "CIDEr" not in scores["unseen"]
+    reasons = {row["metric"]: row["reason"] for row in scores["omitted"]}
+    assert "one image" in reasons["unseen.CIDEr"] and "seen.CIDEr" not in reasons
 
 
 def test_numbers_are_scalars_and_the_rest_lists(tmp_path: Path) -> None:
