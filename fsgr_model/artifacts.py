@@ -15,6 +15,7 @@ import psutil
 import yaml
 
 from fsgr_model.errors import UserError
+from fsgr_model.lines import lines_of
 
 CHECKSUMS = "SHA256SUMS"
 # Bytes of memory for a byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
@@ -199,7 +200,7 @@ def load_checked_json(path: Path, remedy: str) -> Any:
         UserError: it is missing, or is not as it was when the list was made, by as much as a bit.
     """
     data = read_bytes(path)
-    lines = read_text(path.with_name(CHECKSUMS)).splitlines()
+    lines = lines_of(read_text(path.with_name(CHECKSUMS)))
     expected = next((line[:64] for line in lines if line[66:] == path.name), "")
     found = hashlib.sha256(data).hexdigest()
     if found != expected:

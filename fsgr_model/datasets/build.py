@@ -27,7 +27,7 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
         groups = duplicate_groups(reading.dataset.images)
         if params.on_duplicate_image == "fail":
             refuse_duplicates(groups)
-        report = dataset_report(reading.dataset, reading.bad, groups, reading.notes)
+        report = dataset_report(reading.dataset, reading.bad, groups, reading.notes, read=reading.read)
         write_dataset(folder, replace(reading.dataset, report=report))
     print_summary(report, groups, place)
 

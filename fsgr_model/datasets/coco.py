@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.checked_json import Id, read_checked
 from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.datasets.numbering import fill_in
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.errors import UserError
 
@@ -20,9 +21,11 @@ class CocoImage:
 
 @dataclass(slots=True)
 class CocoCaption:
-    id: Id
+    """`id` is None where the file has none, as in many that were made for one program alone."""
+
     image_id: Id
     caption: str
+    id: Id | None = None
 
 
 @dataclass(slots=True)
@@ -36,8 +39,9 @@ class CocoCaptionFile:
 def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """The images and captions of the three files below `root`.
 
-    A file name starts from the folder of its split in `folders`, where that is given. The test file may be
-    without `annotations`: its images are captioned then, not scored.
+    Ids are those of the files; annotations without one are numbered in their file. A file name starts from
+    the folder of its split in `folders`, where that is given. The test file may be without `annotations`: its
+    images are captioned then, not scored.
 
     Raises:
         UserError: a file is missing, no JSON, or not of the COCO caption form.
@@ -54,7 +58,15 @@ def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDatas
         dataset.images.extend(
             RawImage(image.id, split, start + image.file_name, name, image.domain) for image in content.images
         )
+        entries = content.annotations or []
+        ids = fill_in(entry.id for entry in entries)
         dataset.captions.extend(
-            RawCaption(entry.image_id, entry.id, entry.caption, name) for entry in content.annotations or []
+            RawCaption(entry.image_id, number, entry.caption, name)
+            for number, entry in zip(ids, entries, strict=True)
         )
+        without = sum(entry.id is None for entry in entries)
+        if without:
+            dataset.notes.append(
+                f"{name}: {without} of {len(entries)} annotations have no id; numbered from 1"
+            )
     return dataset
