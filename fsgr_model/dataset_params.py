@@ -28,6 +28,14 @@ class PerSplit(Section):
     test: str
 
 
+class ShardParams(PerSplit):
+    """Tar files of each split, as patterns, and what their texts are."""
+
+    caption_a_line: bool = Field(
+        False, description="each line of a .txt is a caption of its own; else the whole .txt is one"
+    )
+
+
 class CaptionSource(Section):
     """A COCO caption file and the folder of its images, both below `dataset.root`."""
 
@@ -131,7 +139,7 @@ class DatasetParams(Section):
     karpathy_file: str | None = Field(None, description="format karpathy: dataset_*.json, below root")
     m2: M2Params | None = Field(None, description="format m2: id files and caption files")
     table: TableParams | None = Field(None, description="format folder: the table of captions")
-    shards: PerSplit | None = Field(
+    shards: ShardParams | None = Field(
         None, description="format webdataset: the tar files of each split, as a pattern below root"
     )
     instances: list[str] = Field(

@@ -16,8 +16,10 @@ from fsgr_model.datasets.checked_json import read_checked
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.instances import InstanceFile
 from fsgr_model.datasets.normal_form import SPLITS, Split
+from fsgr_model.datasets.numbering import number_through, refuse_masks
+from fsgr_model.datasets.picture_folders import count_read, described_read
 from fsgr_model.datasets.raw_form import RawDataset
-from fsgr_model.datasets.reading import caption_records, read_files
+from fsgr_model.datasets.reading import caption_records, folders_below, image_folders, read_files
 from fsgr_model.datasets.shards import Shards, read_shards
 from fsgr_model.errors import UserError
 
@@ -73,6 +75,11 @@ def check_dataset(
     for rule in RULES:
         with findings.collected():
             rule(raw)
+    _tell_folders(params, raw, findings)
+    with findings.collected():
+        numbered = number_through(raw)
+        raw = numbered.raw
+        refuse_masks(numbered, params.instances)
     size = _size(raw, 0 if shards is None else shards.bytes)
     _tell_counts(size, findings)
     compare_with_published(params, size.images, findings)
@@ -124,6 +131,14 @@ def _size(raw: RawDataset, unpacked: int) -> DatasetSize:
 def _tell_counts(size: DatasetSize, findings: Findings) -> None:
     counts = ", ".join(f"{split} {count:,}" for split, count in size.images.items())
     findings.fact("images", f"{counts}; {size.captions:,} captions")
+
+
+def _tell_folders(params: DatasetParams, raw: RawDataset, findings: Findings) -> None:
+    root = Path(params.root)
+    parts = folders_below(params)
+    if parts and all((root / name).is_dir() for name in image_folders(params)):
+        folder = root / params.images if isinstance(params.images, str) else root
+        findings.fact("read", described_read(count_read(raw, folder, parts)))
 
 
 def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings) -> int:

@@ -16,6 +16,7 @@ from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.datasets.normal_form import read_instances
 from fsgr_model.device import pick_device
 from fsgr_model.errors import UserError
+from fsgr_model.lines import lines_of
 from fsgr_model.params import CodebookParams
 from fsgr_model.tensor_file import load_tensors, save_tensors
 
@@ -98,7 +99,7 @@ def read_concepts(path: Path) -> list[str]:
     if not path.exists():
         raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")
     try:
-        lines = read_text(path).splitlines()
+        lines = lines_of(read_text(path))
     except UserError as error:
         raise UserError(f"codebook.concepts: {error}") from None
     return _checked([line.strip() for line in lines], str(path))

@@ -20,6 +20,7 @@ from fsgr_model.artifacts import fingerprint, save_json, sha256_file
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.errors import UserError
+from fsgr_model.lines import lines_of
 from fsgr_model.unset_weights import UnsetWeights
 
 WEIGHTS = "clip.safetensors"
@@ -149,4 +150,4 @@ def _check_weights(path: Path, expected: str) -> None:
 
 def first_line(error: BaseException) -> str:
     """The first two lines of a library's message, in one."""
-    return " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
+    return " ".join(line.strip() for line in lines_of(str(error).strip())[:2])

@@ -30,7 +30,7 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
         groups = duplicate_groups(reading.dataset.images)
         if params.on_duplicate_image == "fail":
             refuse_duplicates(groups)
-        report = dataset_report(reading.dataset, reading.bad, groups, reading.notes)
+        report = dataset_report(reading.dataset, reading.bad, groups, reading.notes, read=reading.read)
         write_dataset(folder, replace(reading.dataset, report=report))
         _explain_empty(folder)
     print_summary(report, groups, place)

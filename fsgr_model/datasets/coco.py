@@ -12,6 +12,7 @@ from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.caption_lists import refuse_list
 from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.datasets.numbering import fill_in
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.vizwiz import sift
 from fsgr_model.errors import UserError
@@ -26,9 +27,11 @@ class CocoImage:
 
 @dataclass(slots=True)
 class CocoCaption:
-    id: Id
+    """`id` is None where the file has none, as in many that were made for one program alone."""
+
     image_id: Id
     caption: str
+    id: Id | None = None
     is_precanned: bool | None = None
     is_rejected: bool | None = None
 
@@ -44,8 +47,9 @@ class CocoCaptionFile:
 def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """The images and captions of the three files below `root`.
 
-    A file name starts from the folder of its split in `folders`, where that is given. The test file may be
-    without `annotations`: its images are captioned then, not scored.
+    Ids are those of the files; annotations without one are numbered in their file. A file name starts from
+    the folder of its split in `folders`, where that is given. The test file may be without `annotations`: its
+    images are captioned then, not scored.
 
     Raises:
         UserError: a file is missing, no JSON, or not of the COCO caption form.
@@ -67,9 +71,16 @@ def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDatas
             for image in content.images
             if image.id not in sifted.bare
         )
+        ids = fill_in(entry.id for entry in sifted.captions)
         dataset.captions.extend(
-            RawCaption(entry.image_id, entry.id, entry.caption, name) for entry in sifted.captions
+            RawCaption(entry.image_id, number, entry.caption, name)
+            for number, entry in zip(ids, sifted.captions, strict=True)
         )
         if note := sifted.note(name):
             dataset.notes.append(note)
+        without = sum(entry.id is None for entry in sifted.captions)
+        if without:
+            dataset.notes.append(
+                f"{name}: {without} of {len(sifted.captions)} annotations have no id; numbered from 1"
+            )
     return dataset

@@ -1,4 +1,7 @@
-"""What must hold between the images and captions of a dataset; each rule is one check with one message."""
+"""What must hold between the images and captions of a dataset; each rule is one check with one message.
+
+Ids belong to the file that lists them: the same number in two files stands for two things.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
@@ -61,24 +64,28 @@ def _leads_away(file_name: str) -> bool:
 
 
 def check_images_unique(images: list[RawImage]) -> None:
-    """An image id and a file name each stand for one image, in one split."""
-    for what, key in (("image id", _image_id), ("file name", _file_name)):
+    """An image id of a file and a file name each stand for one image, in one split."""
+    for what, key, shown in (("image id", _listed_id, _image_id), ("file name", _file_name, _file_name)):
         repeated = _repeated(images, key)
         across = [group for group in repeated if len({image.split for image in group}) > 1]
         if across:
             raise UserError(
                 f"splits overlap: the same {what} is in two of train, val and test: "
                 + listed(
-                    [f"{key(group[0])} ({', '.join(image.split for image in group)})" for group in across]
+                    [f"{shown(group[0])} ({', '.join(image.split for image in group)})" for group in across]
                 )
                 + "; keep each image in one split"
             )
         if repeated:
             raise UserError(
                 f"duplicate {what}: "
-                + listed([f"{key(group[0])} ({len(group)} times in {group[0].source})" for group in repeated])
+                + listed([f"{shown(group[0])} ({len(group)} times in {_files(group)})" for group in repeated])
                 + "; list each image once"
             )
+
+
+def _listed_id(image: RawImage) -> tuple[str, int]:
+    return image.source, image.image_id
 
 
 def _image_id(image: RawImage) -> int:
@@ -87,6 +94,10 @@ def _image_id(image: RawImage) -> int:
 
 def _file_name(image: RawImage) -> str:
     return str(PurePosixPath(image.file_name))
+
+
+def _files(group: list[RawImage]) -> str:
+    return ", ".join(dict.fromkeys(image.source for image in group))
 
 
 def check_captions_have_images(dataset: RawDataset) -> None:
@@ -110,27 +121,32 @@ def check_captions_have_images(dataset: RawDataset) -> None:
 
 
 def _ids_look_swapped(dataset: RawDataset, stray: list[RawCaption]) -> bool:
-    """A file's annotations carry image ids as their own, or all stray image ids are ids of annotations."""
-    image_ids = {image.image_id for image in dataset.images}
+    """A file's annotations carry image ids as their own, or all stray image ids are ids of annotations.
+
+    Where ids count from 1 the same numbers are ids of both: a few strays are no sign of it.
+    """
     files = {caption.source for caption in stray}
-    annotation_ids = {caption.annotation_id for caption in dataset.captions if caption.source in files}
+    image_ids = {image.image_id for image in dataset.images if image.source in files}
+    annotation_ids = [caption.annotation_id for caption in dataset.captions if caption.source in files]
     stray_ids = {caption.image_id for caption in stray}
-    return annotation_ids <= image_ids or (stray_ids <= annotation_ids and stray_ids.isdisjoint(image_ids))
+    many = 2 * len(stray) >= len(annotation_ids)
+    return many and (image_ids.issuperset(annotation_ids) or stray_ids.issubset(annotation_ids))
 
 
 def check_annotations_unique(captions: list[RawCaption]) -> None:
-    """An annotation id stands for one caption in all splits together."""
-    repeated = _repeated(captions, lambda caption: caption.annotation_id)
+    """An annotation id of a file stands for one of its captions."""
+    repeated = _repeated(captions, lambda caption: (caption.source, caption.annotation_id))
     if repeated:
         raise UserError(
             "duplicate annotation id: "
             + listed(
                 [
-                    f"{group[0].annotation_id} (images {', '.join(str(each.image_id) for each in group)})"
+                    f"{group[0].annotation_id} in {group[0].source} "
+                    f"(images {', '.join(str(each.image_id) for each in group)})"
                     for group in repeated
                 ]
             )
-            + "; number the captions of all splits through"
+            + "; give each caption of a file an id of its own, or leave out all `id` of its annotations"
         )
 
 
@@ -139,8 +155,8 @@ def check_images_have_captions(dataset: RawDataset) -> None:
 
     Only a test split may be without: it is captioned, not scored. Then none of its images has a caption.
     """
-    described = {caption.image_id for caption in dataset.captions}
-    bare = [image for image in dataset.images if image.image_id not in described]
+    described = {(caption.source, caption.image_id) for caption in dataset.captions}
+    bare = [image for image in dataset.images if _listed_id(image) not in described]
     if all(image.split == "test" for image in bare) and len(bare) == _count_test(dataset):
         return
     if bare:

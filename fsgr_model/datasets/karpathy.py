@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 from fsgr_model.datasets.checked_json import Id, read_checked
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import Split
+from fsgr_model.datasets.numbering import fill_in
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.errors import UserError
 
@@ -18,7 +19,7 @@ SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "val": "val"
 @dataclass(slots=True)
 class KarpathySentence:
     raw: str
-    sentid: Id
+    sentid: Id | None = None
 
 
 @dataclass(slots=True)
@@ -53,10 +54,16 @@ def read_karpathy(root: Path, name: str) -> RawDataset:
             f"{root / name}: give every image a cocoid or none; missing for imgid {listed(without_cocoid)}"
         )
     dataset = RawDataset([], [])
+    sentids = [sentence.sentid for entry in entries for sentence in entry.sentences]
+    annotation_ids = iter(fill_in(sentids))
+    if None in sentids:
+        dataset.notes.append(
+            f"{name}: {sentids.count(None)} of {len(sentids)} sentences have no sentid; numbered"
+        )
     for entry in entries:
         image_id = entry.imgid if entry.cocoid is None else entry.cocoid
         dataset.images.append(RawImage(image_id, SPLIT_OF[entry.split], entry.place, name))
         dataset.captions.extend(
-            RawCaption(image_id, sentence.sentid, sentence.raw, name) for sentence in entry.sentences
+            RawCaption(image_id, next(annotation_ids), sentence.raw, name) for sentence in entry.sentences
         )
     return dataset

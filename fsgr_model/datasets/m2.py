@@ -39,10 +39,15 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class CaptionFiles:
-    """What the caption files list: images, and captions by annotation id."""
+    """What the caption files list: images, and captions by annotation id.
+
+    `all_captions` counts them, also those without an id. `shared`: ids of several files, with the files.
+    """
 
     images: list[ListedImage]
     captions: dict[int, RawCaption]
+    all_captions: int
+    shared: dict[int, list[str]]
 
 
 def read_m2(root: Path, params: M2Params) -> RawDataset:
@@ -59,6 +64,7 @@ def read_m2(root: Path, params: M2Params) -> RawDataset:
         check_annotations_fit_better(ids, known)
     else:
         check_all_are_annotations(ids, known)
+    check_ids_name_one_caption(ids, known)
     return select(ids, known)
 
 
@@ -66,22 +72,42 @@ def read_caption_files(root: Path, sources: list[CaptionSource]) -> CaptionFiles
     """Everything that the caption files list, whichever split it belongs to.
 
     Raises:
-        UserError: a file is missing, no JSON, not of the COCO caption form, or two captions share an id.
+        UserError: a file is missing, no JSON, not of the COCO caption form, gives two captions one id, or
+            none of its captions any.
     """
     images: list[ListedImage] = []
     captions: list[RawCaption] = []
+    all_captions = 0
     for source in sources:
         content = read_checked(root / source.captions, CocoCaptionFile)
         images.extend(
             ListedImage(image.id, f"{source.images}/{image.file_name}", source.captions)
             for image in content.images
         )
-        captions.extend(
+        entries = content.annotations or []
+        with_id = [
             RawCaption(entry.image_id, entry.id, entry.caption, source.captions)
-            for entry in content.annotations or []
-        )
+            for entry in entries
+            if entry.id is not None
+        ]
+        if entries and not with_id:
+            raise UserError(
+                f"{root / source.captions}: its annotations have no id, by which the coco_*_ids.npy files "
+                "name captions; take the file that they were made from"
+            )
+        captions += with_id
+        all_captions += len(entries)
     check_annotations_unique(captions)
-    return CaptionFiles(images, {caption.annotation_id: caption for caption in captions})
+    by_id = {caption.annotation_id: caption for caption in captions}
+    return CaptionFiles(images, by_id, all_captions, _shared(captions))
+
+
+def _shared(captions: list[RawCaption]) -> dict[int, list[str]]:
+    """The files of each annotation id that stands in several."""
+    sources: dict[int, list[str]] = {}
+    for caption in captions:
+        sources.setdefault(caption.annotation_id, []).append(caption.source)
+    return {number: files for number, files in sources.items() if len(files) > 1}
 
 
 def read_id_file(path: Path) -> list[int]:
@@ -112,6 +138,18 @@ def check_each_id_once(ids: Ids) -> None:
     repeated = [f"{each} ({', '.join(names)})" for each, names in places.items() if len(names) > 1]
     if repeated:
         raise UserError(f"ids that stand twice in the coco_*_ids.npy files: {listed(repeated)}; keep one")
+
+
+def check_ids_name_one_caption(ids: Ids, known: CaptionFiles) -> None:
+    """No id of the four files is that of captions in two caption files, where ids began anew."""
+    for name, of_file in ids.items():
+        unclear = [f"{each} ({', '.join(known.shared[each])})" for each in of_file if each in known.shared]
+        if unclear:
+            raise UserError(
+                f"coco_{name}_ids.npy: {len(unclear)} of {len(of_file)} ids are ids of annotations in two "
+                f"caption files: {listed(unclear)}; if the files share captions, leave one of them out of "
+                "dataset.m2.sources, else number the annotations of all files through, then make the id files"
+            )
 
 
 def check_all_are_annotations(ids: Ids, known: CaptionFiles) -> None:
@@ -180,13 +218,15 @@ def select(ids: Ids, known: CaptionFiles) -> RawDataset:
 
 def _notes(ids: Ids, known: CaptionFiles, captions: list[RawCaption]) -> list[str]:
     """How many captions and images of each file were found, and how many no file names."""
-    chosen = {caption.annotation_id: caption.image_id for caption in captions}
+    chosen = {caption.annotation_id: (caption.source, caption.image_id) for caption in captions}
     notes = []
     for name, of_file in ids.items():
         found = [each for each in of_file if each in chosen]
         images = len({chosen[each] for each in found})
         notes.append(f"coco_{name}_ids.npy: {len(found)} of {len(of_file)} captions, of {images} images")
     per_image = Counter(chosen.values())
-    notes.append(f"left out, since no id file names them: {len(known.captions) - len(chosen)} captions, ")
-    notes[-1] += f"{len(known.images) - len(per_image)} images"
+    notes.append(
+        f"left out, since no id file names them: {known.all_captions - len(chosen)} captions, "
+        f"{len(known.images) - len(per_image)} images"
+    )
     return notes

@@ -11,19 +11,21 @@ from pathlib import Path
 from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.coco import read_coco
 from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.numbering import IDS_BELOW, STEP
 from fsgr_model.datasets.raw_form import RawDataset, RawImage
 from fsgr_model.errors import UserError
 
 DOMAINS = {"in-domain": "in", "near-domain": "near", "out-domain": "out"}
 # nocaps counts images and captions from 0, COCO uses the same small numbers. nocaps keeps its ids, which its
 # server asks for; COCO's are moved up.
-COCO_IDS_FROM = 1_000_000_000
+COCO_IDS_FROM = STEP
 
 
 def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """Training and validation images from COCO-style files, test images from a file of nocaps.
 
-    Ids of training and validation are `COCO_IDS_FROM` more than in their files. Domains are in, near and out.
+    Ids are those of the files; `number_through` moves those of training and validation by `COCO_IDS_FROM`.
+    Domains are in, near and out.
 
     Raises:
         UserError: as `read_coco`; or a test image has another domain, or only some have one.
@@ -32,40 +34,25 @@ def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDat
     test = [image for image in dataset.images if image.split == "test"]
     _check_domains(root / files.test, test)
     _check_room_above(dataset)
-    return RawDataset(
-        [_moved(image) for image in dataset.images],
-        [
-            caption
-            if caption.source == files.test
-            else replace(
-                caption,
-                image_id=caption.image_id + COCO_IDS_FROM,
-                annotation_id=caption.annotation_id + COCO_IDS_FROM,
-            )
-            for caption in dataset.captions
-        ],
-        [
-            *dataset.notes,
-            f"ids of training and validation are those of the files plus {COCO_IDS_FROM}; "
-            "nocaps keeps its own",
-        ],
+    moved = (
+        f"ids of training and validation are those of the files plus {COCO_IDS_FROM}; nocaps keeps its own"
     )
+    images = [_with_domain(image) for image in dataset.images]
+    return RawDataset(images, dataset.captions, [moved, *dataset.notes], test_apart=True)
 
 
 def _check_room_above(dataset: RawDataset) -> None:
     """Ids of training and validation still fit in 64 bits after they have been moved."""
     ids = [image.image_id for image in dataset.images] + [each.annotation_id for each in dataset.captions]
-    large = [each for each in ids if each + COCO_IDS_FROM >= 2**63]
+    large = [each for each in ids if each + COCO_IDS_FROM >= IDS_BELOW]
     if large:
         raise UserError(
             f"ids of training and validation must be below 2^63 - {COCO_IDS_FROM}: {listed(large)}"
         )
 
 
-def _moved(image: RawImage) -> RawImage:
-    if image.split == "test":
-        return replace(image, domain=DOMAINS.get(image.domain, ""))
-    return replace(image, image_id=image.image_id + COCO_IDS_FROM, domain="")
+def _with_domain(image: RawImage) -> RawImage:
+    return replace(image, domain=DOMAINS.get(image.domain, "") if image.split == "test" else "")
 
 
 def _check_domains(path: Path, images: list[RawImage]) -> None:

@@ -7,9 +7,10 @@ from fsgr_model.datasets.normal_form import Split
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """An image as listed in the file `source`; `file_name` is below the folder of the images.
+    """An image as listed in the file `source`, to which its id belongs.
 
-    `domain` names the part of a split that is scored apart as well.
+    `file_name` is below the folder of the images. `domain` names the part of a split that is scored apart as
+    well.
     """
 
     image_id: int
@@ -33,9 +34,11 @@ class RawCaption:
 class RawDataset:
     """All images and captions that the user's files list, as they list them.
 
-    `notes` are sentences for the report: what a reader left out or decided.
+    `notes` are sentences for the report: what a reader left out or decided. `test_apart`: the ids of the test
+    file and of the others are of two kinds, however the numbers are.
     """
 
     images: list[RawImage]
     captions: list[RawCaption]
     notes: list[str] = field(default_factory=list)
+    test_apart: bool = False

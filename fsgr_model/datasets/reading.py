@@ -1,7 +1,8 @@
 """The user's files in the normal form: first their lists and the contract between them, then the pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fsgr_model.dataset_params import DatasetParams, PerSplit
 from fsgr_model.datasets.caption_lists import READERS as LISTS
@@ -16,6 +17,8 @@ from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.m2 import read_m2
 from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
+from fsgr_model.datasets.numbering import number_through, refuse_masks, refuse_same_pictures
+from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.datasets.table import read_table
@@ -28,11 +31,15 @@ BY_COCO_NAME = (*LISTS, "karpathy", "folder")
 
 @dataclass(frozen=True)
 class Reading:
-    """A dataset, the images that were left out with the reason for each, and what the reader has to say."""
+    """A dataset, the images that were left out with the reason for each, and what the reader has to say.
+
+    `read` counts what the lists name and what lies in the folders, for the report.
+    """
 
     dataset: Dataset
     bad: list[tuple[RawImage, str]]
     notes: list[str]
+    read: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,17 +59,22 @@ def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int)
     root = Path(params.root)
     _check_folders(params, root)
     raw, pictures = _read_lists(params, root, place, folder)
-    captions = caption_records(raw.captions)
+    read = count_read(raw, pictures.folder, folders_below(params))
+    numbered = number_through(raw)
+    refuse_masks(numbered, params.instances)
+    captions = caption_records(raw.captions, numbered.raw.captions)
+    raw = numbered.raw
     checked = check_images(raw.images, pictures.folder, workers, pictures.place)
     if params.on_bad_image == "fail":
         refuse_bad_images(checked.bad, pictures.folder)
+    refuse_same_pictures(checked.good, numbered.moved)
     left_out = {image.image_id for image, _ in checked.bad}
     kept = [image for image in raw.images if image.image_id not in left_out]
     check_splits_filled(kept)
     captions = [caption for caption in captions if caption.image_id not in left_out]
     instances = read_instance_files(root, params.instances, checked.good)
     notes = raw.notes + links_out(kept, pictures.folder)
-    return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, notes)
+    return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, notes, read)
 
 
 def _check_folders(params: DatasetParams, root: Path) -> None:
@@ -86,6 +98,13 @@ def image_folders(params: DatasetParams) -> list[str]:
     if isinstance(params.images, PerSplit):
         return [params.images.train, params.images.val, params.images.test]
     return [params.images]
+
+
+def folders_below(params: DatasetParams) -> list[str]:
+    """The same below the folder that file names start from; none where the pictures come out of tar files."""
+    if params.format == "webdataset":
+        return []
+    return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
 
 
 def _read_lists(params: DatasetParams, root: Path, place: Path, folder: Path) -> tuple[RawDataset, Pictures]:
@@ -122,18 +141,20 @@ def _read(params: DatasetParams, root: Path, folders: PerSplit | None) -> RawDat
     if params.format == "m2" and params.m2:
         return read_m2(root, params.m2)
     assert params.format == "folder" and params.table, "DatasetParams sees to it"
-    return read_table(root, params.table, params.seed, folders)
+    return read_table(root, params.table, params.seed, params.images)
 
 
-def caption_records(captions: list[RawCaption]) -> list[CaptionRecord]:
-    """Tokenize all captions.
+def caption_records(
+    captions: list[RawCaption], numbered: list[RawCaption] | None = None
+) -> list[CaptionRecord]:
+    """Tokenize all captions; `numbered`: the same with the ids that the records get, where those are others.
 
     Raises:
         UserError: captions without a word (empty, blanks or punctuation only), all listed.
     """
     records = [
         CaptionRecord(caption.image_id, caption.annotation_id, caption.text, ptb_tokenize(caption.text))
-        for caption in captions
+        for caption in (captions if numbered is None else numbered)
     ]
     empty = [raw for raw, record in zip(captions, records, strict=True) if not record.tokens]
     if empty:

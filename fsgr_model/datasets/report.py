@@ -8,6 +8,7 @@ from typing import Any
 from fsgr_model.datasets.image_check import described_group
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, CaptionRecord, Dataset, ImageRecord
+from fsgr_model.datasets.picture_folders import described_read
 from fsgr_model.datasets.raw_form import RawImage
 
 QUANTILES = {
@@ -71,10 +72,13 @@ def dataset_report(
     bad: list[tuple[RawImage, str]],
     groups: list[list[ImageRecord]],
     notes: Sequence[str] = (),
+    *,
+    read: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of `report.json`; what the demo reports of itself stays apart."""
+    """The content of `report.json`; what the demo reports of itself stays apart. `read`: see `count_read`."""
     with_objects = {annotation["image_id"] for annotation in dataset.instances["annotations"]}
     return {
+        **({"read": read} if read else {}),
         "splits": count_splits(dataset.images, dataset.captions),
         "captions_per_image": captions_per_image(dataset.captions),
         "words_per_caption": caption_lengths(dataset.captions),
@@ -92,6 +96,8 @@ def dataset_report(
 
 def print_summary(report: dict[str, Any], groups: list[list[ImageRecord]], place: Path) -> None:
     """The report in a few lines."""
+    if "read" in report:
+        print(f"read: {described_read(report['read'])}")
     for split, counts in report["splits"].items():
         print(f"{split}: {counts['images']} images, {counts['captions']} captions")
     histogram = ", ".join(

@@ -1,7 +1,7 @@
 """Reader of WebDataset shards: tar files in which the files of a sample share their name up to its first dot.
 
-The captions of `000123.jpg` are the lines of `000123.txt`, or else `captions` (a list) or `caption` in
-`000123.json`. Pictures are unpacked, since later stages open files; the disk then holds them twice.
+The captions of `000123.jpg` are `captions` (a list) or `caption` in `000123.json`, or else the text of
+`000123.txt`. Pictures are unpacked, since later stages open files; the disk then holds them twice.
 """
 
 import errno
@@ -11,21 +11,24 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fsgr_model.artifacts import check_free_space, parse_json
-from fsgr_model.dataset_params import PerSplit
-from fsgr_model.datasets.listing import listed
+from fsgr_model.artifacts import check_free_space
+from fsgr_model.dataset_params import ShardParams
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.datasets.samples import (
+    Member,
+    Sample,
+    Tally,
+    captions_of,
+    picture_of,
+    refuse_without_picture,
+)
 from fsgr_model.errors import UserError
 from fsgr_model.progress import progress
 
-PICTURES = frozenset(
-    ("avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
-)
 MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<kind>[^/]+)")
 FIRST_ID = 1
 # Of a text with the captions of one picture; a sparse or packed member may claim any size.
@@ -37,19 +40,6 @@ TAR_ERRORS = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.
 IMPOSSIBLE_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
-@dataclass
-class Sample:
-    """What a shard holds under one key; `picture` is the name of a member."""
-
-    picture: str = ""
-    text: list[str] | None = None
-    described: list[str] = field(default_factory=list)
-
-    @property
-    def captions(self) -> list[str]:
-        return self.described if self.text is None else self.text
-
-
 @dataclass(frozen=True)
 class Shards:
     """The raw dataset; for each shard, where each of its pictures goes; and the bytes that they take."""
@@ -59,25 +49,29 @@ class Shards:
     bytes: int
 
 
-def read_shards(root: Path, patterns: PerSplit) -> Shards:
+def read_shards(root: Path, params: ShardParams) -> Shards:
     """List the samples of all shards; images and captions are numbered from 1, in the order of the shards.
 
     Raises:
         UserError: a pattern matches no file, a shard is broken, or a sample has no picture or several.
     """
-    raw, places, size = RawDataset([], []), {}, 0
+    raw, tally, size = RawDataset([], []), Tally(), 0
+    places: dict[Path, dict[str, str]] = {}
     for split in SPLITS:
-        for shard in _matching(root, getattr(patterns, split), split):
+        for shard in _matching(root, getattr(params, split), split):
             source = shard.relative_to(root).as_posix()
-            samples, bytes_of_pictures = _read_samples(shard)
-            size += bytes_of_pictures
-            places[shard] = {each.picture: _place(source, key, each) for key, each in samples.items()}
-            for sample in samples.values():
+            places[shard] = {}
+            for key, sample in _read_samples(shard).items():
+                picture = picture_of(sample, shard, tally)
+                assert picture is not None, "samples without one are refused"
+                size += picture.size
+                places[shard][picture.name] = _place(source, key, picture)
                 image_id = len(raw.images) + FIRST_ID
-                raw.images.append(RawImage(image_id, split, places[shard][sample.picture], source))
-                for caption in sample.captions:
+                raw.images.append(RawImage(image_id, split, places[shard][picture.name], source))
+                for caption in captions_of(sample, shard, params.caption_a_line, tally):
                     raw.captions.append(RawCaption(image_id, len(raw.captions) + FIRST_ID, caption, source))
     raw.notes.append(f"unpacked {len(raw.images)} pictures of {len(places)} shards, {size / 1e9:.3f} GB")
+    raw.notes.extend(tally.notes())
     return Shards(raw, places, size)
 
 
@@ -127,65 +121,36 @@ def _matching(root: Path, pattern: str, split: str) -> list[Path]:
     return found
 
 
-def _place(source: str, key: str, sample: Sample) -> str:
+def _place(source: str, key: str, picture: Member) -> str:
     """Shards may use the same keys, so each has a folder of its own."""
-    return f"{source.partition('.tar')[0]}/{key}.{sample.picture.rpartition('.')[2]}"
+    return f"{source.partition('.tar')[0]}/{key}.{picture.name.rpartition('.')[2]}"
 
 
-def _read_samples(shard: Path) -> tuple[dict[str, Sample], int]:
-    """Samples by key in the order of the shard, and the bytes of their pictures."""
+def _read_samples(shard: Path) -> dict[str, Sample]:
+    """Samples by key, in the order of the shard."""
     samples: dict[str, Sample] = {}
-    size = 0
     with _opened(shard) as archive:
         for member in archive:
             parts = MEMBER.fullmatch(member.name)
             if parts and not member.isdir():
                 sample = samples.setdefault(parts["key"], Sample())
-                size += _take(sample, shard, archive, member, parts["kind"].lower())
+                _take(sample, shard, archive, member, parts["kind"].lower())
         _check_end(archive)
-    bare = [key for key, sample in samples.items() if not sample.picture]
-    if bare:
-        raise UserError(
-            f"{shard}: samples without a picture ({', '.join(sorted(PICTURES))}): {listed(bare)}; "
-            "make the shard again without them"
-        )
-    return samples, size
+    refuse_without_picture(shard, samples.items())
+    return samples
 
 
-def _take(sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> int:
-    """Add a member to its sample, if it is a picture or holds captions; the bytes that are to be unpacked."""
+def _take(sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> None:
+    """Add a member to its sample; texts are read."""
     if not member.isfile():
         raise UserError(f"{shard}: {member.name} is a link, not a file; make the shard again with files")
-    if kind in PICTURES:
-        if sample.picture:
-            raise UserError(
-                f"{shard}: one sample has two pictures, {sample.picture} and {member.name}; keep one of them"
-            )
-        sample.picture = member.name
-        return member.size
-    if kind == "txt":
-        text = _text(shard, archive, member)
-        sample.text = [line for line in text.splitlines() if line.strip()]
-    elif kind == "json":
-        sample.described = _captions_in_json(shard, member, _text(shard, archive, member))
-    return 0
-
-
-def _captions_in_json(shard: Path, member: tarfile.TarInfo, text: str) -> list[str]:
-    captions = _captions_of(parse_json(text, f"{shard}: {member.name}"))
-    if captions is None:
-        raise UserError(f"{shard}: {member.name} needs `captions` (a list of texts) or `caption` (a text)")
-    return captions
-
-
-def _captions_of(values: Any) -> list[str] | None:
-    """Captions in a sample's JSON; none where img2dataset wrote null. None if it is of another form."""
-    if not isinstance(values, dict):
-        return None
-    found = values.get("captions", values.get("caption"))
-    captions = [found] if isinstance(found, str) else [] if found is None else found
-    well_formed = isinstance(captions, list) and all(isinstance(caption, str) for caption in captions)
-    return captions if well_formed else None
+    alike = sample.members_like(kind)
+    too_large = member.size > MOST_BYTES_OF_TEXT and alike is not sample.pictures
+    if alike is None or (too_large and "." in kind):
+        sample.others.append(kind)
+    else:
+        text = "" if alike is sample.pictures else _text(shard, archive, member)
+        alike.append(Member(kind, member.name, member.size, text))
 
 
 def _text(shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
@@ -196,7 +161,7 @@ def _text(shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> str
         )
     data = _content(archive, member)
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{shard}: {member.name} is not UTF-8 text (byte {error.start})") from None
 

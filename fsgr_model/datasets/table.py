@@ -1,12 +1,11 @@
 """Reader of a folder of images with one table of captions: CSV, TSV or JSON.
 
 CSV and TSV open with a line of column names, `image` and `caption`, and `split` if the splits are given; then
-a caption a row. JSON is `{"a.jpg": ["a caption", ...]}`, or a list of `{"image": ..., "caption": ...}` with
-`split` or without; `caption` may be a list there. Tables of published datasets have forms of their own, see
-`text_tables.py`.
+a caption a row. In CSV a quoted caption may hold the comma and line breaks; TSV has no quoting. JSON is
+`{"a.jpg": ["a caption", ...]}`, or a list of `{"image": ..., "caption": ...}` with `split` or without;
+`caption` may be a list there. Tables of published datasets have forms of their own, see `text_tables.py`.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +20,12 @@ from fsgr_model.datasets.checked_json import Texts, checked
 from fsgr_model.datasets.coco_pictures import coco_id
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
+from fsgr_model.datasets.picture_folders import normal_name, pictures_below
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+from fsgr_model.datasets.separated import RECORDS, Record, read_records, refuse_swallowed
 from fsgr_model.datasets.text_tables import published_rows, read_split_lists, refuse_addresses
 from fsgr_model.errors import UserError
 
-DELIMITERS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
 FIRST_ID = 1
 
 
@@ -47,16 +47,17 @@ class JsonEntry:
     split: Literal["train", "val", "test"] | None = None
 
 
-def read_table(root: Path, params: TableParams, seed: int, folders: PerSplit | None = None) -> RawDataset:
+def read_table(root: Path, params: TableParams, seed: int, images: str | PerSplit) -> RawDataset:
     """Images are numbered as the table first names them, captions in its order, both from 1.
 
     Where the table names no splits and there are no lists of them, images are drawn for validation and test
-    with `seed`. `folders` are those of the images, where there is a table a split.
+    with `seed`. `images` is the folder of the images below `root`, or one a split where tables are.
 
     Raises:
-        UserError: the table is missing or malformed, or gives an image two splits, or only some rows one.
+        UserError: the table is missing or malformed, a row holds others, an image has two splits, or only
+            some rows have one.
     """
-    rows, published, notes = _all_rows(root, params, folders)
+    rows, published, notes = _all_rows(root, params, images)
     shown = ", ".join(params.files)
     if params.splits:
         rows, more = _in_lists(root, params.splits, rows)
@@ -74,39 +75,43 @@ def read_table(root: Path, params: TableParams, seed: int, folders: PerSplit | N
     else:
         split_of = draw_splits(names, params, seed)
         notes.append(f"{shown} names no splits: validation and test images were drawn with seed {seed}")
-    images = [RawImage(number_of[name], split_of[name], name, shown) for name in names]
+    raw_images = [RawImage(number_of[name], split_of[name], name, shown) for name in names]
     captions = [
         RawCaption(number_of[row.image], number, row.caption, shown)
         for number, row in enumerate(rows, FIRST_ID)
     ]
-    return RawDataset(images, captions, notes)
+    return RawDataset(raw_images, captions, notes)
 
 
-def _all_rows(root: Path, params: TableParams, folders: PerSplit | None) -> tuple[list[Row], bool, list[str]]:
+def _all_rows(root: Path, params: TableParams, images: str | PerSplit) -> tuple[list[Row], bool, list[str]]:
     """The rows of the table, or of the three; whether they are published tables; notes."""
     if isinstance(params.file, str):
-        return _rows(root / params.file)
+        return _rows(root / params.file, root / images if isinstance(images, str) else root)
     rows, published, notes = [], True, []
     for split in SPLITS:
         path = root / getattr(params.file, split)
-        of_file, is_published, more = _rows(path)
+        start = "" if isinstance(images, str) else f"{getattr(images, split)}/"
+        of_file, is_published, more = _rows(path, root / (images if isinstance(images, str) else start))
         others = sorted({row.split for row in of_file if row.split} - {split})
         if others:
             raise UserError(
                 f"{path} is dataset.table.file.{split} and has rows of the split {listed(others)}; give the "
                 "table as one file, or without the column"
             )
-        start = f"{getattr(folders, split)}/" if folders else ""
         rows += [Row(start + row.image, row.caption, split) for row in of_file]
         published = published and is_published
         notes += more
     return rows, published, notes
 
 
-def _rows(path: Path) -> tuple[list[Row], bool, list[str]]:
+def _rows(path: Path, pictures: Path) -> tuple[list[Row], bool, list[str]]:
+    """Rows of one table, whether it is a published one, and notes; `pictures` is the folder of its images."""
     if (found := published_rows(path)) is not None:
         return [Row(image, caption) for image, caption in found[0]], True, found[1]
-    return list(_read_json(path) if path.suffix == ".json" else _read_lines(path)), False, []
+    if path.suffix == ".json":
+        return list(_read_json(path)), False, []
+    notes: list[str] = []
+    return _read_lines(path, pictures, notes), False, notes
 
 
 def _in_lists(root: Path, lists: PerSplit, rows: list[Row]) -> tuple[list[Row], list[str]]:
@@ -166,46 +171,59 @@ def _read_json(path: Path) -> Iterator[Row]:
         yield from (Row(entry.image, caption, entry.split) for caption in entry.caption)
 
 
-def _read_lines(path: Path) -> Iterator[Row]:
-    """Rows of a CSV or TSV file; a quoted caption may hold the delimiter and line breaks."""
-    if path.suffix not in DELIMITERS:
-        raise UserError(f"dataset.table.file: {path} must end in .json or one of {', '.join(DELIMITERS)}")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.DictReader(opened, delimiter=DELIMITERS[path.suffix], strict=True)
-            _check_columns(path, list(reader.fieldnames or []))
-            for values in reader:
-                yield _checked_row(path, reader.line_num, values)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; dataset.table.file is below dataset.root") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); check its place and permissions"
-        ) from None
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.reader.line_num}: {error}; correct its quotes") from None
+def _read_lines(path: Path, pictures: Path, notes: list[str]) -> list[Row]:
+    """Rows of a CSV or TSV file; what is odd about them is added to `notes`."""
+    if path.suffix not in RECORDS:
+        raise UserError(f"dataset.table.file: {path} must end in .json or one of {', '.join(RECORDS)}")
+    records = read_records(path)
+    columns = records[0].values if records else []
+    _check_columns(path, columns)
+    rows = [_checked_row(path, columns, record) for record in records[1:]]
+    if any(record.last > record.first for record in records):
+        there = pictures_below(pictures) if pictures.is_dir() else ()
+        names = {*map(normal_name, there), *(normal_name(row.image) for row in rows)}
+        refuse_swallowed(path, records, names)
+    notes.extend(_odd_rows(path, records[1:], rows))
+    return rows
+
+
+def _odd_rows(path: Path, records: list[Record], rows: list[Row]) -> Iterator[str]:
+    """Notes about captions that another program may read otherwise."""
+    long = [record.place for record in records if record.last > record.first]
+    if long:
+        yield f"{path.name}: {len(long)} of {len(rows)} rows take several lines: {listed(long)}"
+    quoted = sum(len(row.caption) > 1 and row.caption[0] == row.caption[-1] == '"' for row in rows)
+    if quoted and path.suffix == ".tsv":
+        yield (
+            f"{path.name}: {quoted} captions begin and end with a quotation mark, which belongs to them: "
+            "TSV has no quoting"
+        )
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
     if not {"image", "caption"} <= set(columns):
+        quoted = path.suffix == ".tsv" and any('"' in name for name in columns)
         raise UserError(
             f"{path}: its first line must name the columns image and caption (and split, if you have it); "
             f"found {listed(columns) or 'nothing'}"
+            + ("; TSV has no quoting: write it without quotation marks, or as CSV" if quoted else "")
         )
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise UserError(f"{path}: its first line names columns twice: {listed(repeated)}; keep one of each")
 
 
-def _checked_row(path: Path, line: int, values: "dict[str | None, str | None]") -> Row:
-    """The row that ends at `line`; the csv module puts surplus values under None, None for missing ones."""
-    image, caption, split = values.get("image"), values.get("caption"), values.get("split") or None
-    if None in values or not image or caption is None:
-        raise UserError(
-            f"{path}: line {line} does not have one value a column; quote captions that hold the delimiter"
+def _checked_row(path: Path, columns: list[str], record: Record) -> Row:
+    values = dict(zip(columns, record.values, strict=False))
+    if len(record.values) != len(columns) or not values["image"]:
+        remedy = (
+            "TSV has no quoting: no value may hold a tab or a line break, write such captions as CSV"
+            if path.suffix == ".tsv"
+            else "quote captions that hold the delimiter"
         )
+        verb = "does" if record.first == record.last else "do"
+        raise UserError(f"{path}: {record.place} {verb} not have one value a column; {remedy}")
+    split = values.get("split") or None
     if split not in (None, *SPLITS):
-        raise UserError(f"{path}: line {line}: split must be {', '.join(SPLITS)}; found {split!r}")
-    return Row(image, caption, split)
+        raise UserError(f"{path}: {record.place}: split must be {', '.join(SPLITS)}; found {split!r}")
+    return Row(values["image"], values["caption"], split)

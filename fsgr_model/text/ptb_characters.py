@@ -62,8 +62,8 @@ DIGITS = character_class("""
     A900-A909 A9D0-A9D9 AA50-AA59 ABF0-ABF9 FF10-FF19
 """)
 
-# What the program counts as a letter inside a word, besides: the combining marks of some scripts (for Bengali,
-# Hebrew, Thai and Devanagari most; for Burmese, Khmer and Sinhala none), and modifier letters.
+# What the program counts as a letter inside a word, besides: the combining marks of some scripts (for
+# Bengali, Hebrew, Thai and Devanagari most; for Burmese, Khmer and Sinhala none), and modifier letters.
 MARKS = character_class("""
     02C2-02C5 02D2-02DF 02E5-02EB 02ED 02EF-036F 0375 0378-0379 0384-0385 03F6 0483-0487 055A-055F
     0591-05BD 05BF 05C1-05C2 05C4-05C5 05C7 0615-061A 064B-065E 0670 06D6-06E4 06E7-06ED 06FD-06FE 070F

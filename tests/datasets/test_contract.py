@@ -86,12 +86,12 @@ BROKEN: dict[str, tuple[Callable[[Files], None], str]] = {
         "duplicate file name: 11.png (2 times in captions_train.json)",
     ),
     "duplicate annotation id": (
-        set_value("test", "annotations", 0, "id", 110),
-        "duplicate annotation id: 110 (images 11, 31); number the captions",
+        set_value("train", "annotations", 2, "id", 110),
+        "duplicate annotation id: 110 in captions_train.json (images 11, 12); give each caption of a file",
     ),
     "image in two splits": (
         move_to_val,
-        "splits overlap: the same image id is in two of train, val and test: 11",
+        "splits overlap: the same file name is in two of train, val and test: 11.png (train, val)",
     ),
     "file in two splits": (
         set_value("val", "images", 0, "file_name", "11.png"),

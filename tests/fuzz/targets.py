@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fsgr_model.clip.codebook import read_concepts
-from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.dataset_params import DatasetParams, ShardParams
 from fsgr_model.datasets.contract import check_contract
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.image_check import inspect_image
@@ -242,7 +242,7 @@ def check_dataset(raw: RawDataset, folder: Path) -> None:
 
 
 def read_all_shards(path: Path) -> None:
-    shards = read_shards(path.parent, PerSplit(train="train.tar", val="val.tar", test="test.tar"))
+    shards = read_shards(path.parent, ShardParams(train="train.tar", val="val.tar", test="test.tar"))
     check_dataset(shards.raw, path.parent / "none")
     unpack_pictures(shards, path.parent / "unpacked")
 

@@ -1,0 +1,91 @@
+"""What lies in the folders of the pictures, against what the lists name."""
+
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.raw_form import RawDataset
+from fsgr_model.errors import UserError
+
+# Suffixes that pictures commonly have, in lower case.
+PICTURES = frozenset(
+    ("avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
+)
+# Names of pictures that no list names, for the report.
+SHOWN = 5
+
+
+def normal_name(file_name: str) -> str:
+    """`./a//b.jpg` and `a/b.jpg` are one file."""
+    return posixpath.normpath(file_name)
+
+
+def pictures_below(folder: Path, suffixes: frozenset[str] = PICTURES) -> Iterator[str]:
+    """Names of the files below `folder` whose suffix is one of `suffixes`, from the folder on, unsorted.
+
+    The system tells with a name whether it is a folder, so that no picture is asked for. Names that begin
+    with a dot are left out; linked folders are entered, but none twice.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    entered = {os.path.realpath(folder)}
+    waiting = [(os.fspath(folder), "")]
+    while waiting:
+        path, start = waiting.pop()
+        for entry in _entries(path):
+            if _suffix(entry.name) in suffixes and not entry.is_dir(follow_symlinks=False):
+                yield start + entry.name
+            elif _is_folder(entry) and (place := os.path.realpath(entry.path)) not in entered:
+                entered.add(place)
+                waiting.append((entry.path, f"{start}{entry.name}/"))
+
+
+def count_read(raw: RawDataset, folder: Path, parts: Sequence[str]) -> dict[str, Any]:
+    """For the report: what the lists name, and the pictures in `parts`, folders below `folder`, if any.
+
+    A picture is known by its suffix: a common one, or one that the lists name.
+    """
+    read: dict[str, Any] = {"images": len(raw.images), "captions": len(raw.captions)}
+    if not parts:
+        return read
+    named = {normal_name(image.file_name) for image in raw.images}
+    suffixes = PICTURES | {_suffix(name) for name in named}
+    found = {
+        normal_name(f"{part}/{name}")
+        for part in set(parts)
+        for name in pictures_below(folder / part, suffixes)
+    }
+    not_named = sorted(found - named)
+    return read | {"pictures": len(found), "not_named": len(not_named), "first_not_named": not_named[:SHOWN]}
+
+
+def described_read(read: dict[str, Any]) -> str:
+    """`6 images and 12 captions in the lists; 7 pictures in the folders, 1 of them in no list: a.jpg`"""
+    text = f"{read['images']} images and {read['captions']} captions in the lists"
+    if "pictures" in read:
+        text += f"; {read['pictures']} pictures in the folders, {read['not_named']} of them in no list"
+    names = [*read.get("first_not_named", []), *(["..."] if read.get("not_named", 0) > SHOWN else [])]
+    return text + (f": {listed(names)}" if names else "")
+
+
+def _entries(path: str) -> Iterator["os.DirEntry[str]"]:
+    try:
+        with os.scandir(path) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder that is closed to us: nothing that we could enter
+        return False
+
+
+def _suffix(name: str) -> str:
+    return posixpath.splitext(name)[1][1:].lower()

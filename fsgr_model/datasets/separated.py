@@ -1,0 +1,135 @@
+"""Records of CSV (RFC 4180) and TSV files (IANA's text/tab-separated-values).
+
+In CSV a value in quotation marks may hold the comma and line breaks, and `""` is a quotation mark. TSV has no
+quoting: a quotation mark is part of its value, and no value holds a tab or a line break. Lines end with LF or
+CRLF.
+"""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from fsgr_model.datasets.listing import listed
+from fsgr_model.datasets.picture_folders import normal_name
+from fsgr_model.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The values of the lines `first` to `last` of a file, counted from 1."""
+
+    first: int
+    last: int
+    values: list[str]
+
+    @property
+    def place(self) -> str:
+        return _place(self.first, self.last)
+
+
+def csv_records(opened: TextIO, path: Path) -> Iterator[Record]:
+    """Records of a CSV file; lines without anything are passed over.
+
+    Raises:
+        UserError: a quotation mark is not closed, or a value goes on behind the one that closes it.
+    """
+    reader = csv.reader(opened, strict=True)
+    last = 0
+    try:
+        for values in reader:
+            first, last = last + 1, reader.line_num
+            if values:
+                yield Record(first, last, values)
+    except csv.Error as error:
+        place = _place(last + 1, reader.line_num)
+        raise UserError(f"{path}: {place}: {_reason(str(error), last + 1)}; correct its quotes") from None
+
+
+def tsv_records(opened: TextIO, path: Path) -> Iterator[Record]:
+    """Records of a TSV file, one a line; lines without anything are passed over."""
+    for number, line in enumerate(opened, start=1):
+        text = line.removesuffix("\n").removesuffix("\r")
+        if text:
+            yield Record(number, number, text.split("\t"))
+
+
+RECORDS: dict[str, Callable[[TextIO, Path], Iterator[Record]]] = {
+    ".csv": csv_records,
+    ".txt": csv_records,
+    ".tsv": tsv_records,
+}
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records of a file, read as its suffix says (one of RECORDS).
+
+    Raises:
+        UserError: the file is missing, no UTF-8 text, ends its lines with CR alone, or as `csv_records` says.
+    """
+    try:
+        # Other values of `newline` end lines at a lone CR, too.
+        with path.open(encoding="utf-8-sig", newline="\n") as opened:
+            _check_line_ends(path, opened)
+            return list(RECORDS[path.suffix](opened, path))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; dataset.table.file is below dataset.root") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its place and permissions"
+        ) from None
+
+
+def _check_line_ends(path: Path, opened: TextIO) -> None:
+    """Refuse a first line that holds a CR alone: it would be the whole file."""
+    first = opened.readline()
+    opened.seek(0)
+    if "\r" in first.removesuffix("\n").removesuffix("\r"):
+        raise UserError(f"{path} ends its lines with CR alone; save it with LF or CRLF")
+
+
+def _reason(said: str, first: int) -> str:
+    """What the csv module says, in the words of the file."""
+    if "unexpected end" in said or "larger than field limit" in said:
+        return f"a quotation mark that opens in the row of line {first} is not closed ({said})"
+    if "new-line character" in said:
+        return "a CR alone ends no line"
+    return said
+
+
+def refuse_swallowed(path: Path, records: list[Record], pictures: set[str]) -> None:
+    """Refuse records that hold others: a value over several lines, in which a picture is named as in a row.
+
+    A quotation mark that is part of a caption opens a value, and one in a later caption closes it; all rows
+    between them are then text of one caption, without any fault in the form.
+
+    Args:
+        pictures: names of the pictures, as `normal_name` writes them.
+
+    Raises:
+        UserError: with the lines of all such records.
+    """
+    found = [
+        f"{record.place} (with {name})"
+        for record in records
+        if record.last > record.first and (name := _name_within(record, pictures))
+    ]
+    if found:
+        raise UserError(
+            f"{path}: rows that hold other rows, between a quotation mark and the next: {listed(found)}; "
+            'write a quotation mark of a caption as "", and the caption in quotation marks'
+        )
+
+
+def _name_within(record: Record, pictures: set[str]) -> str | None:
+    """The first picture that stands between commas in a value of several lines."""
+    lines = [line for value in record.values if "\n" in value for line in value.split("\n")]
+    fields = [field.strip(' \t\r"') for line in lines if "," in line for field in line.split(",")]
+    return next((field for field in fields if field and normal_name(field) in pictures), None)
+
+
+def _place(first: int, last: int) -> str:
+    return f"line {first}" if first >= last else f"lines {first} to {last}"
