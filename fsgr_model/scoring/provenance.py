@@ -45,12 +45,14 @@ def git_revision() -> str:
     try:
         revision = _git("rev-parse", "HEAD")
         return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (FileNotFoundError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError):
         return "unknown: not a git checkout"
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", *arguments], check=True, capture_output=True, encoding="utf-8", errors="replace"
+    )
     return done.stdout.strip()
 
 
