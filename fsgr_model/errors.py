@@ -1,13 +1,15 @@
 """The one error a user sees, and the wrapper that every command runs in."""
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fsgr_model.resources import allow_many_files, explain
+from fsgr_model.resources import allow_many_files, error_number, explain
 from fsgr_model.stopping import Stopped, end_with_parent, stop_request
 
 
@@ -26,6 +28,17 @@ def _shown(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
+def raise_if_refused(error: BaseException, path: Path) -> None:
+    """For who reads `path` and would call it damaged: where the system did not let it be read, it is not.
+
+    Raises:
+        UserError: what the system refused, and what to do.
+    """
+    line = explain(error, path)
+    if line is not None:
+        raise UserError(line) from None
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run `main`; turn a `UserError`, a signal or a full machine into one clear line and exit code 1.
 
@@ -37,6 +50,7 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         with stop_request():
             main()
+            sys.stdout.flush()
     except UserError as error:
         sys.exit(f"error: {error}")
     except Stopped as stop:
@@ -45,4 +59,14 @@ def run_command(main: Callable[[], None]) -> None:
         line = explain(error)
         if line is None:
             raise
-        sys.exit(f"error: {line}")
+        if error_number(error) in (errno.ENOSPC, errno.EPIPE, errno.EIO):
+            _drop_output()
+        sys.exit(f"error: {UserError(line)}")
+
+
+def _drop_output() -> None:
+    """Python would try again at its end to write what standard output did not take, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

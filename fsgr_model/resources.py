@@ -1,18 +1,57 @@
-"""What a machine can run out of, told in one line."""
+"""What a machine can run out of or refuse, told in one line."""
 
 import errno
+import os
 import re
 import resource
+from pathlib import Path
 
-# Libraries that are not Python put the error's number into their text: HDF5, safetensors of today and before.
-NUMBER_IN_TEXT = re.compile(r"(?:errno = |\(os error |Os \{ code: )(\d+)")
+# Libraries put the system's number of an error into their text: HDF5, safetensors of today and before, Python
+# itself where an error is told again (by a DataLoader's worker), PyTorch with the system's words before it.
+NUMBER_IN_TEXT = re.compile(r"(?:errno = |\(os error |Os \{ code: |\[Errno )(\d+)")
+WORDS_AND_NUMBER = re.compile(r"([A-Z][\w ]+) \((\d+)\)")
+# What Python's own kinds of error stand for, where a library raises one without a number.
+NUMBER_OF_KIND: tuple[tuple[type[OSError], int], ...] = (
+    (FileNotFoundError, errno.ENOENT),
+    (PermissionError, errno.EACCES),
+    (IsADirectoryError, errno.EISDIR),
+    (NotADirectoryError, errno.ENOTDIR),
+    (FileExistsError, errno.EEXIST),
+    (BlockingIOError, errno.EAGAIN),
+    (TimeoutError, errno.ETIMEDOUT),
+    (BrokenPipeError, errno.EPIPE),
+)
+# flock() on NFS without its lock service, Lustre mounted without `-o flock`, file systems without locks.
+NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
+# Another program has the lock.
+HELD = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK))
 AGAIN = "and run the same command again"
+CHECK_MOUNT = f"see whether the disk or the network drive is well and mounted (`df`, `dmesg`), {AGAIN}"
+# What to do about the errors that are not told in words of their own.
+WAYS_OUT = {
+    CHECK_MOUNT: (
+        "EIO", "ESTALE", "EREMOTEIO", "ENODEV", "ENXIO", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN",
+        "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENOMEDIUM", "EUCLEAN", "EBADMSG", "ESHUTDOWN",
+    ),
+    f"check the path, {AGAIN}": ("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY"),
+    f"see where its links lead, {AGAIN}": ("ELOOP",),
+    f"give it a shorter name, {AGAIN}": ("ENAMETOOLONG",),
+    f"end the program that uses it (`fuser -v FILE` names it), {AGAIN}": ("EBUSY", "ETXTBSY"),
+    f"close other programs, {AGAIN}": ("ENOMEM", "EAGAIN"),
+}  # fmt: skip
+WAY_OUT = {name: way for way, names in WAYS_OUT.items() for name in names}
 
 
-def explain(error: BaseException) -> str | None:
-    """The line that tells a user what the machine lacks; None where the error is something else."""
-    place = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
-    match error_number(error):
+def explain(error: BaseException, path: Path | None = None) -> str | None:
+    """The line that tells a user what the system refused; None where the error is not the system's.
+
+    `path`: the file that it is about, where the error does not say.
+    """
+    name = error.filename if isinstance(error, OSError) and error.filename else path
+    place = f" ({name})" if name else ""
+    match number := error_number(error):
+        case None:
+            return None
         case errno.ENOSPC | errno.EDQUOT:
             return f"no space left on the disk{place}; free some space {AGAIN}"
         case errno.EFBIG:
@@ -23,17 +62,26 @@ def explain(error: BaseException) -> str | None:
                 f"or lower runtime.workers, {AGAIN}"
             )
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            reason = "the file system is read-only" if error_number(error) == errno.EROFS else "no permission"
+            reason = "the file system is read-only" if number == errno.EROFS else "no permission"
             return f"cannot open or write{place}: {reason}; make it writable for this user {AGAIN}"
-    return None
+        case errno.ENOLCK:
+            return f"the file system has no locks{place}; docs/survival.md says what can be done"
+    words = os.strerror(number) if number > 0 else str(error)
+    way = WAY_OUT.get(errno.errorcode.get(number, ""), f"see to it, {AGAIN}")
+    return f"the system refused what was asked of a file or folder{place}: {words}; {way}"
 
 
 def error_number(error: BaseException) -> int | None:
     """The system's number of an error, also where a library hides it in its text."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = NUMBER_IN_TEXT.search(str(error))
-    return int(found[1]) if found else None
+    text = str(error)
+    found = list(map(int, NUMBER_IN_TEXT.findall(text)))
+    found += [
+        int(number) for words, number in WORDS_AND_NUMBER.findall(text) if words == os.strerror(int(number))
+    ]
+    found += [number for kind, number in NUMBER_OF_KIND if isinstance(error, kind)]
+    return next((number for number in found if number in errno.errorcode), None)
 
 
 def allow_many_files() -> None:

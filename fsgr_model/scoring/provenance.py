@@ -45,7 +45,7 @@ def git_revision() -> str:
     try:
         revision = git("rev-parse", "HEAD")
         return revision + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (FileNotFoundError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError):
         return "unknown: not a git checkout"
 
 
@@ -56,7 +56,9 @@ def git(*arguments: str) -> str:
         FileNotFoundError: git is not installed.
         subprocess.CalledProcessError: it fails, outside a checkout for one.
     """
-    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", *arguments], check=True, capture_output=True, encoding="utf-8", errors="replace"
+    )
     return done.stdout.strip()
 
 

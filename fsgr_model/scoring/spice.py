@@ -4,25 +4,29 @@ The program needs an old Java and two files of Stanford's CoreNLP, which pycocoe
 asking. Here both are looked for first, and nothing is downloaded.
 """
 
+import json
 import math
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
+import numpy as np
 from pycocoevalcap.spice import get_stanford_models
-from pycocoevalcap.spice.spice import Spice
+from pycocoevalcap.spice import spice as official
 
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import Sentences
-from fsgr_model.scoring.java import find_java, first_on_path
+from fsgr_model.scoring.java import JavaFailure, find_java, run_java
 
 # Below 8 it does not start; from 16 on Java forbids what the program does to classes of java.lang.
 JAVA_VERSIONS = range(8, 16)
 # `java version "1.8.0_292"`, `openjdk version "11.0.2"`
 VERSION = re.compile(r'version "(?:1\.)?(\d+)')
+FOLDER = Path(official.__file__).parent
 LIBRARIES = Path(get_stanford_models.__file__).parent / get_stanford_models.SPICELIB
 JARS = tuple(f"{get_stanford_models.JAR}{part}.jar" for part in ("", "-models"))
 PLACE = f"http://nlp.stanford.edu/software/{get_stanford_models.CORENLP}.zip"
@@ -70,7 +74,7 @@ def java_version(java: Path) -> int | None:
     """8 for 1.8.0_292, 11 for 11.0.2; None if it does not say."""
     try:
         said = subprocess.run(
-            [java, "-version"], capture_output=True, text=True, check=False, errors="replace"
+            [java, "-version"], capture_output=True, encoding="utf-8", errors="replace", check=False
         )
     except OSError:
         return None
@@ -86,15 +90,32 @@ def spice(truth: Sentences, found: Sentences) -> tuple[float, list[float]]:
     """
     java = check_spice()
     try:
-        with first_on_path(java.parent):
-            mean, of_images = Spice().compute_score(truth, found)
-    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        score_of = _run(java, truth, found)
+    except (JavaFailure, OSError, ValueError) as error:
         raise UserError(
-            f"SPICE failed with {java}: {error}; its own message is above; it needs 8 GB of memory and may "
-            f"write below {LIBRARIES.parent}; {WITHOUT_IT}"
+            f"SPICE failed with {java}: {error}; it needs 8 GB of memory and may write below "
+            f"{FOLDER}; {WITHOUT_IT}"
         ) from None
-    scores = [float(each["All"]["f"]) for each in of_images]
+    scores = [score_of[image_id] for image_id in sorted(truth)]
     without = [image_id for image_id, score in zip(sorted(truth), scores, strict=True) if math.isnan(score)]
     if without:
         raise UserError(f"SPICE has no score for the images {listed(without)}; {WITHOUT_IT}")
-    return float(mean), scores
+    # In the order of the program's answer, as pycocoevalcap takes the mean.
+    return float(np.mean(list(score_of.values()))), scores
+
+
+def _run(java: Path, truth: Sentences, found: Sentences) -> dict[int, float]:
+    """Image id -> F-score, NaN where the program has none."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked, answered = Path(folder) / "captions.json", Path(folder) / "scores.json"
+        rows = [
+            {"image_id": image_id, "test": found[image_id][0], "refs": truth[image_id]}
+            for image_id in sorted(truth)
+        ]
+        asked.write_text(json.dumps(rows), encoding="utf-8")
+        places = [str(asked), "-cache", str(FOLDER / official.CACHE_DIR), "-out", str(answered)]
+        (FOLDER / official.CACHE_DIR).mkdir(exist_ok=True)
+        run_java(java, ["-Xmx8G", "-jar", official.SPICE_JAR, *places, "-subset", "-silent"], FOLDER)
+        answer = json.loads(answered.read_text(encoding="utf-8"))
+    f_of = {row["image_id"]: row["scores"]["All"]["f"] for row in answer}
+    return {image_id: math.nan if f is None else float(f) for image_id, f in f_of.items()}

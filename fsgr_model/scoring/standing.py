@@ -31,7 +31,7 @@ def standing(metrics: Path, params_file: Path) -> list[str]:
     try:
         committed = {phase: _loaded(git("show", f"HEAD:./{metrics / phase}.json")) for phase in PHASES}
         changed = git("diff", "--name-only", "--relative", "HEAD").splitlines()
-    except (FileNotFoundError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError):
         return []
     if any(not name.startswith(WRITTEN) for name in changed):
         return []

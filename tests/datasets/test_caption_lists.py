@@ -98,7 +98,10 @@ Change = Callable[[dict[str, list[dict[str, Any]]]], Any]
         (lambda lists: lists["val"][0].update(caption=[5]), r"\[0\]\.caption\[0\]: .*string \(found 5\)"),
         (lambda lists: lists["val"][0].pop("image"), r"\[0\]\.image: missing"),
         (lambda lists: lists["val"].__setitem__(0, {"url": "http://a/b.jpg", "caption": "a"}), "img2dataset"),
-        (lambda lists: lists["val"].append(lists["train"][0]), r"splits overlap: the same file name .*000000000009"),
+        (
+            lambda lists: lists["val"].append(lists["train"][0]),
+            r"splits overlap: the same file name .*000000000009",
+        ),
         (lambda lists: lists["val"][0].pop("caption"), "images without captions: 42"),
         (lambda lists: lists.update(val={"images": []}), "the file: Input should be a valid list"),
         (lambda lists: lists.update(val='[{"caption": "A tab'), "not valid JSON: line 1, column 14"),

@@ -58,22 +58,29 @@ def test_without_java_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         tokenized({1: ["a dog"]}, "java")
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo a dog"])
-def test_a_java_that_fails(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 3", r"failed with .*java: exit code 3 without a message; set evaluate\.tokenizer"),
+        ("echo a dog", "did not give all captions back"),
+        ("cat | head -n 1", "did not give all captions back"),
+    ],
+)
+def test_a_java_that_fails(
+    script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A score of empty captions would look like a number."""
     java = tmp_path / "java"
     java.write_text(f"#!/bin/sh\n{script}\n")
     java.chmod(0o755)
     monkeypatch.setattr(caption_tokens, "find_java", lambda: java)
-    with pytest.raises(UserError, match="did not give all captions back"):
+    with pytest.raises(UserError, match=message):
         tokenized({1: ["a dog"]}, "java")
 
 
 def test_a_java_that_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(tokenizer: object, captions: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(caption_tokens, "find_java", lambda: tmp_path / "java")
-    monkeypatch.setattr(caption_tokens.PTBTokenizer, "tokenize", refuse)
-    with pytest.raises(UserError, match=r"cannot be run with .*Permission denied"):
+    java = tmp_path / "java"
+    java.touch(mode=0o644)
+    monkeypatch.setattr(caption_tokens, "find_java", lambda: java)
+    with pytest.raises(UserError, match=r"failed with .*java: Permission denied"):
         tokenized({1: ["a dog"]}, "java")

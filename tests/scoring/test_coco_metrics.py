@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
@@ -10,8 +11,9 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from fsgr_model.errors import UserError
-from fsgr_model.scoring import coco_metrics
+from fsgr_model.scoring import coco_metrics, meteor
 from fsgr_model.scoring.coco_metrics import score_captions
+from fsgr_model.scoring.java import start_java
 
 REFERENCES = {
     1: ["A dog runs on the beach.", "The brown dog is running!"],
@@ -54,16 +56,21 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def watch_meteor(monkeypatch: pytest.MonkeyPatch) -> "list[subprocess.Popen[bytes]]":
+    """The processes that are started for METEOR, as they are started."""
+    started = []
+
+    def start(*arguments: Any) -> "subprocess.Popen[bytes]":
+        started.append(start_java(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(meteor, "start_java", start)
+    return started
+
+
 @pytest.mark.java
 def test_meteor_is_scored_and_its_process_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    processes = []
-
-    class Watched(coco_metrics.Meteor):
-        def __init__(self) -> None:
-            super().__init__()
-            processes.append(self.meteor_p)
-
-    monkeypatch.setattr(coco_metrics, "Meteor", Watched)
+    processes = watch_meteor(monkeypatch)
     report = score_captions(REFERENCES, RESULTS)
     assert 0.2 < report.metrics["METEOR"] < 0.9
     assert processes[0].poll() is not None
@@ -71,30 +78,24 @@ def test_meteor_is_scored_and_its_process_ended(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.java
 def test_one_program_scores_again_and_again_as_programs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    started = []
-
-    class Watched(coco_metrics.Meteor):
-        def __init__(self) -> None:
-            super().__init__()
-            started.append(self.meteor_p)
-
     other = {1: "two cats", 2: "a pair of cats asleep", 3: "a man rides a horse"}
     alone = [score_captions(REFERENCES, found).metrics["METEOR"] for found in (RESULTS, other)]
-    monkeypatch.setattr(coco_metrics, "Meteor", Watched)
-    with coco_metrics.shared_meteor("auto") as meteor:
+    started = watch_meteor(monkeypatch)
+    with coco_metrics.shared_meteor("auto") as program:
         together = [
-            score_captions(REFERENCES, found, meteor).metrics["METEOR"] for found in (RESULTS, other, RESULTS)
+            score_captions(REFERENCES, found, program).metrics["METEOR"]
+            for found in (RESULTS, other, RESULTS)
         ]
     assert together == [*alone, alone[0]] and alone[0] != alone[1]
     assert len(started) == 1 and started[0].poll() is not None
 
 
 def test_without_java_or_switched_off_no_program_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    with coco_metrics.shared_meteor("off") as meteor:
-        assert meteor == "off"
+    with coco_metrics.shared_meteor("off") as shared:
+        assert shared == "off"
     monkeypatch.setattr(coco_metrics, "find_java", lambda: None)
-    with coco_metrics.shared_meteor("auto") as meteor:
-        assert meteor == "auto"
+    with coco_metrics.shared_meteor("auto") as shared:
+        assert shared == "auto"
 
 
 def test_a_java_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
