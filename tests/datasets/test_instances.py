@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from fsgr_model.datasets.instances import read_instance_files
+from fsgr_model.datasets.instances import read_instance_files, same_picture
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.errors import UserError
 
@@ -124,3 +124,20 @@ def test_packed_run_lengths_are_those_of_pycocotools(tmp_path: Path) -> None:
         other["annotations"][1]["segmentation"]["counts"] = packed + "1"
         with pytest.raises(UserError, match="instances 1; correct the file"):
             read(tmp_path, other)
+
+
+def test_the_images_that_the_files_list_are_told_where_they_are_a_part(tmp_path: Path) -> None:
+    """Of the others no objects are known: CHAIR would take all that is said of them for invented."""
+    part = content()
+    part["images"] = part["images"][:1]
+    part["annotations"] = []
+    assert read(tmp_path, part)["images"] == [{"id": 41}]
+    assert "images" not in read(tmp_path, content())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "same"),
+    [("000000000042.jpg", True), ("COCO_val2014_000000000042.jpg", True), ("9000000000042.jpg", False)],
+)
+def test_a_name_that_ends_alike_is_another(theirs: str, same: bool) -> None:
+    assert same_picture(theirs, "val2017/000000000042.jpg") is same

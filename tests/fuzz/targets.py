@@ -182,7 +182,7 @@ def caption_lines(folder: Path) -> Path:
 
 
 def image_list(folder: Path) -> Path:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     rows = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b"}]
     return _written(folder / "images.json", json.dumps({"images": rows}).encode())
 

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from fsgr_model.errors import run_command
+from fsgr_model.scoring.coco_files import read_reference_file
+from fsgr_model.scoring.comparison import References
 from pipeline import compare
-from tests.scoring.test_evaluation import SPOKEN, make_data
+from tests.scoring.test_evaluation import SPOKEN, TEXTS, make_data
 
 
 @pytest.fixture
@@ -74,3 +76,56 @@ def test_images_that_only_one_captions(run) -> None:
     assert "2 images have references but no result: 2, 3" in run(
         write("a.json", SPOKEN), write("b.json", fewer)
     )
+
+
+def test_a_part_of_the_test_split_on_request(run) -> None:
+    part = {image_id: SPOKEN[image_id] for image_id in (1, 2)}
+    files = write("a.json", part), write("b.json", part | {2: "a cat sleeps here"})
+    assert "--subset scores the 2 images that have a result" in run(*files)
+    said = run(*files, "--subset")
+    assert "subset: 2 of 3 images" in said and "drawn on compare.png" in said
+
+
+def test_what_by_image_wrote_is_compared_too(run) -> None:
+    a, b = write("a.json", SPOKEN), write("b.json", SPOKEN | {2: "a cat sleeps here"})
+    references = References(read_reference_file(captions_file()), None, "python")
+    references.score(Path(b)).save(Path("scores.json"))
+    said = run(a, "scores.json", "--references", "references.json")
+    assert said.splitlines()[4:] == run(a, b, "--references", "references.json").splitlines()[4:]
+
+
+def captions_file() -> Path:
+    rows = [{"image_id": image_id, "caption": text} for image_id in SPOKEN for text in TEXTS[image_id]]
+    content = {"images": [{"id": image_id} for image_id in SPOKEN], "annotations": rows}
+    Path("references.json").write_text(json.dumps(content))
+    return Path("references.json")
+
+
+def test_files_need_no_project(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    captions_file()
+    files = write("a.json", SPOKEN), write("b.json", SPOKEN | {2: "a cat sleeps here"})
+    said = run(*files, "--references", "references.json")
+    assert "| CIDEr |" in said and "no sheet: there are no pictures here" in said
+    assert "name a file with --references" in run(*files)
+    assert "none.json does not exist" in run(files[0], "none.json", "--references", "references.json")
+
+
+def test_a_damaged_project_costs_the_sheet_alone(run) -> None:
+    captions_file()
+    Path("data/dataset/captions.json").write_text("[]")
+    files = write("a.json", SPOKEN), write("b.json", SPOKEN | {2: "a cat sleeps here"})
+    said = run(*files, "--references", "references.json")
+    assert "| CIDEr |" in said and "no sheet: data/dataset/captions.json is not as it was" in said
+
+
+def test_one_image_has_no_intervals(run) -> None:
+    one = write("one.json", {1: SPOKEN[1]})
+    said = run(one, write("other.json", {1: "a cat"}), "--subset")
+    assert "CIDEr is left out: one image" in said and "intervals are left out" in said
+    assert "| none | unknown |" in said and "| yes |" not in said
+
+
+def test_a_split_needs_karpathys_file(run) -> None:
+    assert "--split chooses from the file of --references" in run("main", "workspace", "--split", "test")

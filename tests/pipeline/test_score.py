@@ -69,6 +69,14 @@ def test_wrong_results_are_one_line_and_a_failure(tmp_path: Path, results: Any, 
     assert re.search(message, done.stderr)
 
 
+def test_a_part_is_scored_on_request(tmp_path: Path) -> None:
+    done = score(tmp_path, RESULTS[:1])
+    assert done.returncode == 1 and "--subset scores the 1 images" in done.stderr
+    report = json.loads(score(tmp_path, RESULTS[:1], "--subset").stdout)
+    facts = {row["what"]: row["value"] for row in report["provenance"]}
+    assert report["images"] == 1 and facts["subset"] == "1 of 2 images, those with a result"
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.score", "--references", "none.json", "--results", "none.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
