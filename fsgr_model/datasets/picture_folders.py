@@ -26,8 +26,8 @@ def normal_name(file_name: str) -> str:
 def pictures_below(folder: Path, suffixes: frozenset[str] = PICTURES) -> Iterator[str]:
     """Names of the files below `folder` whose suffix is one of `suffixes`, from the folder on, unsorted.
 
-    The system tells with a name whether it is a folder, so that no picture is asked for. Names that begin with
-    a dot are left out; linked folders are entered, but none twice.
+    The system tells with a name whether it is a folder, so that no picture is asked for. Names that begin
+    with a dot are left out; linked folders are entered, but none twice.
 
     Raises:
         UserError: a folder cannot be read.

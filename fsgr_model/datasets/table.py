@@ -46,8 +46,9 @@ def read_table(root: Path, params: TableParams, seed: int, pictures: Path) -> Ra
             some rows have one.
     """
     path = root / params.file
-    notes = [f"{params.file}: images and captions are numbered in its order"]
-    rows = list(_read_json(path)) if path.suffix == ".json" else _read_lines(path, pictures, notes)
+    odd: list[str] = []
+    rows = list(_read_json(path)) if path.suffix == ".json" else _read_lines(path, pictures, odd)
+    notes = [f"{params.file}: {len(rows)} rows; images and captions are numbered in its order", *odd]
     names = list(dict.fromkeys(row.image for row in rows))
     if any(row.split for row in rows):
         split_of = _given_splits(path, rows)
@@ -99,8 +100,8 @@ def _read_json(path: Path) -> Iterator[Row]:
         yield from checked(value, list[Row], path)
 
 
-def _read_lines(path: Path, pictures: Path, notes: list[str]) -> list[Row]:
-    """Rows of a CSV or TSV file; what is odd about them is added to `notes`."""
+def _read_lines(path: Path, pictures: Path, odd: list[str]) -> list[Row]:
+    """Rows of a CSV or TSV file; notes about what is odd in them are added to `odd`."""
     if path.suffix not in RECORDS:
         raise UserError(f"dataset.table.file: {path} must end in .json or one of {', '.join(RECORDS)}")
     records = read_records(path)
@@ -111,7 +112,7 @@ def _read_lines(path: Path, pictures: Path, notes: list[str]) -> list[Row]:
         there = pictures_below(pictures) if pictures.is_dir() else ()
         names = {*map(normal_name, there), *(normal_name(row.image) for row in rows)}
         refuse_swallowed(path, records, names)
-    notes.extend(_odd_rows(path, records[1:], rows))
+    odd.extend(_odd_rows(path, records[1:], rows))
     return rows
 
 
