@@ -65,11 +65,12 @@ def read_table(root: Path, params: TableParams, seed: int, images: str | PerSpli
     names = list(dict.fromkeys(row.image for row in rows))
     refuse_addresses(root / shown, names)
     number_of = _coco_ids(names) if published else None
-    if number_of:
-        notes.insert(0, f"{shown}: images keep COCO's ids, captions are numbered in its order")
+            0, f"{shown}: {len(rows)} rows; images keep COCO's ids, captions are numbered in its order"
+            0, f"{shown}: {len(rows)} rows; images keep COCO's ids, captions are numbered in its order"
+        )
     else:
         number_of = {name: number for number, name in enumerate(names, FIRST_ID)}
-        notes.insert(0, f"{shown}: images and captions are numbered in its order")
+        notes.insert(0, f"{shown}: {len(rows)} rows; images and captions are numbered in its order")
     if any(row.split for row in rows):
         split_of = _given_splits(root / shown, rows)
     else:
@@ -171,8 +172,8 @@ def _read_json(path: Path) -> Iterator[Row]:
         yield from (Row(entry.image, caption, entry.split) for caption in entry.caption)
 
 
-def _read_lines(path: Path, pictures: Path, notes: list[str]) -> list[Row]:
-    """Rows of a CSV or TSV file; what is odd about them is added to `notes`."""
+def _read_lines(path: Path, pictures: Path, odd: list[str]) -> list[Row]:
+    """Rows of a CSV or TSV file; notes about what is odd in them are added to `odd`."""
     if path.suffix not in RECORDS:
         raise UserError(f"dataset.table.file: {path} must end in .json or one of {', '.join(RECORDS)}")
     records = read_records(path)
@@ -183,7 +184,7 @@ def _read_lines(path: Path, pictures: Path, notes: list[str]) -> list[Row]:
         there = pictures_below(pictures) if pictures.is_dir() else ()
         names = {*map(normal_name, there), *(normal_name(row.image) for row in rows)}
         refuse_swallowed(path, records, names)
-    notes.extend(_odd_rows(path, records[1:], rows))
+    odd.extend(_odd_rows(path, records[1:], rows))
     return rows
 
 

@@ -37,8 +37,8 @@ def members(small: SmallDataset) -> dict[str, dict[str, bytes]]:
     return {
         "train-0.tar": {
             "./000000.png": picture[11],
-            "./000000.txt": b"A dog.\n\nTwo dogs, one brown.\n",
-            "./000000.json": b'{"caption": "not this one", "url": "http://x"}',
+            "./000000.txt": b"Two dogs,\none brown.\n",
+            "./000000.json": b'{"caption": "A dog.", "url": "http://x"}',
             "./000001.PNG": picture[12],
             "./000001.json": json.dumps({"captions": ["Café", "A cat."]}).encode(),
         },
@@ -51,7 +51,7 @@ def members(small: SmallDataset) -> dict[str, dict[str, bytes]]:
 def build(small: SmallDataset, members: dict[str, dict[str, bytes]], **changes: Any) -> Path:
     for name, content in members.items():
         write_shard(small.root / "shards" / name, content)
-    return small.build_written(format="webdataset", images=".", shards=SHARDS, **changes)
+    return small.build_written(**{"format": "webdataset", "images": ".", "shards": SHARDS, **changes})
 
 
 def test_samples_of_all_shards(small: SmallDataset, members: dict[str, dict[str, bytes]]) -> None:
@@ -61,7 +61,7 @@ def test_samples_of_all_shards(small: SmallDataset, members: dict[str, dict[str,
         (1, "train"), (2, "train"), (3, "train"), (4, "val"), (5, "test"),
     ]  # fmt: skip
     captions = read_captions(folder)
-    assert [caption.text for caption in captions[1]] == ["A dog.", "Two dogs, one brown."]
+    assert [caption.text for caption in captions[1]] == ["A dog."]
     assert [caption.text for caption in captions[2]] == ["Café", "A cat."]
     assert [captions[number][0].text for number in (3, 4, 5)] == ["A cow.", "A hen.", "A pig."]
 
@@ -77,7 +77,33 @@ def test_pictures_are_unpacked_where_the_manifest_says(
     ]  # fmt: skip
     assert Path(images[1].path).read_bytes() == members["train-0.tar"]["./000001.PNG"]
     assert Path(images[3].path).read_bytes() == members["val.tar"]["a/b.png"]
-    assert load_json(folder / "report.json")["notes"] == ["unpacked 5 pictures of 4 shards, 0.000 GB"]
+    assert load_json(folder / "report.json")["notes"] == [
+        "unpacked 5 pictures of 4 shards, 0.000 GB",
+        "1 samples say something else in .txt than in .json, which was taken",
+        "members that were passed over: 1 of kind cls; 1 of kind seg.png",
+    ]
+
+
+LINES = "A poster:\r\nGRAND\u2028SALE\x0cnow on\n"
+
+
+@pytest.mark.parametrize("a_line", [False, True])
+def test_a_text_is_one_caption_unless_a_parameter_says_one_a_line(
+    small: SmallDataset, members: dict[str, dict[str, bytes]], a_line: bool
+) -> None:
+    members["val.tar"]["a/b.txt"] = LINES.encode()
+    folder = build(small, members, shards=SHARDS | {"caption_a_line": a_line})
+    texts = [caption.text for caption in read_captions(folder)[4]]
+    words = [["a", "poster"], ["grand", "sale", "now", "on"]]
+    assert len(texts) == (2 if a_line else 1)
+    tokens = [caption.tokens for caption in read_captions(folder)[4]]
+    assert tokens == (words if a_line else [words[0] + words[1]])
+
+
+def test_keys_end_at_the_first_dot(small: SmallDataset, members: dict[str, dict[str, bytes]]) -> None:
+    content = members["val.tar"]
+    members["val.tar"] = {"s.input.png": content["a/b.png"], "s.outputs.txt": b"A hen."}
+    assert read_captions(build(small, members))[4][0].text == "A hen."
 
 
 def test_a_test_shard_without_captions(small: SmallDataset, members: dict[str, dict[str, bytes]]) -> None:
@@ -89,7 +115,12 @@ def test_a_test_shard_without_captions(small: SmallDataset, members: dict[str, d
 @pytest.mark.parametrize(
     ("shard", "name", "content", "message"),
     [
-        ("val.tar", "c.txt", b"No picture.", r"val\.tar: samples without a picture \(avif, .*\): c; make"),
+        (
+            "val.tar",
+            "c.txt",
+            b"No picture.",
+            r"val\.tar: samples without a picture \(avif, .*\): c \(txt\); make",
+        ),
         ("val.tar", "a/b.jpg", b"jpg", r"val\.tar: one sample has two pictures, a/b\.png and a/b\.jpg"),
         ("test.tar", "x.txt", b"\xff", r"test\.tar: x\.txt is not UTF-8 text"),
         ("test.tar", "x.json", b"{", r"test\.tar: x\.json is not valid JSON"),

@@ -49,10 +49,9 @@ def rows_as_json() -> str:
         ("captions.csv", lines(",")),
         ("captions.csv", "\ufeff" + lines(",").replace("\n", "\r\n").replace("Two\r\n", "Two\n")),
         ("captions.txt", lines(",")),
-        ("captions.tsv", lines("\t")),
         ("captions.json", rows_as_json()),
     ],
-    ids=["csv", "csv of a spreadsheet", "txt", "tsv", "json"],
+    ids=["csv", "csv of a spreadsheet", "txt", "json"],
 )
 def test_every_form_says_the_same(small: SmallDataset, name: str, content: str) -> None:
     folder = build(small, name, content)
@@ -62,6 +61,35 @@ def test_every_form_says_the_same(small: SmallDataset, name: str, content: str) 
     captions = read_captions(folder)
     assert [caption.annotation_id for caption in captions[2]] == [3, 4]
     assert [caption.text for caption in captions[2]] == CAPTIONS["12.png"]
+
+
+def test_tsv_has_no_quoting(small: SmallDataset) -> None:
+    """A caption that begins with a quotation mark and a later one that ends with one are two captions."""
+    texts = [*(f"a thing, of {name}" for name in SPLIT_OF)]
+    texts[1], texts[4] = '"Stop" says the sign', 'a sign that says "stop"'
+    texts[2] = '"a whole caption"'
+    rows = [f"{name}\t{text}\t{SPLIT_OF[name]}" for name, text in zip(SPLIT_OF, texts, strict=True)]
+    folder = build(small, "captions.tsv", "\n".join(["image\tcaption\tsplit", *rows]) + "\n")
+    captions = read_captions(folder)
+    assert [captions[number][0].text for number in range(1, 7)] == texts
+    report = load_json(folder / "report.json")
+    assert any("1 captions begin and end with a quotation mark" in note for note in report["notes"])
+
+
+def test_a_row_that_holds_others_is_refused_with_its_lines(small: SmallDataset) -> None:
+    rows = [f"{name},a thing,{SPLIT_OF[name]}" for name in SPLIT_OF]
+    rows[1] = rows[1].replace("a thing", '"a thing')
+    rows[4] = rows[4].replace("a thing", 'a thing"')
+    with pytest.raises(UserError, match=r"rows that hold other rows.*lines 3 to 6|line 3.*quot"):
+        build(small, "captions.csv", "\n".join(["image,caption,split", *rows]) + "\n")
+    assert not (small.root.parent / "made" / "dataset").exists()
+
+
+def test_pictures_that_no_row_names_are_counted_and_named(small: SmallDataset) -> None:
+    (small.root / "images" / "extra.png").write_bytes((small.root / "images" / "11.png").read_bytes())
+    read = load_json(build(small, "captions.csv", lines(",")) / "report.json")["read"]
+    assert (read["images"], read["captions"], read["pictures"], read["not_named"]) == (6, 12, 7, 1)
+    assert read["first_not_named"] == ["extra.png"]
 
 
 def test_without_splits_they_are_drawn_with_the_seed(small: SmallDataset) -> None:

@@ -45,7 +45,7 @@ IMPORTANT = {
     "fsgr_model/datasets/contract.py": "captions of unknown images: ",
     "fsgr_model/datasets/image_check.py": "set dataset.on_bad_image: skip to leave them out everywhere",
     "fsgr_model/training/loop.py": "not finite, so training stops; the best network so far is",
-    "fsgr_model/training/folder_lock.py": "this very run is already under way in {where}; wait for it or stop it",
+    "fsgr_model/training/folder_lock.py": "this very run is already under way in {where}; wait",
     "fsgr_model/clip/feature_store.py": "was made with another {key}: the file says",
     "fsgr_model/network/assembly.py": "was written by a newer version of this project: format",
 }

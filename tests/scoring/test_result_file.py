@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fsgr_model.errors import UserError
-from fsgr_model.scoring.coco_files import ScoredFiles, read_reference_file, read_references, score_files
+from fsgr_model.scoring.coco_files import ScoredFiles, read_reference_file, score_files
 from fsgr_model.scoring.result_file import read_results
 
 ROW = {"image_id": 7, "caption": "a dog"}
@@ -76,7 +76,7 @@ def test_one_result_on_one_line_is_no_json_lines(tmp_path: Path) -> None:
 )
 def test_what_holds_no_references_is_told_by_its_kind(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_references(write(tmp_path, content))
+        read_reference_file(write(tmp_path, content))
 
 
 def karpathy(folder: Path) -> Path:
