@@ -34,21 +34,21 @@ _ENDING_ABBREVIATIONS = r"""
     okla penn ph\.d plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo
 """
 _LEADING_ABBREVIATIONS = r"""
-    a\.k\.a adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft
-    gen gov govs hon insp invt jos lieut lt maj messrs mlle mme mr mrs ms msgr mt natl pfc ph pres prof profs
-    pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
+    a\.k\.a adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec
+    ens ft gen gov govs hon insp invt jos lieut lt maj messrs mlle mme mr mrs ms msgr mt natl pfc ph pres prof
+    profs pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
 """
-# The same for words that have to be capitalised, or that must not be in capitals; or before a digit.
+# The same for words that have to be capitalised, and for words before a digit.
 _CAPITALISED = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
 _BEFORE_DIGIT = "art bldg ca fig figs no nos op pp prop"
 _FILE_TYPES = """
     bat bmp c cgi class cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py
     sql tar txt wav x xml zip
 """
-# A lone letter's full stop ends the sentence where one of these words follows.
+# Words before which a lone letter's full stop ends the sentence; their first letter has to be a capital.
 _SENTENCE_STARTS = r"""
-    A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Mr\. Ms\.
-    Now Once One Other Our She Since So Some Such That The Their Then There These They This We What When While Yet You
+    A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Mr\.
+    Ms\. Now Once One Other Our She Since So Some Such That The Their Then There These They This We What When While Yet You
 """
 
 _A, _AN = "[A-Za-z]", "[A-Za-z0-9]"
@@ -115,19 +115,21 @@ RULES: Final[list[Rule]] = [
     Rule(_WORD, _ENDING, shown.without_soft_hyphens),
     Rule("[A-Za-z\xad]*[A-MO-Za-mo-z]\xad*", _NEGATION, shown.without_soft_hyphens),
     Rule(_WORD, "", shown.without_soft_hyphens),
-    Rule(f"{_APOSTROPHE}[nN]{_APOSTROPHE}?|[lLdDjJ]{_APOSTROPHE}|{_any_of('dunkin somethin ol')}{_APOSTROPHE}"),
+    Rule(
+        f"{_APOSTROPHE}[nN]{_APOSTROPHE}?|[lLdDjJ]{_APOSTROPHE}|{_any_of('dunkin somethin ol')}{_APOSTROPHE}"
+    ),
     Rule(f"{_APOSTROPHE}{_any_of('em cause till?')}|{_APOSTROPHE}[2-9]0(?i:s)"),
     Rule(f"[A-HJ-XZn]{_ANY_APOSTROPHE}{_L}{{2,}}"),
     Rule(f"{_L}+[aeiouyAEIOUY]{_ANY_APOSTROPHE}[aeiouA-Z]{_L}*"),
-    Rule(_any_of(r"cont'd\.? nor'easter c'mon e'er s'mores ev'ry li'l nat'l") + f"|[oO]{_ANY_APOSTROPHE}[oO]"),
+    Rule(
+        _any_of(r"cont'd\.? nor'easter c'mon e'er s'mores ev'ry li'l nat'l") + f"|[oO]{_ANY_APOSTROPHE}[oO]"
+    ),
     Rule(f"[yY]{_APOSTROPHE}", _L),
     # addresses
     Rule(rf"{_any_of('https?')}://[^ \t\n\f\r\"<>|()]+{_URL_END}"),
     Rule(rf"{_any_of('www')}\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\.)+[a-zA-Z]{{2,4}}{_PATH}"),
     Rule(rf"(?:[^ \t\n\f\r\"`'<>|.!?(){{}}$,-_]+\.)+{_any_of('com net org edu')}{_PATH}"),
-    Rule(
-        rf"(?:(?i:&lt;)|<)?{_AN}[^ \t\n\f\r\"<>|(){{}}\xa0]*@(?:{_MAIL}\.)*{_MAIL}(?:(?i:&gt;)|>)?"
-    ),
+    Rule(rf"(?:(?i:&lt;)|<)?{_AN}[^ \t\n\f\r\"<>|(){{}}\xa0]*@(?:{_MAIL}\.)*{_MAIL}(?:(?i:&gt;)|>)?"),
     Rule(f"@[a-zA-Z_][a-zA-Z_0-9]*|#{_IN_WORD}+"),
     # endings and numbers
     Rule(_ENDING, "[^A-Za-z]", shown.quotes),
@@ -138,7 +140,10 @@ RULES: Final[list[Rule]] = [
     Rule(rf"(?:{_FEW}[- \xa0])?{_FEW}(?:\\?/|\u2044){_FEW}", "", shown.no_break_spaces),
     Rule("[\xbc-\xbe\u2153-\u215e]", "", shown.fraction),
     Rule(
-        "-" + _any_of("rrb lrb rcb lcb rsb lsb") + "-|" + _any_of(r"c\.d\.s pro- anti-")
+        "-"
+        + _any_of("rrb lrb rcb lcb rsb lsb")
+        + "-|"
+        + _any_of(r"c\.d\.s pro- anti-")
         + f"|(?i:s(?:&amp;|&)(?:p-500|ls)|cap{_APOSTROPHE}n|c{_APOSTROPHE}est)",
         "",
         shown.ampersand,
@@ -158,13 +163,11 @@ RULES: Final[list[Rule]] = [
     Rule(rf"{_WORD}\.", _IN_SENTENCE, shown.without_soft_hyphens),
     Rule(rf"{_PHONE_START}[0-9]{{3,4}}[- \xa0]?[0-9]{{3,5}}|{_DOTTED_PHONE}", "", shown.phone),
     # quotes, brackets and marks
-    Rule("\"|(?i:&quot;)", "", shown.quotes),
+    Rule('"|(?i:&quot;)', "", shown.quotes),
     Rule("<|(?i:&lt;)", "", shown.bracket),
     Rule(">|(?i:&gt;)", "", shown.bracket),
-    Rule(_FACE, "[^A-Za-z0-9]", shown.face),
-    Rule(
-        rf"[\^x=~<>]\.\[\^[xX]=[^<]*<>\]|{_EYES}_{_EYES}|\({_EYES}[_.]?{_EYES}\)|\([\^x=~<>']-[\^x=~<>'`]\)", "", shown.face
-    ),
+    Rule(_FACE, "[^A-Za-z0-9]", shown.round_brackets),
+    Rule(rf"{_EYES}_{_EYES}|\({_EYES}[_.]?{_EYES}\)|\([\^x=~<>']-[\^x=~<>'`]\)", "", shown.round_brackets),
     Rule(r"[()\[\]{}]", "", shown.bracket),
     Rule("-+", "", shown.dash),
     Rule(r"(?:\.[ \xa0]){2,4}\.|\.{3,5}|[\x85\u2026]", "", shown.dots),

@@ -16,9 +16,7 @@ PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--
 
 # Every rule is tried at one place by one match: group 2n+1 is what rule n takes with what has to follow, and
 # group 2n+2 the token in it.
-_ALL_RULES = re.compile(
-    "".join(rf"(?:(?=(({rule.token})(?:{rule.follow})))|)" for rule in RULES)
-)
+_ALL_RULES = re.compile("".join(rf"(?:(?=(({rule.token})(?:{rule.follow})))|)" for rule in RULES))
 # Most of a caption needs no rules: a word before white space or a sentence's mark, and these, which are dropped.
 _PLAIN_WORD = re.compile(r"([A-Za-z]{2,})(?=[ \n]|[.,][ \n])|a(?= )")
 _DROPPED = re.compile(r"(?:[,.]?(?:\n| +(?![.\t\xa0\u2000-\u200a\u3000])))+")
