@@ -65,12 +65,12 @@ def read_table(root: Path, params: TableParams, seed: int, images: str | PerSpli
     names = list(dict.fromkeys(row.image for row in rows))
     refuse_addresses(root / shown, names)
     number_of = _coco_ids(names) if published else None
-            0, f"{shown}: {len(rows)} rows; images keep COCO's ids, captions are numbered in its order"
-            0, f"{shown}: {len(rows)} rows; images keep COCO's ids, captions are numbered in its order"
-        )
+    if number_of:
+        numbers = "images keep COCO's ids, captions are numbered in its order"
     else:
         number_of = {name: number for number, name in enumerate(names, FIRST_ID)}
-        notes.insert(0, f"{shown}: {len(rows)} rows; images and captions are numbered in its order")
+        numbers = "images and captions are numbered in its order"
+    notes.insert(0, f"{shown}: {len(rows)} rows; {numbers}")
     if any(row.split for row in rows):
         split_of = _given_splits(root / shown, rows)
     else:

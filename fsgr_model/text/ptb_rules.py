@@ -29,26 +29,31 @@ def _any_of(words: str) -> str:
 
 # Words that keep their full stop, in any case: those that may end a sentence, and those before a name.
 _ENDING_ABBREVIATIONS = r"""
-    al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec ed\.d esq est etc
-    ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov oct
+    al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec ed\.d esq
+    est etc
+    ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov
+    oct
     okla penn ph\.d plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo
 """
 _LEADING_ABBREVIATIONS = r"""
-    a\.k\.a adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft
-    gen gov govs hon insp invt jos lieut lt maj messrs mlle mme mr mrs ms msgr mt natl pfc ph pres prof profs
-    pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
+    a\.k\.a adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs
+    elec
+    ens ft gen gov govs hon insp invt jos lieut lt maj messrs mlle mme mr mrs ms msgr mt natl pfc ph pres prof
+    profs pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
 """
-# The same for words that have to be capitalised, or that must not be in capitals; or before a digit.
+# The same for words that have to be capitalised, and for words before a digit.
 _CAPITALISED = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
 _BEFORE_DIGIT = "art bldg ca fig figs no nos op pp prop"
 _FILE_TYPES = """
-    bat bmp c cgi class cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py
+    bat bmp c cgi class cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt
+    ps py
     sql tar txt wav x xml zip
 """
-# A lone letter's full stop ends the sentence where one of these words follows.
+# Words before which a lone letter's full stop ends the sentence; their first letter has to be a capital.
 _SENTENCE_STARTS = r"""
-    A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Mr\. Ms\.
-    Now Once One Other Our She Since So Some Such That The Their Then There These They This We What When While Yet You
+    A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Mr\.
+    Ms\. Now Once One Other Our She Since So Some Such That The Their Then There These They This We What
+    When While Yet You
 """
 
 _A, _AN = "[A-Za-z]", "[A-Za-z0-9]"
@@ -166,12 +171,8 @@ RULES: Final[list[Rule]] = [
     Rule('"|(?i:&quot;)', "", shown.quotes),
     Rule("<|(?i:&lt;)", "", shown.bracket),
     Rule(">|(?i:&gt;)", "", shown.bracket),
-    Rule(_FACE, "[^A-Za-z0-9]", shown.face),
-    Rule(
-        rf"[\^x=~<>]\.\[\^[xX]=[^<]*<>\]|{_EYES}_{_EYES}|\({_EYES}[_.]?{_EYES}\)|\([\^x=~<>']-[\^x=~<>'`]\)",
-        "",
-        shown.face,
-    ),
+    Rule(_FACE, "[^A-Za-z0-9]", shown.round_brackets),
+    Rule(rf"{_EYES}_{_EYES}|\({_EYES}[_.]?{_EYES}\)|\([\^x=~<>']-[\^x=~<>'`]\)", "", shown.round_brackets),
     Rule(r"[()\[\]{}]", "", shown.bracket),
     Rule("-+", "", shown.dash),
     Rule(r"(?:\.[ \xa0]){2,4}\.|\.{3,5}|[\x85\u2026]", "", shown.dots),
