@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import load_json, parse_json, read_text, save_json
+from fsgr_model.artifacts import parse_json, read_text, save_json
 from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.caption_tokens import tokens_of
 from fsgr_model.scoring.file_kinds import kind_of
-from fsgr_model.scoring.result_file import looks_like_lines, read_results
+from fsgr_model.scoring.result_file import looks_like_lines, read_json, read_results
 from fsgr_model.scoring.same_images import check_any_shared
 
 
@@ -34,6 +34,7 @@ SERVERS = {
 }
 # COCO's release of 2014 writes COCO_val2014_000000000042.jpg, that of 2017 000000000042.jpg.
 NAME_OF_2014 = re.compile(r"COCO_(?:train|val|test)2014_(?=\d{12}\.)")
+LIST_FORM = "a list of images has `images`, each with `id` and `file_name`"
 # The servers take the name out of the file name, between underscores.
 NAME = re.compile(r"[A-Za-z0-9.-]+")
 
@@ -79,11 +80,9 @@ class ImageNames:
     """
 
     def __init__(self, path: Path) -> None:
-        value = load_json(path)
+        value = read_json(path, LIST_FORM)
         if not isinstance(value, dict) or not value.get("images"):
-            raise UserError(
-                f"{path} is {kind_of(value)}; a list of images has `images`, each with `id` and `file_name`"
-            )
+            raise UserError(f"{path} is {kind_of(value)}; {LIST_FORM}")
         images = checked(value, _ImageList, path)["images"]
         _check_once(path, "id", [image["id"] for image in images])
         _check_once(path, "file name", ["/".join(_parts(image["file_name"])) for image in images])

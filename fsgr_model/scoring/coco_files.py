@@ -7,7 +7,7 @@ from typing import Any, Literal, NotRequired
 from pydantic.dataclasses import dataclass as checked_dataclass
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import load_json, sha256_file
+from fsgr_model.artifacts import sha256_file
 from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.karpathy import read_karpathy
 from fsgr_model.datasets.listing import listed
@@ -20,9 +20,10 @@ from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.instance_file import read_instances_of
 from fsgr_model.scoring.provenance import Fact, cider_signature, package_versions, tokenizer_fact
 from fsgr_model.scoring.report import Report, add_intervals, caption_report
-from fsgr_model.scoring.result_file import read_results
+from fsgr_model.scoring.result_file import read_json, read_results
 from fsgr_model.scoring.same_images import check_images, with_results
 
+REFERENCE_FORM = f"references are {CAPTION_FILE} (images, annotations) or {KARPATHY}"
 SplitChoice = Literal[Split, "all"]
 SPLIT_CHOICES: tuple[SplitChoice, ...] = (*SPLITS, "all")
 
@@ -89,7 +90,7 @@ def read_reference_file(path: Path, split: SplitChoice | None = None) -> Referen
     Raises:
         UserError: the file is malformed, has no such split, or none at all although one is named.
     """
-    value = load_json(path)
+    value = read_json(path, REFERENCE_FORM)
     if is_karpathy(value):
         return _of_karpathy(path, split or "test")
     if split is not None:
@@ -120,9 +121,7 @@ def _caption_file(value: Any, path: Path) -> _CaptionFile:
     """The value that the file `path` held, in the form of COCO's caption files."""
     kind = kind_of(value)
     if kind not in (CAPTION_FILE, NO_CAPTIONS) or "annotations" not in value:
-        raise UserError(
-            f"{path} is {kind}; references are {CAPTION_FILE} (images, annotations) or {KARPATHY}"
-        )
+        raise UserError(f"{path} is {kind}; {REFERENCE_FORM}")
     return checked(value, _CaptionFile, path)
 
 

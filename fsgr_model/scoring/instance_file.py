@@ -6,14 +6,15 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.instances import Category, same_picture, take_categories
 from fsgr_model.datasets.listing import listed
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.file_kinds import kind_of
+from fsgr_model.scoring.result_file import read_json
 from fsgr_model.scoring.same_images import few
 
+FORM = "a COCO instance file has images, categories and annotations"
 WITHOUT_IT = "give the file that goes with the references, or leave out --instances"
 
 
@@ -48,12 +49,9 @@ def read_instances_of(
         UserError: the file is malformed, lists none or not all of the images, or means other pictures by
             their ids.
     """
-    value = load_json(path)
+    value = read_json(path, FORM)
     if not isinstance(value, dict) or "categories" not in value:
-        raise UserError(
-            f"{path} has no `categories`; it is {kind_of(value)}, and a COCO instance file has images, "
-            "categories and annotations"
-        )
+        raise UserError(f"{path} has no `categories`; it is {kind_of(value)}; {FORM}")
     content: Any = checked(value, _InstanceFile, path)
     _check_images(path, _listed_images(content), image_ids, names)
     known: dict[int, Any] = {}

@@ -34,17 +34,17 @@ def read_results(path: Path) -> dict[int, str]:
     return results_of(rows, path)
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file that is no JSON lines.
+def read_json(path: Path, form: str = FORM) -> Any:
+    """The value of a JSON file that is no JSON lines; `form` says what it should be, for the message.
 
     Raises:
         UserError: it is empty, JSON lines, or no JSON.
     """
     text = read_text(path)
     if not text.strip():
-        raise UserError(f"{path} is empty; {FORM}")
+        raise UserError(f"{path} is empty; {form}")
     if looks_like_lines(text):
-        raise UserError(f"{path} is JSON lines, an object a line; {FORM}")
+        raise UserError(f"{path} is JSON lines, an object a line; {form}")
     return parse_json(text, str(path))
 
 

@@ -49,7 +49,7 @@ def make_validation(
             chosen by it.
     """
     tokens = caption_tokens(data, "val")
-    _check_meaning(tokens)
+    check_meaning(tokens)
     unlisted: dict[str, int] = {}
     references = {
         image_id: [vocabulary.encode_open(tokens, unlisted) for tokens in of_image]
@@ -60,7 +60,15 @@ def make_validation(
     return Validation(images, cider_d, params.batch_size, params.max_length)
 
 
-def _check_meaning(tokens: dict[int, list[list[str]]]) -> None:
+def check_meaning(tokens: dict[int, list[list[str]]]) -> None:
+    """Stop before an epoch is chosen by a CIDEr-D that means nothing.
+
+    Args:
+        tokens: image id -> the tokens of each of its captions.
+
+    Raises:
+        UserError: with the reason.
+    """
     references = {image_id: [" ".join(each) for each in of_image] for image_id, of_image in tokens.items()}
     reason = why_no_words(references.values()) or why_no_cider(references)
     if reason:

@@ -5,7 +5,7 @@ import pytest
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.meaning import unsegmented_script, why_no_cider, why_no_words
 from fsgr_model.scoring.report import add_intervals, caption_report
-from fsgr_model.training.validation import _check_meaning
+from fsgr_model.training.validation import check_meaning
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_no_epoch_is_chosen_by_a_score_that_means_nothing(
     tokens: dict[int, list[list[str]]], reason: str
 ) -> None:
     with pytest.raises(UserError, match=f"the best epoch is chosen by CIDEr-D.*{reason}"):
-        _check_meaning(tokens)
-    _check_meaning({1: [["a", "dog"]], 2: [["a", "cat"]]})
+        check_meaning(tokens)
+    check_meaning({1: [["a", "dog"]], 2: [["a", "cat"]]})

@@ -65,6 +65,7 @@ def test_one_result_on_one_line_is_no_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (LINES, "is JSON lines, an object a line; references are"),
         ([ROW], "is a list of results; references are a COCO caption file"),
         ({"images": [{"id": 7}]}, "is a list of images without captions"),
         (
