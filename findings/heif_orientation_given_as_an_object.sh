@@ -18,11 +18,12 @@ import pillow_heif
 from PIL import Image, ImageOps
 
 pillow_heif.register_heif_opener()
-exif = Image.Exif()
-exif[0x0112] = 6  # turn a quarter to the right: 48 x 32 is to be seen as 32 x 48
 shown = []
 for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF"):
-    for given in (exif, exif.tobytes()):
+    for as_bytes in (False, True):
+        exif = Image.Exif()  # anew each time: the writer of AVIF takes the orientation out of the object
+        exif[0x0112] = 6  # turn a quarter to the right: 48 x 32 is to be seen as 32 x 48
+        given = exif.tobytes() if as_bytes else exif
         file = io.BytesIO()
         Image.new("RGB", (48, 32), "red").save(file, kind, exif=given)
         size = ImageOps.exif_transpose(Image.open(file)).size

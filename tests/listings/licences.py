@@ -21,8 +21,8 @@ Two packages are under the GPL: `pygit2`, with a linking exception that lets any
 `grandalf`, which is EPL-1.0 by its own choice as well. DVC brings and imports both; no module of this
 project does. Of `pycocoevalcap` the metadata say nothing; conda-forge lists it as MIT and BSD-2-Clause.
 
-`pillow-heif`, an extra that reads HEIC, is BSD-3-Clause; its wheels are under the GPL-2.0, since they hold the
-encoder x265 beside libheif and libde265 (LGPL-3.0).
+`pillow-heif`, an extra that reads HEIC, is BSD-3-Clause; its wheels are under the GPL-2.0, since they hold
+the encoder x265 beside libheif and libde265 (LGPL-3.0).
 
 Written by `python -m tests.listings.licences`; a test compares the direct dependencies with it.
 
