@@ -20,7 +20,7 @@ from fsgr_model.dataset_params import PerSplit
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-from fsgr_model.errors import UserError
+from fsgr_model.errors import UserError, raise_if_refused
 from fsgr_model.progress import progress
 
 PICTURES = frozenset(("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"))
@@ -221,4 +221,5 @@ def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
         with tarfile.open(shard) as archive:
             yield archive
     except TAR_ERRORS as error:
+        raise_if_refused(error, shard)
         raise UserError(f"{shard} is not a whole tar file ({error}); get it again") from None
