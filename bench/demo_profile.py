@@ -86,7 +86,7 @@ def run_stage(clone: Path, stage: str, command: str) -> None:
     """
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     environment = {**os.environ, "PYTHONPATH": str(clone), "DVC_ROOT": str(clone)}
-    done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise UserError(f"stage {stage} failed: {(done.stderr or done.stdout).strip()[-800:]}")
 

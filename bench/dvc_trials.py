@@ -114,7 +114,7 @@ def interrupted_repro(scratch: Scratch, how: Interrupt) -> tuple[int, float, lis
             env=scratch.environment,
             stdout=output,
             stderr=output,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
         )
     while "XE epoch 2" not in log.read_text():

@@ -54,7 +54,7 @@ def is_done(name: str) -> bool:
 
 def revision(name: str) -> str:
     """The git reference that DVC keeps of an experiment started from the current commit."""
-    shown = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", check=True)
     head = shown.stdout.strip()
     return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
 
@@ -62,7 +62,7 @@ def revision(name: str) -> str:
 def numbers(name: str, file: str) -> dict[str, float]:
     """The numbers of a metrics file of an experiment; lists (what was left out, provenance) are dropped."""
     blob = f"{revision(name)}:{file}"
-    shown = subprocess.run(["git", "show", blob], capture_output=True, text=True)
+    shown = subprocess.run(["git", "show", blob], capture_output=True, encoding="utf-8")
     if shown.returncode:
         raise UserError(f"git has no {blob}; remove the experiment with `dvc exp remove` and run this again")
     return flat(json.loads(shown.stdout))

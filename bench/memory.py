@@ -77,7 +77,7 @@ def phase_rows(file: Path, params: Params, phase: str, images: Sequence[int]) ->
 def in_a_process(file: Path, phase: str, images: int) -> dict[str, float]:
     """`measured` in a new process: peaks of memory are a process's own."""
     command = [sys.executable, "-W", "ignore", "-m", "bench.memory", "--params", str(file)]
-    done = subprocess.run([*command, "--measure", phase, str(images)], capture_output=True, text=True)
+    done = subprocess.run([*command, "--measure", phase, str(images)], capture_output=True, encoding="utf-8")
     if done.returncode:
         raise UserError(f"{phase} with {images} images failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -80,7 +80,7 @@ class Scratch:
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Any command in the folder."""
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment, check=check, capture_output=True, text=True
+            command, cwd=self.folder, env=self.environment, check=check, capture_output=True, encoding="utf-8"
         )
 
     def run_stages(self, *stages: str) -> None:
@@ -102,7 +102,7 @@ def copy_project(folder: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):

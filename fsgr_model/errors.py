@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fsgr_model.resources import allow_many_files, error_number, explain
+from fsgr_model.resources import MAY_BE_DAMAGE, allow_many_files, error_number, explain
 from fsgr_model.stopping import Stopped, end_with_parent, stop_request
 
 
@@ -35,7 +35,7 @@ def raise_if_refused(error: BaseException, path: Path) -> None:
         UserError: what the system refused, and what to do.
     """
     line = explain(error, path)
-    if line is not None:
+    if line is not None and error_number(error) not in MAY_BE_DAMAGE:
         raise UserError(line) from None
 
 

@@ -25,6 +25,21 @@ NUMBER_OF_KIND: tuple[tuple[type[OSError], int], ...] = (
 NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
 # Another program has the lock.
 HELD = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK))
+# A damaged file can ask the system for places that no file has, or for more memory than there is.
+MAY_BE_DAMAGE = frozenset((errno.EINVAL, errno.EOVERFLOW, errno.ENOMEM, errno.EFBIG))
+# What a download can meet on this machine; the rest is the connection's.
+ON_DISK = frozenset(
+    (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.ESTALE,
+        errno.EMFILE,
+    )
+)
 AGAIN = "and run the same command again"
 CHECK_MOUNT = f"see whether the disk or the network drive is well and mounted (`df`, `dmesg`), {AGAIN}"
 # What to do about the errors that are not told in words of their own.

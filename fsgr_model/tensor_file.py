@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fsgr_model.artifacts import whole_file
-from fsgr_model.errors import UserError
+from fsgr_model.errors import UserError, raise_if_refused
 
 CHECKSUM = "sha256"
 DESCRIPTION = "description"
@@ -41,6 +41,7 @@ def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, 
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {remedy}") from None
     except DAMAGE as error:
+        raise_if_refused(error, path)
         raise UserError(f"{path} is damaged ({error}); {remedy}") from None
     if description is None:
         raise UserError(

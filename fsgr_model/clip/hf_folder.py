@@ -12,7 +12,7 @@ from fsgr_model.artifacts import load_json
 from fsgr_model.clip.hf_weights import open_clip_names, sizes
 from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, Weights, read_weights
-from fsgr_model.errors import UserError
+from fsgr_model.errors import UserError, raise_if_refused
 
 Config = dict[str, Any]
 WEIGHT_FILES = (
@@ -54,6 +54,7 @@ def read_clip_folder(folder: Path) -> ClipFolder:
     try:
         weights = read_weights(file)
     except CHECKPOINT_ERRORS as error:
+        raise_if_refused(error, file)
         raise UserError(f"clip.model: {file} cannot be read: {first_line(error)}; get it again") from None
     path = folder / "open_clip_config.json"
     if path.is_file():

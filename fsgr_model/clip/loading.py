@@ -19,8 +19,12 @@ from torch import nn
 from fsgr_model.artifacts import fingerprint, save_json, sha256_file
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
+<<<<<<< HEAD
 from fsgr_model.errors import UserError
 from fsgr_model.lines import lines_of
+=======
+from fsgr_model.errors import UserError, raise_if_refused
+>>>>>>> proc
 from fsgr_model.unset_weights import UnsetWeights
 
 WEIGHTS = "clip.safetensors"
@@ -124,6 +128,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
+        raise_if_refused(error, folder / WEIGHTS)
         raise UserError(
             f"{folder / WEIGHTS} does not fit {description['model']}: {first_line(error)}; "
             "run dvc repro -f clip"

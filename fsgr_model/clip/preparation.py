@@ -27,6 +27,7 @@ from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load
 from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING
 from fsgr_model.errors import UserError
 from fsgr_model.params import ClipTrainingParams, RuntimeParams
+from fsgr_model.resources import ON_DISK, error_number
 from fsgr_model.training.resume import resume_point
 
 Config = dict[str, Any]
@@ -212,6 +213,8 @@ def _download(name: str, pretrained: str, tag: Config) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
+        if error_number(error) in ON_DISK:
+            raise  # of this machine, and told as such
         raise UserError(
             f"clip.pretrained: weights {pretrained!r} of {name} cannot be downloaded: {first_line(error)}; "
             f"connect to the internet once (a download that stopped goes on), or {without_connection(tag)}"

@@ -11,7 +11,7 @@ from torch import nn
 
 from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.errors import UserError
+from fsgr_model.errors import UserError, raise_if_refused
 
 Weights = dict[str, torch.Tensor]
 # What PyTorch and open_clip raise for files that are no checkpoint of this model.
@@ -48,6 +48,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
     try:
         put_weights(model, read_weights(path))
     except CHECKPOINT_ERRORS as error:
+        raise_if_refused(error, path)
         raise UserError(
             f"clip.pretrained: {path} cannot be loaded into {name}: {first_line(error)}; "
             "check that the file is whole and that clip.model names its architecture"

@@ -19,7 +19,7 @@ from fsgr_model.datasets.contract import check_annotations_unique
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import Split
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-from fsgr_model.errors import UserError
+from fsgr_model.errors import UserError, raise_if_refused
 
 # restval: the part of COCO's validation images that the split gives to training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "dev": "val", "test": "test"}
@@ -123,6 +123,7 @@ def read_id_file(path: Path) -> list[int]:
             f"{path} does not exist; dataset.m2.ids is the folder of the four coco_*_ids.npy files"
         ) from None
     except NUMPY_ERRORS as error:
+        raise_if_refused(error, path)
         raise UserError(f"{path} is not a NumPy file ({error}); get it again") from None
     if not isinstance(found, np.ndarray) or found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
         raise UserError(f"{path} must hold one list of whole numbers; get it again")

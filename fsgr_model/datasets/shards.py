@@ -18,6 +18,7 @@ from fsgr_model.artifacts import check_free_space
 from fsgr_model.dataset_params import ShardParams
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
+<<<<<<< HEAD
 from fsgr_model.datasets.samples import (
     Member,
     Sample,
@@ -27,6 +28,9 @@ from fsgr_model.datasets.samples import (
     refuse_without_picture,
 )
 from fsgr_model.errors import UserError
+=======
+from fsgr_model.errors import UserError, raise_if_refused
+>>>>>>> proc
 from fsgr_model.progress import progress
 
 MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<kind>[^/]+)")
@@ -188,4 +192,5 @@ def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
         with tarfile.open(shard) as archive:
             yield archive
     except TAR_ERRORS as error:
+        raise_if_refused(error, shard)
         raise UserError(f"{shard} is not a whole tar file ({error}); get it again") from None

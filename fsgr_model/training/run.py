@@ -112,4 +112,4 @@ def _write_curve(path: Path, history: list[dict[str, float]]) -> None:
     lines = ["\t".join(names)]
     lines += ["\t".join(f"{row[name]:.6g}" if name in row else "" for name in names) for row in history]
     with whole_file(path) as partial:
-        partial.write_text("\n".join(lines) + "\n")
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
