@@ -19,12 +19,8 @@ from torch import nn
 from fsgr_model.artifacts import fingerprint, save_json, sha256_file
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
-<<<<<<< HEAD
-from fsgr_model.errors import UserError
-from fsgr_model.lines import lines_of
-=======
 from fsgr_model.errors import UserError, raise_if_refused
->>>>>>> proc
+from fsgr_model.lines import lines_of
 from fsgr_model.unset_weights import UnsetWeights
 
 WEIGHTS = "clip.safetensors"

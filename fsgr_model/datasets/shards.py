@@ -18,7 +18,6 @@ from fsgr_model.artifacts import check_free_space
 from fsgr_model.dataset_params import ShardParams
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-<<<<<<< HEAD
 from fsgr_model.datasets.samples import (
     Member,
     Sample,
@@ -27,10 +26,7 @@ from fsgr_model.datasets.samples import (
     picture_of,
     refuse_without_picture,
 )
-from fsgr_model.errors import UserError
-=======
 from fsgr_model.errors import UserError, raise_if_refused
->>>>>>> proc
 from fsgr_model.progress import progress
 
 MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<kind>[^/]+)")

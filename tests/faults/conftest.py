@@ -1,3 +1,0 @@
-"""The small project whose commands are run."""
-
-from tests.inference.conftest import project as project
