@@ -39,7 +39,7 @@ REAL = "FSGR_COCO_DATA"
         ("Café ‘naïve’ “Zürich”", ["café", "naïve", "zürich"]),
         ("it’s don’t", ["it", "'s", "do", "n't"]),
         ("really?! no!!! ...", ["really", "?!", "no", "!!!"]),
-        ("<b\nc> <?\t>", ["<b\xa0c>", "<", ">"]),
+        ("<b\nc> <?\t>", ["<b\xa0c>", "<?\xa0>"]),
         ("", []),
     ],
 )
