@@ -1,4 +1,4 @@
-"""The table of Stanford's answers to probes of every mark, sign and script: the goal for our own tokenizer."""
+"""The table of Stanford's answers to probes of every mark, sign and script: a goal for our own tokenizer."""
 
 import unicodedata
 
