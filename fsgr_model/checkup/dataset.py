@@ -19,7 +19,7 @@ from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.numbering import number_through, refuse_masks
 from fsgr_model.datasets.picture_folders import count_read, described_read
 from fsgr_model.datasets.raw_form import RawDataset
-from fsgr_model.datasets.reading import caption_records, folders_below, image_folders, read_files
+from fsgr_model.datasets.reading import caption_records, folders_below, image_folders, names_start, read_files
 from fsgr_model.datasets.shards import Shards, read_shards
 from fsgr_model.errors import UserError
 
@@ -137,8 +137,7 @@ def _tell_folders(params: DatasetParams, raw: RawDataset, findings: Findings) ->
     root = Path(params.root)
     parts = folders_below(params)
     if parts and all((root / name).is_dir() for name in image_folders(params)):
-        folder = root / params.images if isinstance(params.images, str) else root
-        findings.fact("read", described_read(count_read(raw, folder, parts)))
+        findings.fact("read", described_read(count_read(raw, names_start(params), parts)))
 
 
 def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings) -> int:

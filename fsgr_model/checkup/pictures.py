@@ -12,6 +12,7 @@ from fsgr_model.datasets.image_check import check_images, inspect_image
 from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.raw_form import RawImage
+from fsgr_model.datasets.reading import names_start
 
 SAMPLE = 200
 # A shard is read from its start, so a sample of its pictures costs as much as all before them.
@@ -32,7 +33,7 @@ def check_pictures(
     """Look for every file and decode a sample, spread evenly over the lists, or all of them; None if none is
     there to decode.
     """
-    folder = Path(params.root) / (params.images if isinstance(params.images, str) else "")
+    folder = names_start(params)
     there, bad = [], []
     for image in images:
         try:

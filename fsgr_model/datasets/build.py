@@ -19,9 +19,6 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
         UserError: the files break a rule of the contract; nothing is written then.
     """
     with whole_folder(place) as folder:
-        # DVC wants each output there, also the one that this dataset has no use for.
-        for name in (PICTURES, PRETRAINING):
-            (folder / name).mkdir()
         reading = (
             _draw(params, place, folder)
             if params.format == "demo"
@@ -32,13 +29,14 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
             refuse_duplicates(groups)
         report = dataset_report(reading.dataset, reading.bad, groups, reading.notes, read=reading.read)
         write_dataset(folder, replace(reading.dataset, report=report))
-        _explain_empty(folder)
+        _fill_folders(folder)
     print_summary(report, groups, place)
 
 
-def _explain_empty(folder: Path) -> None:
-    """A line in each folder of pictures that has none: DVC warns of an output that is empty."""
+def _fill_folders(folder: Path) -> None:
+    """Each folder of pictures, or a line in it: DVC wants every output there, and warns of an empty one."""
     for name in (PICTURES, PRETRAINING):
+        (folder / name).mkdir(exist_ok=True)
         if not any((folder / name).iterdir()):
             (folder / name / "README").write_text("The stage made no pictures for this dataset.\n", "utf-8")
 

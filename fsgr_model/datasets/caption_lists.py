@@ -19,6 +19,7 @@ from fsgr_model.datasets.checked_json import Texts, checked, read_checked
 from fsgr_model.datasets.coco_pictures import coco_id
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
+from fsgr_model.datasets.patterns import files_matching
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.text_lines import text_lines
 from fsgr_model.errors import UserError
@@ -125,15 +126,8 @@ def _matching(form: str, root: Path, pattern: str, split: str) -> list[str]:
     """The files of a split below `root`, in the order of their names."""
     if not is_pattern(form, pattern):
         return [pattern]
-    try:
-        found = sorted(path.relative_to(root).as_posix() for path in root.glob(pattern))
-    except (ValueError, NotImplementedError) as error:
-        raise UserError(
-            f"dataset.captions.{split}: {pattern!r} is no pattern below {root}: {error}"
-        ) from None
-    if not found:
-        raise UserError(f"dataset.captions.{split}: no file below {root} matches {pattern!r}")
-    return found
+    found = files_matching(root, pattern, f"dataset.captions.{split}")
+    return [path.relative_to(root).as_posix() for path in found]
 
 
 @checked_dataclass(slots=True)

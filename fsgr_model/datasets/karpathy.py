@@ -1,11 +1,12 @@
 """Reader of Karpathy's dataset_{coco,flickr8k,flickr30k}.json (Karpathy and Fei-Fei, arXiv 1412.2306)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from fsgr_model.datasets.checked_json import Id, read_checked
+from fsgr_model.artifacts import load_json
+from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import Split
 from fsgr_model.datasets.numbering import fill_in
@@ -47,11 +48,20 @@ def read_karpathy(root: Path, name: str) -> RawDataset:
     Raises:
         UserError: the file is missing, no JSON, not of this form, or has `cocoid` for some images only.
     """
-    entries = read_checked(root / name, KarpathyFile).images
+    return karpathy_dataset(load_json(root / name), root / name, name)
+
+
+def karpathy_dataset(value: Any, path: Path, name: str) -> RawDataset:
+    """The same of the value that the file `path` held; `name` is its name in messages and notes.
+
+    Raises:
+        UserError: as `read_karpathy`, for a file that is there.
+    """
+    entries = checked(value, KarpathyFile, path).images
     without_cocoid = [entry.imgid for entry in entries if entry.cocoid is None]
     if 0 < len(without_cocoid) < len(entries):
         raise UserError(
-            f"{root / name}: give every image a cocoid or none; missing for imgid {listed(without_cocoid)}"
+            f"{path}: give every image a cocoid or none; missing for imgid {listed(without_cocoid)}"
         )
     dataset = RawDataset([], [])
     sentids = [sentence.sentid for entry in entries for sentence in entry.sentences]

@@ -100,8 +100,14 @@ def image_folders(params: DatasetParams) -> list[str]:
     return [params.images]
 
 
+def names_start(params: DatasetParams) -> Path:
+    """The folder that the file names of images start from."""
+    root = Path(params.root)
+    return root / params.images if isinstance(params.images, str) else root
+
+
 def folders_below(params: DatasetParams) -> list[str]:
-    """The same below the folder that file names start from; none where the pictures come out of tar files."""
+    """The same below `names_start`; none where the pictures come out of tar files."""
     if params.format == "webdataset":
         return []
     return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
@@ -117,15 +123,15 @@ def _read_lists(params: DatasetParams, root: Path, place: Path, folder: Path) ->
         return shards.raw, Pictures(folder / "images", place / "images")
     raw = read_files(params, root)
     check_contract(raw)
-    below = root / params.images if isinstance(params.images, str) else root
-    return raw, Pictures(below, below)
+    start = names_start(params)
+    return raw, Pictures(start, start)
 
 
 def read_files(params: DatasetParams, root: Path) -> RawDataset:
     """What the reader of the format makes of the lists."""
     folders = params.images if isinstance(params.images, PerSplit) else None
     if params.format in BY_COCO_NAME:
-        return located(_read(params, root, folders), root / ("" if folders else str(params.images)))
+        return located(_read(params, root, folders), names_start(params))
     return _read(params, root, folders)
 
 

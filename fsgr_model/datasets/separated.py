@@ -13,6 +13,7 @@ from typing import TextIO
 
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.picture_folders import normal_name
+from fsgr_model.datasets.text_lines import told_if_unreadable
 from fsgr_model.errors import UserError
 
 
@@ -70,17 +71,14 @@ def read_records(path: Path) -> list[Record]:
     """
     try:
         # Other values of `newline` end lines at a lone CR, too.
-        with path.open(encoding="utf-8-sig", newline="\n") as opened:
+        with (
+            told_if_unreadable(path, "dataset.table.file"),
+            path.open(encoding="utf-8-sig", newline="\n") as opened,
+        ):
             _check_line_ends(path, opened)
             return list(RECORDS[path.suffix](opened, path))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; dataset.table.file is below dataset.root") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); check its place and permissions"
-        ) from None
 
 
 def _check_line_ends(path: Path, opened: TextIO) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from fsgr_model.artifacts import check_free_space
 from fsgr_model.dataset_params import ShardParams
 from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.datasets.patterns import files_matching
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.samples import (
     Member,
@@ -58,7 +59,8 @@ def read_shards(root: Path, params: ShardParams) -> Shards:
     raw, tally, size = RawDataset([], []), Tally(), 0
     places: dict[Path, dict[str, str]] = {}
     for split in SPLITS:
-        for shard in _matching(root, getattr(params, split), split):
+        pattern = getattr(params, split)
+        for shard in files_matching(root, pattern, f"dataset.shards.{split}", "; write it as train-*.tar"):
             source = shard.relative_to(root).as_posix()
             places[shard] = {}
             for key, sample in _read_samples(shard).items():
@@ -107,18 +109,6 @@ def _write(shard: Path, path: Path, data: bytes) -> None:
             f"{shard}: {path.name} cannot be unpacked ({error.strerror}); make the shard again with a name "
             "that is shorter, and not a folder of another sample"
         ) from None
-
-
-def _matching(root: Path, pattern: str, split: str) -> list[Path]:
-    try:
-        found = sorted(root.glob(pattern))
-    except (ValueError, NotImplementedError) as error:
-        raise UserError(f"dataset.shards.{split}: {pattern!r} is no pattern below {root}: {error}") from None
-    if not found:
-        raise UserError(
-            f"dataset.shards.{split}: no file below {root} matches {pattern!r}; write it as train-*.tar"
-        )
-    return found
 
 
 def _place(source: str, key: str, picture: Member) -> str:

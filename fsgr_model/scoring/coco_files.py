@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from fsgr_model.artifacts import sha256_file
 from fsgr_model.datasets.checked_json import Id, checked
-from fsgr_model.datasets.karpathy import read_karpathy
+from fsgr_model.datasets.karpathy import karpathy_dataset
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.vizwiz import sift
@@ -92,18 +92,18 @@ def read_reference_file(path: Path, split: SplitChoice | None = None) -> Referen
     """
     value = read_json(path, REFERENCE_FORM)
     if is_karpathy(value):
-        return _of_karpathy(path, split or "test")
+        return _of_karpathy(value, path, split or "test")
     if split is not None:
         raise UserError(f"{path} is {kind_of(value)}, which has no splits; leave out --split")
     content = _caption_file(value, path)
     names = {image["id"]: image["file_name"] for image in content["images"] if "file_name" in image}
-    texts, bare, note = captions_of(content, path)
+    texts, bare, note = _captions_of(content, path)
     facts = [Fact(what="references", value=note)] if note else []
     return ReferenceFile(path, texts, names, facts, bare=bare)
 
 
-def _of_karpathy(path: Path, split: SplitChoice) -> ReferenceFile:
-    raw = read_karpathy(path.parent, path.name)
+def _of_karpathy(value: Any, path: Path, split: SplitChoice) -> ReferenceFile:
+    raw = karpathy_dataset(value, path, path.name)
     images = [image for image in raw.images if split in ("all", image.split)]
     if not images:
         has = sorted({image.split for image in raw.images})
@@ -125,7 +125,7 @@ def _caption_file(value: Any, path: Path) -> _CaptionFile:
     return checked(value, _CaptionFile, path)
 
 
-def captions_of(content: _CaptionFile, path: Path) -> tuple[dict[int, list[str]], frozenset[int], str]:
+def _captions_of(content: _CaptionFile, path: Path) -> tuple[dict[int, list[str]], frozenset[int], str]:
     """Image id -> captions, of every image that a caption file lists, but VizWiz's canned and rejected ones;
     the images that have no other captions, and what was left out.
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from fsgr_model.datasets.normal_form import read_captions, read_images, read_ins
 from fsgr_model.errors import UserError
 from fsgr_model.scoring.bootstrap import interval, resampled
 from fsgr_model.scoring.caption_tokens import Tokenizer
-from fsgr_model.scoring.coco_files import ReferenceFile, read_results
+from fsgr_model.scoring.coco_files import ReferenceFile
 from fsgr_model.scoring.file_kinds import SCORES_BY_IMAGE, kind_of
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.report import Instances, caption_report, references_fingerprint
-from fsgr_model.scoring.result_file import read_json
+from fsgr_model.scoring.result_file import read_json, results_of
 from fsgr_model.scoring.same_images import few
 
 WORKSPACE = "workspace"
@@ -72,13 +73,13 @@ class References:
             {image_id: self.file.texts[image_id] for image_id in image_ids if image_id in self.file.texts}
         )
 
-    def score(self, results: Path) -> ImageScores:
-        """Scores by image of a result file.
+    def score(self, value: Any, path: Path) -> ImageScores:
+        """Scores by image of the value that the result file `path` held.
 
         Raises:
             UserError: it is malformed, or its images are not those of the references.
         """
-        spoken = self.file.scored(read_results(results))
+        spoken = self.file.scored(results_of(value, path))
         texts = self.file.scored_with(spoken, subset=self.subset).texts
         return caption_report(texts, spoken, self.instances, "off", self.tokenizer)[1]
 
@@ -123,7 +124,7 @@ def load_system(name: str, phase: str, data: Path, references: References | None
                 f"{name} is scored against references: name a file with --references, or run dvc repro "
                 "dataset, whose test split is taken otherwise"
             )
-        return references.score(Path(name))
+        return references.score(value, Path(name))
     path = data / "scores" / f"{phase}.json"
     if name == WORKSPACE:
         return ImageScores.of_json(load_json(path), str(path))

@@ -28,10 +28,7 @@ def read_results(path: Path) -> dict[int, str]:
         UserError: the file holds something else, nothing, ids or captions of another type, or more than one
             caption of an image.
     """
-    rows = read_json(path)
-    if not isinstance(rows, list):
-        raise UserError(f"{path} is {kind_of(rows)}; {FORM}")
-    return results_of(rows, path)
+    return results_of(read_json(path), path)
 
 
 def read_json(path: Path, form: str = FORM) -> Any:
@@ -54,12 +51,14 @@ def looks_like_lines(text: str) -> bool:
     return len(lines) == 2 and lines[0].startswith("{") and lines[0].endswith("}") and lines[1][0] == "{"
 
 
-def results_of(rows: list[Any], path: Path) -> dict[int, str]:
-    """Image id -> caption of the rows that the file `path` held.
+def results_of(rows: Any, path: Path) -> dict[int, str]:
+    """Image id -> caption of the value that the file `path` held.
 
     Raises:
         UserError: as `read_results`.
     """
+    if not isinstance(rows, list):
+        raise UserError(f"{path} is {kind_of(rows)}; {FORM}")
     if not rows:
         raise UserError(f"{path} holds no captions: its list is empty")
     _check_rows(rows, path)

@@ -5,13 +5,14 @@ them other hashes in `dvc.lock` and other scores: that is expected. How much is 
 tells: the scores of the same parameters with other seeds.
 """
 
-import json
 import subprocess
 from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from fsgr_model.scoring.provenance import git
+from fsgr_model.artifacts import load_json, parse_json
+from fsgr_model.lines import lines_of
+from fsgr_model.scoring.provenance import PACKAGES, git
 
 PHASES = ("xe", "scst")
 SCORE = "CIDEr"
@@ -27,10 +28,14 @@ def standing(metrics: Path, params_file: Path) -> list[str]:
     None where there is nothing to compare: no git, no committed metrics, or other parameters or other code
     than the commit has.
     """
-    here = {phase: _loaded((metrics / f"{phase}.json").read_text(encoding="utf-8")) for phase in PHASES}
+    files = {phase: metrics / f"{phase}.json" for phase in PHASES}
+    here = {phase: load_json(file) for phase, file in files.items()}
     try:
-        committed = {phase: _loaded(git("show", f"HEAD:./{metrics / phase}.json")) for phase in PHASES}
-        changed = git("diff", "--name-only", "--relative", "HEAD").splitlines()
+        committed = {
+            phase: parse_json(git("show", f"HEAD:./{file}"), f"{file} of the commit")
+            for phase, file in files.items()
+        }
+        changed = lines_of(git("diff", "--name-only", "--relative", "HEAD"))
     except (OSError, subprocess.CalledProcessError):
         return []
     if any(not name.startswith(WRITTEN) for name in changed):
@@ -73,16 +78,14 @@ def _scores_of_seeds(phase: str) -> list[float]:
     """Scores of the demo's parameters with several seeds; empty in a project without that file."""
     if not SEEDS.exists():
         return []
-    runs = json.loads(SEEDS.read_text(encoding="utf-8"))
-    return [scores[phase][SCORE] for name, scores in runs.items() if name.startswith("learn-")]
+    return [scores[phase][SCORE] for name, scores in load_json(SEEDS).items() if name.startswith("learn-")]
 
 
 def _other_versions(here: dict[str, Any], committed: dict[str, Any]) -> list[str]:
     """A line that names what was installed in another version when the committed scores were made."""
-    names = ("python", "torch", "open_clip_torch", "pycocoevalcap", "numpy")
     differing = [
         f"{name} {_fact(here, name)} here, {_fact(committed, name)} there"
-        for name in names
+        for name in ("python", *PACKAGES)
         if _fact(here, name) != _fact(committed, name)
     ]
     return [f"Versions differ: {'; '.join(differing)}."] if differing else []
@@ -90,8 +93,3 @@ def _other_versions(here: dict[str, Any], committed: dict[str, Any]) -> list[str
 
 def _fact(report: dict[str, Any], what: str) -> str:
     return next((fact["value"] for fact in report["provenance"] if fact["what"] == what), "")
-
-
-def _loaded(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    return found

