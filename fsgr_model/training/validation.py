@@ -70,7 +70,9 @@ def check_meaning(tokens: dict[int, list[list[str]]]) -> None:
         UserError: with the reason.
     """
     references = {image_id: [" ".join(each) for each in of_image] for image_id, of_image in tokens.items()}
-    reason = why_no_words(references.values()) or why_no_cider(references)
+    reason = why_no_words(references.values())
+    if not reason and (no_cider := why_no_cider(references)):
+        reason = f"{no_cider}; put several images with captions of their own into it"
     if reason:
         raise UserError(
             f"the best epoch is chosen by CIDEr-D of the validation split, which means nothing here: {reason}"
