@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocess
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
-	@$(ACTIVATED) python -m pipeline.standing
+	@$(ACTIVATED) python -m fsgr_model standing
 
 test: $(BIN)/.dev
 	$(ACTIVATED) $(PYTEST)

@@ -19,15 +19,15 @@ import yaml
 from matplotlib.figure import Figure
 
 from bench.experiments import PHASES, Scores, everything, run_experiments, spread
-from fsgr_model.artifacts import save_json, whole_file
-from fsgr_model.errors import run_command
+from fsgr_model.config.params import Params
 from fsgr_model.network.assembly import parameter_counts
-from fsgr_model.params import Params
+from fsgr_model.runtime.artifacts import save_json, whole_file
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.run import Run
 from fsgr_model.training.split_data import captioned_images, drawn_images
-from fsgr_model.training.xe import prepare_xe
+from pipeline.train_xe import prepare_xe
 
 DOCS = Path("docs")
 CONTRAST = ("xe.contrast_weight=0.0005",)

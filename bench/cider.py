@@ -19,9 +19,9 @@ from pycocoevalcap.cider.cider import Cider
 from bench.destination import parser_of
 from bench.limits import Limits, best_seconds, elapsed, measure_limits
 from bench.rows import Row, publish
-from fsgr_model.artifacts import load_json
-from fsgr_model.device import pick_device
-from fsgr_model.errors import run_command
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize

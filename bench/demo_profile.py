@@ -21,9 +21,9 @@ import yaml
 
 from bench.limits import elapsed
 from bench.rows import device_name
-from fsgr_model.artifacts import save_json, whole_file
-from fsgr_model.device import pick_device
-from fsgr_model.errors import UserError, run_command
+from fsgr_model.runtime.artifacts import save_json, whole_file
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import UserError, run_command
 
 PAGE, RESULTS = Path("docs/demo_profile.md"), Path("docs/demo_profile.json")
 

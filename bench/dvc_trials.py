@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 
 from bench.scratch import Scratch
-from fsgr_model.artifacts import sha256_file
-from fsgr_model.errors import UserError, run_command
+from fsgr_model.runtime.artifacts import sha256_file
+from fsgr_model.runtime.errors import UserError, run_command
 
 TINY = {
     "dataset.demo": {"train_images": 24, "val_images": 6, "test_images": 6},

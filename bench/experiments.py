@@ -6,7 +6,7 @@ import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 PHASES = ("xe", "scst")
 Scores = dict[str, dict[str, float]]

@@ -25,12 +25,10 @@ from bench.destination import parser_of
 from bench.limits import best_seconds, elapsed, large_product, measure_limits
 from bench.rows import Row, publish
 from bench.timing import matmul_flops
-from fsgr_model.artifacts import sha256_file
-from fsgr_model.clip.extraction import extract_features
-from fsgr_model.clip.feature_store import RowFormat, RowWriter
 from fsgr_model.clip.loading import Clip, build_model, default_preprocessing, load_clip, save_clip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
+from fsgr_model.config.params import RuntimeParams
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import (
     CaptionRecord,
@@ -40,11 +38,13 @@ from fsgr_model.datasets.normal_form import (
     read_images,
     write_dataset,
 )
-from fsgr_model.device import pick_device
-from fsgr_model.errors import run_command
-from fsgr_model.network.linear import onednn_pays
-from fsgr_model.network.onednn_linear import hand_to_onednn
-from fsgr_model.params import RuntimeParams
+from fsgr_model.kernels.onednn_layers import hand_to_onednn
+from fsgr_model.kernels.products import onednn_pays
+from fsgr_model.runtime.artifacts import sha256_file
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.row_store import RowFormat, RowWriter
+from pipeline.features import extract_features
 
 CUT = 6
 SIZE = (640, 480)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from bench.scratch import STAGES, Scratch
-from fsgr_model.errors import UserError, run_command
+from fsgr_model.runtime.errors import UserError, run_command
 
 TINY = {
     "dataset.demo": {"train_images": 24, "val_images": 6, "test_images": 6},

@@ -20,9 +20,9 @@ import dvc.api
 
 from bench.ablation import ROWS, cell_name
 from bench.experiments import PHASES, revision, spread
-from fsgr_model.artifacts import whole_file
 from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
-from fsgr_model.errors import run_command
+from fsgr_model.runtime.artifacts import whole_file
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 DOCS = Path("docs")

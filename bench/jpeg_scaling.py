@@ -21,7 +21,7 @@ from bench.limits import Limits, elapsed, measure_limits
 from bench.rows import Row, publish
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
-from fsgr_model.errors import UserError, run_command
+from fsgr_model.runtime.errors import UserError, run_command
 
 # As large as COCO's.
 SIZE, QUALITY = (640, 480), 95

@@ -22,8 +22,8 @@ import psutil
 from safetensors.torch import load_file
 
 from bench.scratch import PREPARATION, Scratch
-from fsgr_model.artifacts import load_json, save_json, sha256_file
-from fsgr_model.errors import UserError, run_command
+from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
+from fsgr_model.runtime.errors import UserError, run_command
 
 OUT = Path("docs/kills.json")
 # What each stage writes.

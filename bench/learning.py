@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from bench.experiments import Scores, everything, run_experiments, spread
-from fsgr_model.artifacts import save_json
-from fsgr_model.errors import run_command
+from fsgr_model.runtime.artifacts import save_json
+from fsgr_model.runtime.errors import run_command
 
 OUT = Path("docs/learning.json")
 BLIND = ("xe.shuffle_features=true",)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fsgr_model.network.onednn_linear import OneDnnLinear
+from fsgr_model.kernels.onednn_layers import OneDnnLinear
 
 MATRIX = {"cpu": 1536, "cuda": 8192}
 SMALL_MATRIX = 256

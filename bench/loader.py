@@ -18,12 +18,12 @@ import torch
 from bench.destination import parser_of
 from bench.limits import Limits, elapsed, measure_limits
 from bench.rows import Row, publish
-from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter, groups_of
-from fsgr_model.device import pick_device
-from fsgr_model.errors import run_command
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.row_cache import Place, hold_rows
+from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter, groups_of
 from fsgr_model.text.vocabulary import BOS, EOS
 from fsgr_model.training.batches import Batch, CaptionedImages
-from fsgr_model.training.row_cache import Place, hold_rows
 
 ROW = RowFormat("tokens", (197, 768), "float16")
 BATCH = 50

@@ -24,9 +24,9 @@ from fsgr_model.checkup.blueprint import draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.timing import Steps
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.device import pick_device
-from fsgr_model.errors import UserError, run_command
-from fsgr_model.params import Params, load_params
+from fsgr_model.config.params import Params, load_params
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.training.step_memory import GB, StepSize, step_bytes
 
 PHASES = ("XE", "SCST")

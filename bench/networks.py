@@ -16,8 +16,8 @@ from bench.reference.clip import WholeClip
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, TailOutput
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.params import ModelParams
 from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS
 from fsgr_model.training.batches import Batch, pad_captions
 

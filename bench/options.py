@@ -9,9 +9,9 @@ import torch
 
 from bench.limits import multiplies_bfloat16
 from bench.networks import COCO, Sizes
-from fsgr_model.device import pick_device
+from fsgr_model.kernels.onednn_layers import hand_to_onednn, train_with_onednn
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.network.onednn_linear import hand_to_onednn, train_with_onednn
+from fsgr_model.runtime.device import pick_device
 
 RESULTS, PAGE = Path("docs/speed.json"), Path("docs/speed.md")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from bench.limits import Limits
-from fsgr_model.artifacts import load_json, save_json, whole_file
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json, save_json, whole_file
+from fsgr_model.runtime.errors import UserError
 
 COLUMNS = ("what", "measured", "share of the limit", "compared", "aim")
 

@@ -8,7 +8,7 @@ python -m bench.run -- --device cuda --dtype bfloat16 --compile --batch 50 100 2
 import subprocess
 import sys
 
-from fsgr_model.errors import UserError, run_command
+from fsgr_model.runtime.errors import UserError, run_command
 
 BENCHES = ("xe_step", "scst_step", "beam")
 

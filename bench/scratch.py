@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from fsgr_model.errors import run_command
+from fsgr_model.runtime.errors import run_command
 
 PREPARATION = ("dataset", "clip", "features", "codebook", "labels", "vocab")
 STAGES = (*PREPARATION, "train_xe", "train_scst", "captions", "evaluate")

@@ -20,10 +20,10 @@ from bench.reference.training import reference_scst_step
 from bench.rows import Row, publish
 from bench.steps import RATE, Bench, coco_hours, training_step
 from bench.timing import Work
-from fsgr_model.decoding import Step
-from fsgr_model.errors import run_command
+from fsgr_model.inference.decoding import Step
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.text.vocabulary import EOS, SPECIALS
 from fsgr_model.training.batches import Batch

@@ -24,13 +24,13 @@ import psutil
 from matplotlib.figure import Figure
 
 from bench.scratch import PREPARATION, Scratch
-from fsgr_model.artifacts import save_json
-from fsgr_model.errors import UserError, run_command
-from fsgr_model.params import Params, load_params
+from fsgr_model.config.params import Params, load_params
+from fsgr_model.runtime.artifacts import save_json
+from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.training.loop import Training
 from fsgr_model.training.run import Run
-from fsgr_model.training.scst import train_scst
-from fsgr_model.training.xe import train_xe
+from pipeline.train_scst import train_scst
+from pipeline.train_xe import train_xe
 
 DOCS = Path("docs")
 # Allocators and caches settle within the first tenth; the next fifth is compared with the last.

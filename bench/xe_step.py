@@ -19,8 +19,8 @@ from bench.reference.training import reference_xe_step
 from bench.rows import Row, publish
 from bench.steps import RATE, Bench, coco_hours, training_step
 from bench.timing import Work, precision
-from fsgr_model.errors import run_command
 from fsgr_model.network.captioner import Captioner
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.xe import CrossEntropy
 

@@ -1,13 +1,114 @@
 """Stage `clip`: the CLIP that all features, labels and word embeddings come from."""
 
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from fsgr_model.clip.preparation import prepare_clip
-from fsgr_model.errors import run_command
-from fsgr_model.params import load_params
+import torch
+from torch import nn
+
+from fsgr_model.clip.loading import (
+    build_model,
+    build_preprocess,
+    build_tokenizer,
+    default_preprocessing,
+    save_clip,
+)
+from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config
+from fsgr_model.clip.split import vision_tower
+from fsgr_model.clip.towers import make_trunk
+from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
+from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING
+from fsgr_model.runtime.artifacts import fingerprint, whole_folder
+from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.resume import resume_point
+from fsgr_model.training.clip_training import ClipTraining, Pairs, retrieval_accuracy
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
+Config = dict[str, Any]
+# Of what a resume point of the training holds.
+RESUME_VERSION = 3
+
+
+def prepare_clip(
+    model: str,
+    pretrained: str,
+    resize_mode: str,
+    training: ClipTrainingParams | None,
+    dataset: Path,
+    runtime: RuntimeParams,
+    out: Path,
+) -> None:
+    """Write `data/clip/`.
+
+    Args:
+        model, pretrained, resize_mode, training: the parameters of section `clip`, but for `cut`, which only
+            later stages use. `pretrained: demo` trains on the training split of `dataset`, or on the
+            pictures for CLIP alone where it has such.
+
+    Raises:
+        UserError: unknown architecture or tag, no connection, or weights that do not fit.
+    """
+    resize = {"resize_mode": resize_mode}
+    folder = clip_folder(model, pretrained)
+    # What training holds in it, its resume point, is given up only once the weights are written.
+    with ExitStack() as held:
+        if folder:
+            name, (clip, config, wanted, origin) = folder.name, load_folder(folder)
+        else:
+            name, config = read_config(model)
+            if pretrained == "demo":
+                assert training is not None, "ClipParams sees to it"
+                clip, config, wanted, origin = train_demo(
+                    name, config, resize, training, dataset, runtime, held
+                )
+            else:
+                clip, config, wanted, origin = load_pretrained(name, config, pretrained)
+        preprocessing = default_preprocessing(config, wanted | resize)
+        make_trunk(clip, cut=0)
+        with whole_folder(out) as partial:
+            save_clip(partial, clip, name, config, preprocessing, origin)
+    print(f"clip: {name}, {'QuickGELU' if config.get('quick_gelu') else 'GELU'}, weights: {origin}")
+
+
+def train_demo(
+    name: str,
+    config: Config,
+    resize: Config,
+    training: ClipTrainingParams,
+    dataset: Path,
+    runtime: RuntimeParams,
+    held: ExitStack,
+) -> tuple[nn.Module, Config, Config, Config]:
+    """Train a CLIP here; the same four things as `load_pretrained` returns.
+
+    The resume point is opened in `held`, and deleted when that ends without an error.
+    """
+    torch.manual_seed(training.seed)
+    model = build_model(config, name)
+    vision_tower(model, cut=0)
+    preprocess = build_preprocess(default_preprocessing(config, resize))
+    tokenizer = build_tokenizer(config)
+    apart = dataset / PRETRAINING
+    drawn = (apart / IMAGES).exists()
+    place, what = (apart, "pictures of its own") if drawn else (dataset, "training images")
+    train = Pairs(place, "train", preprocess, tokenizer, runtime)
+    key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), train.key])
+    point = held.enter_context(resume_point("clip", key))
+    ClipTraining(model, train, training, point, runtime.save_minutes).run()
+    unseen = Pairs(dataset, "val", preprocess, tokenizer, runtime)
+    accuracy = retrieval_accuracy(model, unseen)
+    print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")
+    return (
+        model,
+        config,
+        {},
+        {
+            "trained_on": f"{len(train)} {what}",
+            "seed": training.seed,
+        },
+    )
 
 
 def main() -> None:

@@ -1,12 +1,58 @@
 """Stage `dataset`: images, captions and instances in the one normal form that every later stage reads."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from fsgr_model.datasets.build import build_dataset
-from fsgr_model.errors import run_command
-from fsgr_model.params import load_params
+from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.params import load_params
+from fsgr_model.datasets.demo.world import draw_demo_world, draw_pretraining
+from fsgr_model.datasets.image_check import duplicate_groups, refuse_duplicates
+from fsgr_model.datasets.normal_form import PICTURES, PRETRAINING, write_dataset
+from fsgr_model.datasets.reading import Reading, read_dataset
+from fsgr_model.datasets.report import dataset_report, print_summary
+from fsgr_model.runtime.artifacts import whole_folder
+from fsgr_model.runtime.errors import run_command
 
 DATASET = Path("data/dataset")
+
+
+def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
+    """Make the folder `place`, whole or not at all; `workers` processes decode images.
+
+    Raises:
+        UserError: the files break a rule of the contract; nothing is written then.
+    """
+    with whole_folder(place) as folder:
+        reading = (
+            _draw(params, place, folder)
+            if params.format == "demo"
+            else read_dataset(params, place, folder, workers)
+        )
+        groups = duplicate_groups(reading.dataset.images)
+        if params.on_duplicate_image == "fail":
+            refuse_duplicates(groups)
+        report = dataset_report(reading.dataset, reading.bad, groups, reading.notes, read=reading.read)
+        write_dataset(folder, replace(reading.dataset, report=report))
+        _fill_folders(folder)
+    print_summary(report, groups, place)
+
+
+def _fill_folders(folder: Path) -> None:
+    """Each folder of pictures, or a line in it: DVC wants every output there, and warns of an empty one."""
+    for name in (PICTURES, PRETRAINING):
+        (folder / name).mkdir(exist_ok=True)
+        if not any((folder / name).iterdir()):
+            (folder / name / "README").write_text("The stage made no pictures for this dataset.\n", "utf-8")
+
+
+def _draw(params: DatasetParams, place: Path, folder: Path) -> Reading:
+    assert params.demo is not None
+    world = Path(params.root) / params.watch
+    if params.demo.pretraining_images:
+        apart = folder / PRETRAINING
+        place_apart = (place / PRETRAINING).as_posix()
+        write_dataset(apart, draw_pretraining(world, params.demo, params.seed, apart, place_apart))
+    return Reading(draw_demo_world(world, params.demo, params.seed, folder, place.as_posix()), [], [])
 
 
 def main() -> None:

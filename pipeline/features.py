@@ -1,14 +1,95 @@
 """Stage `features`: every image through the frozen trunk of CLIP, once."""
 
+import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from fsgr_model.clip.extraction import extract_features
-from fsgr_model.errors import run_command
-from fsgr_model.params import load_params
+import numpy as np
+import torch
+
+from fsgr_model.clip.image_reading import check_files, read_batches
+from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.towers import AnyTrunk, make_trunk
+from fsgr_model.config.params import RuntimeParams, load_params
+from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
+from fsgr_model.kernels.onednn_layers import hand_to_onednn
+from fsgr_model.runtime.artifacts import check_free_space, fingerprint
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.gpu_memory import within_memory
+from fsgr_model.runtime.progress import progress
+from fsgr_model.runtime.resume import resume_point
+from fsgr_model.runtime.row_store import BackgroundWriter, RowFormat, RowWriter, publish
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
 FEATURES = Path("data/features")
+# A CPU multiplies a fifth faster where the activations of a piece of the batch stay in its cache: ViT-B/16 on
+# 2 cores, images/s by images at once: 10.8 (4), 10.6 (8), 9.0 (16), 8.2 (64).
+CACHED_NUMBERS = 2**20
+
+
+def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: RuntimeParams, out: Path) -> None:
+    """Write `out`/{train,val,test}.h5: tokens [N, T, W] float16 entering block `cut`, by image id.
+
+    An interrupted run goes on where it stopped.
+
+    Raises:
+        UserError: image files that are missing, changed or broken; too little disk space.
+    """
+    clip = load_clip(clip_folder, pick_device())
+    trunk = make_trunk(clip.model, cut)
+    hand_to_onednn(trunk)
+    records = {split: read_images(dataset, split) for split in SPLITS}
+    check_files([record for of_split in records.values() for record in of_split])
+    row_format = RowFormat("tokens", trunk.token_shape, "float16")
+    identity = trunk_identity(clip.identity, cut)
+    key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])
+    with resume_point("features", key) as point:
+        writers = {
+            split: RowWriter(point.folder / f"{split}.h5", row_format, [r.image_id for r in rows], identity)
+            for split, rows in records.items()
+        }
+        check_free_space(point.folder, row_format.bytes * sum(len(w.missing()) for w in writers.values()))
+        for split, writer in writers.items():
+            with writer:
+                _fill(writer, records[split], clip, trunk, runtime, f"features of {split}")
+        publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
+
+
+@torch.inference_mode()
+def _fill(
+    writer: RowWriter,
+    records: Sequence[ImageRecord],
+    clip: Clip,
+    trunk: AnyTrunk,
+    runtime: RuntimeParams,
+    name: str,
+) -> None:
+    missing = set(writer.missing())
+    todo = [record for record in records if record.image_id in missing]
+    device = next(trunk.parameters()).device
+    batches = read_batches(todo, clip.preprocess, runtime.image_batch, runtime.workers)
+    total, left = (math.ceil(len(part) / runtime.image_batch) for part in (records, todo))
+    with BackgroundWriter(writer) as background:
+        for ids, images in progress(batches, total, name, "batches", done=total - left):
+            encode = partial(_encode, trunk, images.to(device, non_blocking=True))
+            tokens_BTW = within_memory(partial(encode, len(ids)), encode, len(ids), "runtime.image_batch")
+            # To the CPU in the writer's thread: the next batch need not wait for this one.
+            background.write(ids, partial(_to_cpu, tokens_BTW))
+
+
+def _encode(trunk: AnyTrunk, images: torch.Tensor, count: int) -> torch.Tensor:
+    if images.device.type != "cpu":
+        return trunk(images[:count])
+    piece = max(1, CACHED_NUMBERS // math.prod(trunk.token_shape))
+    return torch.cat([trunk(part) for part in images[:count].split(piece)])
+
+
+def _to_cpu(tokens_BTW: torch.Tensor) -> np.ndarray:
+    return tokens_BTW.cpu().numpy()
 
 
 def main() -> None:

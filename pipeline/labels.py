@@ -1,15 +1,101 @@
 """Stage `labels`: a MaskCLIP label map of every image."""
 
+from functools import partial
 from pathlib import Path
 
-from fsgr_model.clip.label_maps import make_label_maps
-from fsgr_model.errors import run_command
-from fsgr_model.params import load_params
+import numpy as np
+import torch
+
+from fsgr_model.clip.codebook import Codebook, load_codebook
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.maskclip import label_identity, label_patches
+from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.towers import AnyTail, make_tail
+from fsgr_model.config.params import LabelsParams, RuntimeParams, load_params
+from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.runtime.artifacts import fingerprint
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import UserError, run_command
+from fsgr_model.runtime.gpu_memory import within_memory
+from fsgr_model.runtime.progress import progress
+from fsgr_model.runtime.resume import resume_point
+from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter, groups_of, publish
 
 CLIP = Path("data/clip")
 CODEBOOK = Path("data/codebook")
 FEATURES = Path("data/features")
 LABELS = Path("data/labels")
+
+
+def make_label_maps(
+    clip_folder: Path,
+    cut: int,
+    codebook_folder: Path,
+    features: Path,
+    params: LabelsParams,
+    runtime: RuntimeParams,
+    out: Path,
+) -> None:
+    """Write `out`/{train,val,test}.h5: rows of the codebook, uint16 [N, G], by image id.
+
+    An interrupted run goes on where it stopped.
+
+    Raises:
+        UserError: features or codebook were made with another CLIP or another cut.
+    """
+    clip = load_clip(clip_folder, pick_device())
+    codebook = load_codebook(codebook_folder)
+    check_codebook(codebook, clip.identity["weights"])
+    tail = make_tail(clip.model, cut, params.attention)
+    expected = trunk_identity(clip.identity, cut)
+    stores = {split: RowStore(features / f"{split}.h5", expected) for split in SPLITS}
+    identity = label_identity(expected, codebook.identity, params)
+    key = fingerprint([identity, [(store.identity, store.image_ids) for store in stores.values()]])
+    with resume_point("labels", key) as point:
+        for split, store in stores.items():
+            patches = store.row_shape[0] - 1
+            row_format = RowFormat("labels", (patches,), "uint16")
+            with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
+                _label(writer, store, tail, codebook.embeddings_KE, params, runtime.image_batch, split)
+        publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
+
+
+def check_codebook(codebook: Codebook, weights: str) -> None:
+    """Refuse a codebook whose text embeddings come from another CLIP.
+
+    Raises:
+        UserError: with both fingerprints.
+    """
+    found = codebook.identity["weights"]
+    if found != weights:
+        raise UserError(
+            f"the codebook was made with CLIP weights {found[:12]}…, this run has {weights[:12]}…; "
+            "run dvc repro codebook"
+        )
+
+
+def _label(
+    writer: RowWriter,
+    store: RowStore,
+    tail: AnyTail,
+    codebook_KE: torch.Tensor,
+    params: LabelsParams,
+    batch: int,
+    split: str,
+) -> None:
+    device = tail.proj.device
+    groups = groups_of(writer.missing(), batch)
+    for ids in progress(groups, len(groups), f"label maps of {split}", "batches"):
+        tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)
+        label = partial(_label_images, tail, tokens_BTW, codebook_KE.to(device), params)
+        labels_BG = within_memory(partial(label, len(ids)), label, len(ids), "runtime.image_batch")
+        writer.write(ids, labels_BG.cpu().numpy().astype(np.uint16))
+
+
+def _label_images(
+    tail: AnyTail, tokens_BTW: torch.Tensor, codebook_KE: torch.Tensor, params: LabelsParams, images: int
+) -> torch.Tensor:
+    return label_patches(tail, tokens_BTW[:images], codebook_KE, params)
 
 
 def main() -> None:

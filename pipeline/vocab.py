@@ -1,10 +1,69 @@
 """Stage vocab: word list, CLIP word embeddings, document frequencies of the training captions."""
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from fsgr_model.errors import run_command
-from fsgr_model.params import load_params
-from fsgr_model.text.word_list import make_word_list
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.text_embeddings import embed_texts, templates
+from fsgr_model.config.params import VocabParams, load_params
+from fsgr_model.datasets.normal_form import Split, read_captions, read_images
+from fsgr_model.runtime.artifacts import save_json, whole_folder
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import run_command
+from fsgr_model.scoring.cider_d import DocumentFrequencies
+from fsgr_model.text.coverage import coverage, described
+from fsgr_model.text.imported_words import import_words
+from fsgr_model.text.vocabulary import SPECIALS, build_vocabulary, save_word_embeddings
+
+
+def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: VocabParams) -> None:
+    """Words of the captions that `params.count_in` names, or those of `params.file`, and their embeddings.
+
+    Document frequencies are those of the training captions, whatever counts. `report.json` says how much of
+    the training and validation captions the words cover. A special word's vector is that of its name
+    without the angle brackets.
+
+    Raises:
+        UserError: `params.file` is no word list, or no word is frequent enough.
+    """
+    training, validation = _tokens(dataset, "train"), _tokens(dataset, "val")
+    counted = training + validation if params.count_in == "train_val" else training
+    vocabulary, imported = (
+        import_words(Path(params.file))
+        if params.file
+        else (build_vocabulary(chain.from_iterable(counted), params.min_count), "")
+    )
+    report: dict[str, Any] = {
+        "words": len(vocabulary),
+        "from": params.file or f"captions of {params.count_in}, words that occur {params.min_count} times",
+        **({"imported": imported} if imported else {}),
+        "train": coverage(vocabulary, chain.from_iterable(training)),
+        "val": coverage(vocabulary, chain.from_iterable(validation)),
+    }
+    clip = load_clip(clip_folder, pick_device())
+    texts = [word.strip("<>") if word in SPECIALS else word for word in vocabulary.words]
+    embeddings_VE = embed_texts(clip, texts, templates("word"))
+    frequencies = DocumentFrequencies.build(
+        [[vocabulary.encode(tokens, len(tokens)) for tokens in of_image] for of_image in training],
+        len(vocabulary),
+    )
+    with whole_folder(folder) as partial:
+        vocabulary.save(partial / "words.json")
+        save_json(partial / "report.json", report)
+        save_word_embeddings(partial / "embeddings.safetensors", vocabulary, embeddings_VE)
+        frequencies.save(partial / "document_frequencies.safetensors", vocabulary)
+    print(f"vocab: {len(vocabulary)} words, {len(frequencies.keys)} n-grams of {len(training)} images")
+    if imported:
+        print(f"vocab: {params.file}: {imported}")
+    for split in ("train", "val"):
+        print(f"vocab: {described(split, report[split])}")
+
+
+def _tokens(dataset: Path, split: Split) -> list[list[list[str]]]:
+    """The tokens of each caption of each image."""
+    captions = read_captions(dataset)
+    return [[caption.tokens for caption in captions[image.image_id]] for image in read_images(dataset, split)]
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.encoder import LEAST
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
 from fsgr_model.network.quantiser import SemanticQuantiser
-from fsgr_model.params import ModelParams
 
 
 class Attention(nn.Module):

@@ -10,9 +10,9 @@ import torch
 
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.towers import AnyTail, AnyTrunk, make_tail, make_trunk
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import Params
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.params import Params
+from fsgr_model.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

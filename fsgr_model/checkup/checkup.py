@@ -10,9 +10,9 @@ from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.needs import check_disk, check_memory
 from fsgr_model.checkup.timing import estimate_hours
 from fsgr_model.checkup.weights import check_clip
-from fsgr_model.clip.codebook import read_concepts
-from fsgr_model.errors import UserError
-from fsgr_model.params import Params, load_params
+from fsgr_model.clip.concepts import read_concepts
+from fsgr_model.config.params import Params, load_params
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
 from fsgr_model.text.imported_words import import_words

@@ -10,9 +10,8 @@ from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.needed_files import check_all_json, check_files
 from fsgr_model.checkup.pictures import Decoding, check_pictures, check_shards
 from fsgr_model.checkup.published import compare_with_published
-from fsgr_model.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import DatasetParams
 from fsgr_model.datasets import contract
-from fsgr_model.datasets.checked_json import read_checked
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.instances import InstanceFile
 from fsgr_model.datasets.normal_form import SPLITS, Split
@@ -21,7 +20,8 @@ from fsgr_model.datasets.picture_folders import count_read, described_read
 from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.datasets.reading import caption_records, folders_below, image_folders, names_start, read_files
 from fsgr_model.datasets.shards import Shards, read_shards
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.checked_json import read_checked
+from fsgr_model.runtime.errors import UserError
 
 RULES: tuple[Callable[[RawDataset], None], ...] = (
     lambda raw: contract.check_splits_filled(raw.images),

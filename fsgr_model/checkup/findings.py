@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 
 class Findings:

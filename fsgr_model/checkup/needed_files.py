@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.dataset_params import FILES_OF_FORMAT, DatasetParams
+from fsgr_model.config.dataset_params import FILES_OF_FORMAT, DatasetParams
 from fsgr_model.datasets.caption_lists import is_pattern
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.reading import image_folders
+from fsgr_model.runtime.artifacts import load_json
 
 M2_FILES = tuple(f"coco_{name}_ids.npy" for name in ("train", "restval", "dev", "test"))
 

@@ -11,8 +11,8 @@ import torch
 from fsgr_model.checkup.blueprint import Blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.device import pick_device
-from fsgr_model.params import Params
+from fsgr_model.config.params import Params
+from fsgr_model.runtime.device import pick_device
 from fsgr_model.training.step_memory import FLOAT32, GB, StepSize, device_memory, step_bytes
 
 FLOAT16 = UINT16 = 2

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import DatasetParams
 from fsgr_model.datasets.image_check import check_images, inspect_image
 from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.raw_form import RawImage
 from fsgr_model.datasets.reading import names_start
+from fsgr_model.runtime.listing import listed
 
 SAMPLE = 200
 # A shard is read from its start, so a sample of its pictures costs as much as all before them.

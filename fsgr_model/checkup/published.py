@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import DatasetParams
 from fsgr_model.datasets.normal_form import SPLITS, Split
 
 # Karpathy and Fei-Fei, arXiv 1412.2306; restval counted as training.

@@ -14,9 +14,10 @@ import torch
 from fsgr_model.checkup.blueprint import Blueprint, draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.decoding import greedy
-from fsgr_model.device import autocast, pick_device
-from fsgr_model.params import Params, PhaseParams
+from fsgr_model.config.params import Params, PhaseParams
+from fsgr_model.inference.decoding import greedy
+from fsgr_model.runtime.device import autocast, pick_device
+from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS
 from fsgr_model.training.batches import Batch
@@ -26,7 +27,6 @@ from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.xe import CrossEntropy
-from fsgr_model.unset_weights import UnsetWeights
 
 # Five kinds of steps, and building the network, within 30 seconds.
 SECONDS_A_KIND = 5.0

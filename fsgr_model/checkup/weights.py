@@ -8,15 +8,9 @@ from huggingface_hub import try_to_load_from_cache
 
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.preparation import (
-    clip_folder,
-    load_folder,
-    load_pretrained,
-    read_config,
-    without_connection,
-)
-from fsgr_model.errors import UserError
-from fsgr_model.params import ClipParams
+from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config, without_connection
+from fsgr_model.config.params import ClipParams
+from fsgr_model.runtime.errors import UserError
 
 Config = dict[str, Any]
 # Where open_clip keeps what it downloads from elsewhere than Hugging Face, and the names it looks for there.

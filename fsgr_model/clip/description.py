@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.artifacts import fingerprint, load_json
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import fingerprint, load_json
+from fsgr_model.runtime.errors import UserError
 
 DESCRIPTION = "clip.json"
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.clip.hf_weights import open_clip_names, sizes
 from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, Weights, read_weights
-from fsgr_model.errors import UserError, raise_if_refused
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError, raise_if_refused
 
 Config = dict[str, Any]
 WEIGHT_FILES = (

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fsgr_model.datasets.image_file import decode_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.errors import UserError
-from fsgr_model.stopping import end_with_parent
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.stopping import end_with_parent
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
 SHOWN = 20

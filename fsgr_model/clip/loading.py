@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fsgr_model.artifacts import fingerprint, save_json, sha256_file
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.errors import UserError, raise_if_refused
-from fsgr_model.lines import lines_of
-from fsgr_model.unset_weights import UnsetWeights
+from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
+from fsgr_model.runtime.errors import UserError, raise_if_refused
+from fsgr_model.runtime.unset_weights import UnsetWeights
+from fsgr_model.text.lines import lines_of
 
 WEIGHTS = "clip.safetensors"
 # Settings of an open_clip config that bring in towers or tokenizers from elsewhere.

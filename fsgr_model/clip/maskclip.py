@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.towers import AnyTail
-from fsgr_model.params import LabelsParams
+from fsgr_model.config.params import LabelsParams
 
 # CLIP's learned logit scale ends at its clamp, 100 (arXiv 2103.00020, section 2.5).
 LOGIT_SCALE = 100.0

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fsgr_model.clip.split import Align, TailOutput, correlative_attention, mix_values
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 
 class ResNetTrunk(nn.Module):
@@ -43,6 +43,9 @@ class ResNetTail(nn.Module):
     same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv
     2112.01071): each place's own value and the projection, without position embeddings.
     """
+
+    # A kernel that replaces linear layers leaves this one alone: open_clip reads its weights by itself.
+    READS_WEIGHTS_OF = ("pool",)
 
     def __init__(self, clip_model: nn.Module, cut: int, align: Align) -> None:
         super().__init__()

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.errors import UserError
-from fsgr_model.network.linear import linear
+from fsgr_model.kernels.products import linear
+from fsgr_model.runtime.errors import UserError
 
 Align = Literal["plain", "csa", "qk_kk", "value"]
 

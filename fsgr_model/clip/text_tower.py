@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import run_blocks
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 
 class TextStates(NamedTuple):

@@ -11,7 +11,7 @@ from torch import nn
 
 from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.errors import UserError, raise_if_refused
+from fsgr_model.runtime.errors import UserError, raise_if_refused
 
 Weights = dict[str, torch.Tensor]
 # What PyTorch and open_clip raise for files that are no checkpoint of this model.

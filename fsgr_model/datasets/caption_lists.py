@@ -13,16 +13,16 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from fsgr_model.artifacts import parse_json
-from fsgr_model.dataset_params import PerSplit
-from fsgr_model.datasets.checked_json import Texts, checked, read_checked
+from fsgr_model.config.dataset_params import PerSplit
 from fsgr_model.datasets.coco_pictures import coco_id
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.patterns import files_matching
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-from fsgr_model.datasets.text_lines import text_lines
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import parse_json
+from fsgr_model.runtime.checked_json import Texts, checked, read_checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
+from fsgr_model.text.lines import text_lines
 
 FIRST_ID = 1
 NUMBER = re.compile(r"([0-9]{1,12})(?:\.jpg)?")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.dataset_params import PerSplit
+from fsgr_model.config.dataset_params import PerSplit
 from fsgr_model.datasets.caption_lists import refuse_list
-from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.numbering import fill_in
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.vizwiz import sift
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.checked_json import Id, checked
+from fsgr_model.runtime.errors import UserError
 
 
 @dataclass(slots=True)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 
 Item = TypeVar("Item")
 

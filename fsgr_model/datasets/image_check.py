@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsgr_model.datasets.image_file import BadImage, decode_rgb, read_image_bytes
-from fsgr_model.datasets.listing import SHOWN, listed
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.datasets.raw_form import RawImage
-from fsgr_model.errors import UserError
-from fsgr_model.progress import progress
-from fsgr_model.stopping import end_with_parent
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import SHOWN, listed
+from fsgr_model.runtime.progress import progress
+from fsgr_model.runtime.stopping import end_with_parent
 
 IMAGES_A_TASK = 32
 

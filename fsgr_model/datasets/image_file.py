@@ -21,7 +21,7 @@ from fsgr_model.datasets.picture_kinds import (
     picture_formats,
     raw_file,
 )
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 # What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
 DECODING_ERRORS = (

@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from fsgr_model.datasets.checked_json import Id, read_checked
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.checked_json import Id, read_checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 
 # Larger than any picture; NaN and infinity are not below it.
 LARGEST_COORDINATE = 1e6

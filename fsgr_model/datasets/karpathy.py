@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.datasets.checked_json import Id, checked
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import Split
 from fsgr_model.datasets.numbering import fill_in
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.checked_json import Id, checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 
 # restval: the part of COCO's validation images that the split gives to training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}

@@ -12,14 +12,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from fsgr_model.dataset_params import CaptionSource, M2Params
-from fsgr_model.datasets.checked_json import read_checked
+from fsgr_model.config.dataset_params import CaptionSource, M2Params
 from fsgr_model.datasets.coco import CocoCaptionFile
 from fsgr_model.datasets.contract import check_annotations_unique
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import Split
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
-from fsgr_model.errors import UserError, raise_if_refused
+from fsgr_model.runtime.checked_json import read_checked
+from fsgr_model.runtime.errors import UserError, raise_if_refused
+from fsgr_model.runtime.listing import listed
 
 # restval: the part of COCO's validation images that the split gives to training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "dev": "val", "test": "test"}

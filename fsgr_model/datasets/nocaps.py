@@ -8,12 +8,12 @@ references an image, the test file none.
 from dataclasses import replace
 from pathlib import Path
 
-from fsgr_model.dataset_params import PerSplit
+from fsgr_model.config.dataset_params import PerSplit
 from fsgr_model.datasets.coco import read_coco
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.numbering import IDS_BELOW, STEP
 from fsgr_model.datasets.raw_form import RawDataset, RawImage
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 
 DOMAINS = {"in-domain": "in", "near-domain": "near", "out-domain": "out"}
 # nocaps counts images and captions from 0, COCO uses the same small numbers. nocaps keeps its ids, which its

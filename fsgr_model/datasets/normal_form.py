@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fsgr_model.artifacts import load_checked_json, save_json, write_checksum
+from fsgr_model.runtime.artifacts import load_checked_json, save_json, write_checksum
 
 # What later stages read; their checksums stand beside them.
 LISTS = IMAGES, CAPTIONS, INSTANCES = ("images.json", "captions.json", "instances.json")

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.datasets.raw_form import RawDataset
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 
 # The least that is added to an id which moves.
 STEP = 1_000_000_000

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 
 def files_matching(root: Path, pattern: str, parameter: str, remedy: str = "") -> list[Path]:

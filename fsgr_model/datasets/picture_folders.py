@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.raw_form import RawDataset
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 
 # Suffixes that pictures commonly have, in lower case.
 PICTURES = frozenset(

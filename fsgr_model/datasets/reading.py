@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.dataset_params import DatasetParams, PerSplit
+from fsgr_model.config.dataset_params import DatasetParams, PerSplit
 from fsgr_model.datasets.caption_lists import READERS as LISTS
 from fsgr_model.datasets.caption_lists import read_lists
 from fsgr_model.datasets.coco import read_coco
@@ -13,7 +13,6 @@ from fsgr_model.datasets.contract import check_contract, check_splits_filled
 from fsgr_model.datasets.image_check import check_images, links_out, refuse_bad_images
 from fsgr_model.datasets.instances import read_instance_files
 from fsgr_model.datasets.karpathy import read_karpathy
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.m2 import read_m2
 from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
@@ -22,7 +21,8 @@ from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.datasets.table import read_table
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 # Their lists name pictures of COCO as one release does; the other's names mean the same pictures.

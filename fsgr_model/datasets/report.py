@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fsgr_model.datasets.image_check import described_group
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, CaptionRecord, Dataset, ImageRecord
 from fsgr_model.datasets.picture_folders import described_read
 from fsgr_model.datasets.raw_form import RawImage
+from fsgr_model.runtime.listing import listed
 
 QUANTILES = {
     "shortest": 0.0,

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.artifacts import parse_json
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.picture_folders import PICTURES
-from fsgr_model.errors import UserError
-from fsgr_model.lines import lines_of
+from fsgr_model.runtime.artifacts import parse_json
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
+from fsgr_model.text.lines import lines_of
 
 
 @dataclass(frozen=True, slots=True)

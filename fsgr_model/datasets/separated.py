@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.picture_folders import normal_name
-from fsgr_model.datasets.text_lines import told_if_unreadable
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
+from fsgr_model.text.lines import told_if_unreadable
 
 
 @dataclass(frozen=True, slots=True)

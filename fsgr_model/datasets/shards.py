@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsgr_model.artifacts import check_free_space
-from fsgr_model.dataset_params import ShardParams
+from fsgr_model.config.dataset_params import ShardParams
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.patterns import files_matching
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
@@ -27,8 +26,9 @@ from fsgr_model.datasets.samples import (
     picture_of,
     refuse_without_picture,
 )
-from fsgr_model.errors import UserError, raise_if_refused
-from fsgr_model.progress import progress
+from fsgr_model.runtime.artifacts import check_free_space
+from fsgr_model.runtime.errors import UserError, raise_if_refused
+from fsgr_model.runtime.progress import progress
 
 MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<kind>[^/]+)")
 FIRST_ID = 1

@@ -14,17 +14,17 @@ from typing import Literal
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.dataset_params import PerSplit, TableParams
-from fsgr_model.datasets.checked_json import Texts, checked
+from fsgr_model.config.dataset_params import PerSplit, TableParams
 from fsgr_model.datasets.coco_pictures import coco_id
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.picture_folders import normal_name, pictures_below
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.separated import RECORDS, Record, read_records, refuse_swallowed
 from fsgr_model.datasets.text_tables import published_rows, read_split_lists, refuse_addresses
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.checked_json import Texts, checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 
 FIRST_ID = 1
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fsgr_model.datasets.caption_lists import only_addresses
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import Split
-from fsgr_model.datasets.text_lines import text_lines
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
+from fsgr_model.text.lines import text_lines
 
 # An image and its caption, and what was odd about the line, mostly nothing.
 Row = tuple[str, str, str]

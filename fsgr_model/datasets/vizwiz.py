@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from fsgr_model.datasets.listing import listed
+from fsgr_model.runtime.listing import listed
 
 
 class Marked(Protocol):

@@ -14,18 +14,18 @@ import torch
 from pydantic import ValidationError
 
 from fsgr_model.clip.codebook import load_codebook
-from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import make_tail
+from fsgr_model.config.params import ModelParams
 from fsgr_model.datasets.normal_form import Split
-from fsgr_model.errors import UserError
+from fsgr_model.kernels.onednn_layers import train_with_onednn
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.network.onednn_linear import train_with_onednn
-from fsgr_model.params import ModelParams
-from fsgr_model.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
-from fsgr_model.unset_weights import UnsetWeights
 
 FORMAT_VERSION = 1
 

@@ -6,7 +6,7 @@ Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width of 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.network.dropout import Dropout
+from fsgr_model.kernels.dropout import Dropout
 
 
 class MultiHeadAttention(nn.Module):

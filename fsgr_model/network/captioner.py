@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.towers import AnyTail
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
 from fsgr_model.network.encoder import CrossModalEncoder
 from fsgr_model.network.quantiser import SemanticQuantiser
 from fsgr_model.network.tuned_tail import tuned
-from fsgr_model.params import ModelParams
 
 
 @dataclass(frozen=True)

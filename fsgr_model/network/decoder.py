@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from fsgr_model.config.params import MemoryKind, ResidualKind
+from fsgr_model.kernels.dropout import Dropout
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
-from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.memory import self_attention
 from fsgr_model.network.packing import Packing
 from fsgr_model.network.positions import sine_positions
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
-from fsgr_model.params import MemoryKind, ResidualKind
 
 MAX_POSITIONS = 512
 

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.config.params import ResidualKind
+from fsgr_model.kernels.dropout import Dropout
+from fsgr_model.kernels.products import linear
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
-from fsgr_model.network.dropout import Dropout
-from fsgr_model.network.linear import linear
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
-from fsgr_model.params import ResidualKind
 
 # By how much a patch's own place begins above the mean of all, before ReLU and logarithm. Of the text grids a
 # patch reads little but its own concept at first, of the patches about a fifth beside itself.

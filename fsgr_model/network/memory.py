@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fsgr_model.config.params import MemoryKind
 from fsgr_model.network.attention import MultiHeadAttention
-from fsgr_model.params import MemoryKind
 
 
 class Remembered(NamedTuple):

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.network.dropout import Dropout
+from fsgr_model.kernels.dropout import Dropout
 
 
 class LatePrompts(nn.Module):

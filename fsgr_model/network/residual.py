@@ -5,8 +5,8 @@ Shapes: ... whatever comes before the width, D d_model.
 
 from torch import Tensor, nn
 
-from fsgr_model.network.dropout import Dropout
-from fsgr_model.params import ResidualKind
+from fsgr_model.config.params import ResidualKind
+from fsgr_model.kernels.dropout import Dropout
 
 
 class PostNorm(nn.Module):

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from fsgr_model.clip.resnet import ResNetTail
 from fsgr_model.clip.split import Tail, TailOutput, mix_values, project_out, query_key_value, run_block
 from fsgr_model.clip.towers import AnyTail
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import ModelParams
+from fsgr_model.kernels.products import linear
 from fsgr_model.network.adapters import Adapter
-from fsgr_model.network.linear import linear
 from fsgr_model.network.prompts import LatePrompts
-from fsgr_model.params import ModelParams
+from fsgr_model.runtime.errors import UserError
 
 
 class TunedTail(nn.Module):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fsgr_model.params import Params
+from fsgr_model.config.params import Params
 
 PHASE_NAMES = {"xe": "cross-entropy", "scst": "cross-entropy, then self-critical training on CIDEr-D"}
 HEAD = """---
@@ -16,7 +16,7 @@ tags: [image-captioning, clip, fsgr]
 An image-captioning network after FSGR (IEEE TCSVT 2025) on {clip}, trained by {phase}.
 
 ```
-python -m pipeline.caption --model <this folder> photo.jpg folder/
+python -m fsgr_model caption --model <this folder> photo.jpg folder/
 ```
 
 runs it from a checkout of the project that made it{revision}. Nothing else is needed, no network connection

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fsgr_model.artifacts import whole_file
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.reporting.concept_colours import Colour, concept_colours
 from fsgr_model.reporting.typesetting import INK, QUIET, draw_legend, draw_paragraph, draw_tag, font
+from fsgr_model.runtime.artifacts import whole_file
 
 SHEET_WIDTH = 1600
 COLUMNS = 3

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pycocoevalcap.tokenizer import ptbtokenizer as official
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.java import JavaFailure, find_java, run_java
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.scoring.ngrams import (
     MAX_ORDER,
     Ints,
@@ -32,7 +33,6 @@ from fsgr_model.scoring.ngrams import (
     flat_ngrams,
     row_ngrams,
 )
-from fsgr_model.tensor_file import load_tensors, save_tensors
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
 SIGMA = 6.0

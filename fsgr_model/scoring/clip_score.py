@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsgr_model.clip.feature_store import RowStore, groups_of
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.text_embeddings import embed_texts
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.device import pick_device
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.row_store import RowStore, groups_of
 
 PROMPT = "A photo depicts {}"
 WEIGHT = 2.5

@@ -7,13 +7,13 @@ from typing import Any, Literal, NotRequired
 from pydantic.dataclasses import dataclass as checked_dataclass
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import sha256_file
-from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.karpathy import karpathy_dataset
-from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.vizwiz import sift
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import sha256_file
+from fsgr_model.runtime.checked_json import Id, checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.file_kinds import CAPTION_FILE, KARPATHY, NO_CAPTIONS, is_karpathy, kind_of
 from fsgr_model.scoring.image_scores import ImageScores

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.normal_form import read_captions, read_images, read_instances
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.bootstrap import interval, resampled
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.coco_files import ReferenceFile

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fsgr_model.datasets.listing import listed
+from fsgr_model.runtime.listing import listed
 
 KEYS_SHOWN = 5
 CAPTION_FILE = "a COCO caption file"

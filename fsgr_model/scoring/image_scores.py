@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsgr_model.artifacts import save_json
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import save_json
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.bootstrap import Floats, Statistic, interval, mean, ratio, resampled
 
 BLEU_ORDERS = (1, 2, 3, 4)
@@ -33,7 +33,7 @@ MEANS = {
     "bad_endings": "bad_ending",
 }
 WITH_INTERVAL = ("CIDEr", "Bleu_4")
-AGAIN = "run dvc repro evaluate, or pipeline.score --by-image"
+AGAIN = "run dvc repro evaluate, or fsgr score --by-image"
 # BLEU adds these to its counts (pycocoevalcap), so that nothing is divided by zero.
 TINY, SMALL = 1e-15, 1e-9
 

@@ -6,10 +6,10 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from fsgr_model.datasets.checked_json import Id, checked
 from fsgr_model.datasets.instances import Category, same_picture, take_categories
-from fsgr_model.datasets.listing import listed
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.checked_json import Id, checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 from fsgr_model.scoring.file_kinds import kind_of
 from fsgr_model.scoring.result_file import read_json
 from fsgr_model.scoring.same_images import few

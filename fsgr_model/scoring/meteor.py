@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pycocoevalcap.meteor import meteor as official
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.caption_tokens import Sentences
 from fsgr_model.scoring.java import JavaFailure, reason, start_java
 

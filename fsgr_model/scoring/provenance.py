@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import fingerprint, sha256_file
 from fsgr_model.clip.description import load_description
+from fsgr_model.runtime.artifacts import fingerprint, sha256_file
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
 CIDER_SIGNATURE = (

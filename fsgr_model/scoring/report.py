@@ -1,4 +1,4 @@
-"""The scores of one caption an image, as a JSON object: for the stage `evaluate` and for `pipeline.score`.
+"""The scores of one caption an image, as a JSON object: for the stage `evaluate` and for `fsgr score`.
 
 Numbers stand at the top level, where `dvc metrics` shows them; what was left out, and where the numbers come
 from, are lists, which it does not.
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsgr_model.artifacts import fingerprint
+from fsgr_model.runtime.artifacts import fingerprint
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.chair import chair
 from fsgr_model.scoring.coco_metrics import (

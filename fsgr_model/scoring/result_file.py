@@ -7,10 +7,10 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import parse_json, read_text
-from fsgr_model.datasets.checked_json import Id, checked
-from fsgr_model.datasets.listing import listed
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import parse_json, read_text
+from fsgr_model.runtime.checked_json import Id, checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 from fsgr_model.scoring.file_kinds import kind_of
 
 FORM = 'a result file is one JSON list of {"image_id": 42, "caption": "a dog"}'

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 MOST_LISTED = 10
 References = dict[int, list[str]]

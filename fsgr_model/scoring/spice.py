@@ -17,8 +17,8 @@ import numpy as np
 from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.spice import spice as official
 
-from fsgr_model.datasets.listing import listed
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 from fsgr_model.scoring.caption_tokens import Sentences
 from fsgr_model.scoring.java import JavaFailure, find_java, run_java
 
@@ -30,7 +30,7 @@ FOLDER = Path(official.__file__).parent
 LIBRARIES = Path(get_stanford_models.__file__).parent / get_stanford_models.SPICELIB
 JARS = tuple(f"{get_stanford_models.JAR}{part}.jar" for part in ("", "-models"))
 PLACE = f"http://nlp.stanford.edu/software/{get_stanford_models.CORENLP}.zip"
-WITHOUT_IT = "or set evaluate.spice: false (pipeline.score: leave out --spice)"
+WITHOUT_IT = "or set evaluate.spice: false (fsgr score: leave out --spice)"
 
 
 def check_spice() -> Path:

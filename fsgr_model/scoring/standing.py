@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from fsgr_model.artifacts import load_json, parse_json
-from fsgr_model.lines import lines_of
+from fsgr_model.runtime.artifacts import load_json, parse_json
 from fsgr_model.scoring.provenance import PACKAGES, git
+from fsgr_model.text.lines import lines_of
 
 PHASES = ("xe", "scst")
 SCORE = "CIDEr"

@@ -12,10 +12,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.datasets.checked_json import checked
-from fsgr_model.datasets.listing import listed
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.checked_json import checked
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import listed
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 
 # Theirs are in brackets, or UNK in capitals, which no token of a caption has.

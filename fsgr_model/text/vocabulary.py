@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fsgr_model.artifacts import fingerprint, load_json, save_json
-from fsgr_model.errors import UserError
-from fsgr_model.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.artifacts import fingerprint, load_json, save_json
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 
 UNK, PAD, BOS, EOS = range(4)
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")

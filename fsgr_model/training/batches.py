@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsgr_model.clip.feature_store import RowStore, groups_of
+from fsgr_model.runtime.row_cache import DiskRows, Rows
+from fsgr_model.runtime.row_store import RowStore, groups_of
 from fsgr_model.text.vocabulary import PAD
-from fsgr_model.training.row_cache import DiskRows, Rows
 
 BATCHES_AHEAD = 2
 

@@ -15,18 +15,18 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.device import autocast
-from fsgr_model.errors import UserError
-from fsgr_model.gpu_memory import within_memory
+from fsgr_model.config.params import PhaseParams
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.params import PhaseParams
-from fsgr_model.progress import progress
-from fsgr_model.stopping import Overdue, Stopped, StopRequest, stop_request
-from fsgr_model.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.device import autocast
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.gpu_memory import within_memory
+from fsgr_model.runtime.progress import progress
+from fsgr_model.runtime.resume import ResumePoint
+from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
+from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
-from fsgr_model.training.resume import ResumePoint
 from fsgr_model.training.schedule import describe_rates, rate_table
 from fsgr_model.training.validation import Validation
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.split import run_block
-from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.tuned_tail import TunedTail
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.training.prototypes import cluster
 from fsgr_model.training.split_data import Drawn, image_ids
 

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import ModelParams, XeParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.memory import Prototypes
-from fsgr_model.params import ModelParams, XeParams
+from fsgr_model.runtime.errors import UserError
 
 # Twice the 32 neighbours that a prototype value is made of in the COCO preset.
 ROWS_PER_PROTOTYPE = 64

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from fsgr_model.artifacts import fingerprint, sha256_file, whole_file, whole_folder
-from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.config.params import PhaseParams, ScstParams
 from fsgr_model.network.assembly import Assembly, describe, save_weights
-from fsgr_model.params import PhaseParams, ScstParams
+from fsgr_model.runtime.artifacts import fingerprint, sha256_file, whole_file, whole_folder
+from fsgr_model.runtime.resume import resume_point
+from fsgr_model.runtime.row_cache import AskedPlace, choose_place, hold_rows
+from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.training.batches import CaptionedImages
 from fsgr_model.training.loop import Phase, Training
-from fsgr_model.training.resume import resume_point
-from fsgr_model.training.row_cache import AskedPlace, choose_place, hold_rows
 from fsgr_model.training.split_data import captioned_images, drawn_images
 from fsgr_model.training.step_memory import GB, StepSize, describe_need, step_bytes
 from fsgr_model.training.validation import make_validation

@@ -1,6 +1,6 @@
 """Learning rates as a plain table: what is printed is what is used."""
 
-from fsgr_model.params import PhaseParams
+from fsgr_model.config.params import PhaseParams
 
 
 def rate_table(peak: float, params: PhaseParams) -> list[float]:

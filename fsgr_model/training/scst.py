@@ -6,26 +6,18 @@ Dropout is off in both passes, so the captions are drawn from the very distribut
 Shapes: B images, S samples of an image, L positions, V words, N words that count.
 """
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.artifacts import sha256_file
-from fsgr_model.decoding import preceding_words, sample, spoken_log_probs
-from fsgr_model.device import pick_device
-from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.inference.decoding import preceding_words, sample, spoken_log_probs
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.packing import Packing
-from fsgr_model.params import ModelParams, ScstParams
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
-from fsgr_model.text.vocabulary import PAD, Vocabulary
+from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.moment import Moment
-from fsgr_model.training.run import Run, train
-from fsgr_model.training.split_data import caption_tokens
 
 
 class SelfCritical:
@@ -102,23 +94,3 @@ def leave_one_out_advantage(reward_BS: Tensor) -> Tensor:
     """Reward minus the mean reward of the image's other samples, [B, S]."""
     others_BS = (reward_BS.sum(dim=1, keepdim=True) - reward_BS) / (reward_BS.shape[1] - 1)
     return reward_BS - others_BS
-
-
-def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:
-    """Go on from the weights in `start_from`."""
-    assembly = assemble(run.data, "train", model, run.seed, pick_device())
-    load_weights(start_from, assembly)
-    reward = training_reward(run.data, assembly.vocabulary, scst.end_token)
-    phase = SelfCritical(reward, scst.samples, scst.max_length)
-    inputs = {"start_from": sha256_file(start_from / "model.safetensors")}
-    train(run, assembly, phase, scst, scst.lr, inputs)
-
-
-def training_reward(data: Path, vocabulary: Vocabulary, end_token: bool) -> CiderD:
-    """CIDEr-D against the training captions, uncut, with their own document frequencies."""
-    references = {
-        image_id: [vocabulary.encode(tokens, len(tokens)) for tokens in of_image]
-        for image_id, of_image in caption_tokens(data, "train").items()
-    }
-    frequencies = DocumentFrequencies.load(data / "vocab" / "document_frequencies.safetensors", vocabulary)
-    return CiderD(references, frequencies, end_token)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from fsgr_model.clip.codebook import load_codebook
-from fsgr_model.clip.feature_store import RowStore
+from fsgr_model.config.params import PhaseParams
 from fsgr_model.datasets.normal_form import ImageRecord, Split, read_captions, read_images
-from fsgr_model.errors import UserError
 from fsgr_model.network.assembly import Assembly
-from fsgr_model.params import PhaseParams
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.training.batches import CaptionedImages
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from fsgr_model.decoding import greedy
-from fsgr_model.device import autocast
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import PhaseParams
+from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.params import PhaseParams
+from fsgr_model.runtime.device import autocast
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary

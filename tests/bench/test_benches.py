@@ -15,8 +15,8 @@ from bench.rows import Row, publish
 from bench.run import BENCHES
 from bench.steps import Bench
 from bench.timing import matmul_flops
-from fsgr_model.artifacts import load_json
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 LIMITS = Limits(100.0, 400.0, 30.0, 1.0, 1.0, 10.0)

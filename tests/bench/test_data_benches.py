@@ -11,8 +11,8 @@ import yaml
 from bench import cider, demo_profile, extraction, jpeg_scaling, loader, memory
 from bench.limits import Limits
 from bench.rows import Row
-from fsgr_model.errors import UserError
-from fsgr_model.params import RuntimeParams
+from fsgr_model.config.params import RuntimeParams
+from fsgr_model.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 LIMITS = Limits(100.0, 100.0, 10.0, 1.0, 1.0, 10.0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsgr_model.dataset_params import FILES_OF_FORMAT
+from fsgr_model.config.dataset_params import FILES_OF_FORMAT
 from tests.checkup.conftest import ROOT, Project, fact
 from tests.datasets.small_dataset import FILES, draw_noise, karpathy_entry
 

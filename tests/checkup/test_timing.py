@@ -8,7 +8,7 @@ import pytest
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.pictures import Decoding
 from fsgr_model.checkup.timing import stage_seconds, timed
-from fsgr_model.params import load_params
+from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT
 
 

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fsgr_model.clip.loading import build_model, load_clip
-from fsgr_model.clip.preparation import prepare_clip
-from fsgr_model.errors import UserError
-from fsgr_model.params import RuntimeParams
+from fsgr_model.config.params import RuntimeParams
+from fsgr_model.runtime.errors import UserError
+from pipeline.clip import prepare_clip
 from tests.clip.conftest import tiny_config
 
 QUICK = {**tiny_config(), "quick_gelu": True}

@@ -3,15 +3,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsgr_model.clip.codebook import dataset_concepts, load_codebook, make_codebook, read_concepts
+from fsgr_model.clip.codebook import load_codebook
+from fsgr_model.clip.concepts import dataset_concepts, read_concepts
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
+from fsgr_model.config.params import CodebookParams
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.normal_form import Dataset, write_dataset
-from fsgr_model.errors import UserError
 from fsgr_model.network.quantiser import SemanticQuantiser
-from fsgr_model.params import CodebookParams
-from fsgr_model.tensor_file import save_tensors
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.tensor_file import save_tensors
+from pipeline.codebook import make_codebook
 
 
 def make(concepts, dataset, clip_folder, tmp_path):

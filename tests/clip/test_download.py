@@ -20,7 +20,7 @@ FIRST_PART, PIECE = 22_000_000, 10 * 2**20
 DOWNLOAD = """
 import hashlib
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.preparation import _download
+from fsgr_model.clip.sources import _download
 path = _download("ViT-B-16", "openai", open_clip.get_pretrained_cfg("ViT-B-16", "openai"))
 print(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 """

@@ -10,24 +10,24 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgr_model.artifacts import sha256_file
-from fsgr_model.clip.extraction import extract_features
-from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.image_reading import read_batches
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.split import Trunk, trunk_identity
+from fsgr_model.config.params import RuntimeParams
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import SPLITS, read_images
-from fsgr_model.errors import UserError
-from fsgr_model.params import RuntimeParams
+from fsgr_model.runtime.artifacts import sha256_file
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
+from pipeline.features import extract_features
 
 RUNTIME = RuntimeParams(workers=0, image_batch=5)
 KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
-from fsgr_model.clip.extraction import extract_features
-from fsgr_model.clip.feature_store import RowWriter
-from fsgr_model.params import RuntimeParams
+from pipeline.features import extract_features
+from fsgr_model.runtime.row_store import RowWriter
+from fsgr_model.config.params import RuntimeParams
 
 write, calls = RowWriter.write, []
 

@@ -9,7 +9,7 @@ from fsgr_model.clip import image_reading
 from fsgr_model.clip.image_reading import read_batches
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.datasets.normal_form import read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 
 def test_too_little_shared_memory_is_refused_with_both_numbers(dataset, clip_folder, monkeypatch):

@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.clip.codebook import Codebook, load_codebook, make_codebook
-from fsgr_model.clip.extraction import extract_features
-from fsgr_model.clip.feature_store import RowStore
-from fsgr_model.clip.label_maps import make_label_maps
+from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.maskclip import label_identity, label_patches
 from fsgr_model.clip.split import Tail, trunk_identity
-from fsgr_model.errors import UserError
-from fsgr_model.params import CodebookParams, LabelsParams, RuntimeParams
+from fsgr_model.config.params import CodebookParams, LabelsParams, RuntimeParams
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
+from pipeline.codebook import make_codebook
+from pipeline.features import extract_features
+from pipeline.labels import make_label_maps
 
 RUNTIME = RuntimeParams(workers=0, image_batch=5)
 PARAMS = LabelsParams(attention="csa")

@@ -9,10 +9,11 @@ from safetensors.torch import save_file
 
 from fsgr_model.clip.loading import build_model, build_preprocess, default_preprocessing, load_clip
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.preparation import note_activation, prepare_clip
+from fsgr_model.clip.sources import note_activation
 from fsgr_model.clip.weight_files import OPENAI_EXTRAS
-from fsgr_model.errors import UserError
-from fsgr_model.params import ClipParams, RuntimeParams
+from fsgr_model.config.params import ClipParams, RuntimeParams
+from fsgr_model.runtime.errors import UserError
+from pipeline.clip import prepare_clip
 from tests.clip.conftest import tiny_config
 
 CPU = torch.device("cpu")

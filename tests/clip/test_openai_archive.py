@@ -11,9 +11,9 @@ from torch import nn
 
 from fsgr_model.clip.loading import build_model, load_clip
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.preparation import prepare_clip
 from fsgr_model.clip.weight_files import OPENAI_EXTRAS
-from fsgr_model.params import RuntimeParams
+from fsgr_model.config.params import RuntimeParams
+from pipeline.clip import prepare_clip
 
 
 class Part(nn.Module):

@@ -8,17 +8,17 @@ import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.codebook import Codebook
-from fsgr_model.clip.extraction import extract_features
-from fsgr_model.clip.feature_store import RowStore
-from fsgr_model.clip.label_maps import make_label_maps
 from fsgr_model.clip.loading import build_model, load_clip
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.preparation import prepare_clip
 from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.towers import make_tail, make_trunk
-from fsgr_model.errors import UserError
-from fsgr_model.params import LabelsParams, RuntimeParams
+from fsgr_model.config.params import LabelsParams, RuntimeParams
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
+from pipeline.clip import prepare_clip
+from pipeline.features import extract_features
+from pipeline.labels import make_label_maps
 from tests.clip.conftest import tiny_config
 
 ALIGNMENTS = ("plain", "csa", "qk_kk", "value")

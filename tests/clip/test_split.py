@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, Trunk, correlative_attention, run_block
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from tests.clip.conftest import tiny_config
 
 VARIANTS = {
@@ -50,7 +50,7 @@ def test_trunk_then_tail_is_encode_image(variant, cut):
 
 
 def test_trunk_then_tail_is_encode_image_of_the_demo_model():
-    from fsgr_model.clip.preparation import read_config
+    from fsgr_model.clip.sources import read_config
 
     name, config = read_config("fsgr_model/clip/demo_vit.json")
     torch.manual_seed(1)

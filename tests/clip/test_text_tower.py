@@ -6,7 +6,7 @@ from torch import nn
 
 from fsgr_model.clip.loading import Clip, build_model
 from fsgr_model.clip.text_tower import TextTower
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 CAPTIONS = [line.split() for line in ("a tortoiseshell cat", "dogs", "a man 's red car on the wet street")]
 WORDS = {word for caption in CAPTIONS for word in caption}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fsgr_model.dataset_params import DatasetParams
-from fsgr_model.datasets.build import build_dataset
+from fsgr_model.config.dataset_params import DatasetParams
+from pipeline.dataset import build_dataset
 
 FILES = {split: f"captions_{split}.json" for split in ("train", "val", "test")}
 IMAGE_IDS = {"train": (11, 12, 13, 14), "val": (21,), "test": (31,)}

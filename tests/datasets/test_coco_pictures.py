@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.coco_pictures import coco_id
 from fsgr_model.datasets.normal_form import read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import SmallDataset, draw_noise, karpathy_entry, write_instances
 
 NAME = "dataset_small.json"

@@ -13,14 +13,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from fsgr_model.dataset_params import DatasetParams, DemoWorldParams
-from fsgr_model.datasets.build import build_dataset
+from fsgr_model.config.dataset_params import DatasetParams, DemoWorldParams
+from fsgr_model.config.params import load_params
 from fsgr_model.datasets.demo.world import Assignment, draw_demo_world, draw_pictures
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.normal_form import Dataset, read_captions, read_images, read_instances, write_dataset
-from fsgr_model.errors import UserError
-from fsgr_model.params import load_params
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from pipeline.dataset import build_dataset
 
 WORLD_FILE = Path("data/demo/world.yaml")
 SMALL = DemoWorldParams(train_images=20, val_images=4, test_images=12)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsgr_model.datasets.demo.world_file import load_world
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 WORLD_FILE = Path("data/demo/world.yaml")
 

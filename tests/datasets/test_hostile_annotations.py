@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from fsgr_model.artifacts import load_json, parse_json
 from fsgr_model.datasets.m2 import read_id_file
 from fsgr_model.datasets.normal_form import read_captions, read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json, parse_json
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from tests.datasets.small_dataset import FILES, SmallDataset
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.image_file import BadImage, open_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import SmallDataset, draw_noise
 
 NOBODY = 65_534

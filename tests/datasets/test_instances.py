@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from fsgr_model.datasets.instances import read_instance_files, same_picture
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 
 POLYGON = [[1.5, 2, 3, 4, 5, 6.25]]
 RUN_LENGTHS = {"size": [9, 12], "counts": "\\3"}

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.dataset_params import M2Params
+from fsgr_model.config.dataset_params import M2Params
 from fsgr_model.datasets.contract import check_contract
 from fsgr_model.datasets.m2 import read_m2
 from fsgr_model.datasets.normal_form import read_captions, read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import SmallDataset, draw_noise
 
 REAL = "FSGR_COCO_DATA"

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.nocaps import COCO_IDS_FROM
 from fsgr_model.datasets.normal_form import read_captions, read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import FILES, SmallDataset, draw_noise
 
 FOLDERS = {"train": "images", "val": "images", "test": "nocaps"}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.normal_form import read_captions, read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import SmallDataset
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from fsgr_model.datasets import picture_kinds
 from fsgr_model.datasets.image_file import BadImage, open_rgb
 from fsgr_model.datasets.picture_kinds import AVIF_PACKAGE, HEIF_PACKAGE, kind_of, means_picture
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import SmallDataset
 
 ROOT = Path(__file__).parents[2]

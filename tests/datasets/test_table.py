@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.dataset_params import TableParams
+from fsgr_model.config.dataset_params import TableParams
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.datasets.table import draw_splits
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import IMAGE_IDS, SmallDataset
 
 SPLIT_OF = {f"{number}.png": split for split, numbers in IMAGE_IDS.items() for number in numbers}

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.dataset_params import TableParams
+from fsgr_model.config.dataset_params import TableParams
 from fsgr_model.datasets.normal_form import read_captions, read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from tests.datasets.small_dataset import FILES, IMAGE_IDS, SmallDataset, draw_noise
 
 NAMES = [f"{number}.png" for numbers in IMAGE_IDS.values() for number in numbers]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fsgr_model.artifacts import load_json
 from fsgr_model.datasets.normal_form import read_captions, read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.coco_files import ScoredFiles, read_reference_file, score_files
 from fsgr_model.scoring.comparison import References, load_system
 from tests.datasets.small_dataset import SmallDataset

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsgr_model.dataset_params import FILES_OF_FORMAT, DatasetParams
+from fsgr_model.config.dataset_params import FILES_OF_FORMAT, DatasetParams
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 SECTIONS = [

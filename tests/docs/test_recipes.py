@@ -29,7 +29,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PUBLISHED = {"COCO on one GPU": "coco", "Flickr30k": "flickr30k"}
 RUN = ("My own captions", "Another CLIP", "My own photographs")
 # They need OpenAI's weights, a GPU and the published images.
-NOT_RUN = ("dvc repro", "python -m pipeline.export")
+NOT_RUN = ("dvc repro", "python -m fsgr_model export")
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "patch_size": 8, "layers": 8, "width": 16, "head_width": 8},

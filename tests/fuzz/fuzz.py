@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as with_seed
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from tests.fuzz.targets import Target
 
 

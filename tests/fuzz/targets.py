@@ -15,8 +15,9 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from fsgr_model.clip.codebook import read_concepts
-from fsgr_model.dataset_params import DatasetParams, ShardParams
+from fsgr_model.clip.concepts import read_concepts
+from fsgr_model.config.dataset_params import DatasetParams, ShardParams
+from fsgr_model.config.params import load_params
 from fsgr_model.datasets.contract import check_contract
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.image_check import inspect_image
@@ -26,9 +27,8 @@ from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.datasets.reading import caption_records, read_files
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
-from fsgr_model.params import load_params
 from fsgr_model.scoring.coco_files import read_reference_file, read_results
-from fsgr_model.submission import ImageNames, read_lines
+from fsgr_model.scoring.submission import ImageNames, read_lines
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.ptb_tokenizer import PUNCTUATION, ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary

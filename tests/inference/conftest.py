@@ -10,18 +10,18 @@ import torch
 import yaml
 from PIL import Image
 
-from fsgr_model.artifacts import save_json, sha256_file
-from fsgr_model.captioning import caption_split
-from fsgr_model.clip.codebook import make_codebook
-from fsgr_model.clip.extraction import extract_features
-from fsgr_model.clip.label_maps import make_label_maps
 from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
+from fsgr_model.config.params import Params, load_params
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split, write_dataset
-from fsgr_model.model_folder import ModelFiles, pipeline_model
-from fsgr_model.params import Params, load_params
-from fsgr_model.text.word_list import make_word_list
+from fsgr_model.inference.model_folder import ModelFiles, pipeline_model
+from fsgr_model.runtime.artifacts import save_json, sha256_file
 from fsgr_model.training.run import Run
-from fsgr_model.training.xe import train_xe
+from pipeline.captions import caption_split
+from pipeline.codebook import make_codebook
+from pipeline.features import extract_features
+from pipeline.labels import make_label_maps
+from pipeline.train_xe import train_xe
+from pipeline.vocab import make_word_list
 
 ROOT = Path(__file__).parents[2]
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (20, 40, 230), "white": (250, 250, 250)}

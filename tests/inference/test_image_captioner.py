@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import read_images
-from fsgr_model.decoding import beam_search
-from fsgr_model.errors import UserError
-from fsgr_model.inference import Caption, ImageCaptioner
-from fsgr_model.model_folder import ModelFiles, pipeline_model
+from fsgr_model.inference.decoding import beam_search
+from fsgr_model.inference.image_captioner import Caption, ImageCaptioner
+from fsgr_model.inference.model_folder import ModelFiles, pipeline_model
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.runtime.tensor_file import save_tensors
+from fsgr_model.runtime.unset_weights import FILLS, INITIALISERS, UnsetWeights
 from fsgr_model.scoring.coco_files import read_results
-from fsgr_model.tensor_file import save_tensors
-from fsgr_model.unset_weights import FILLS, INITIALISERS, UnsetWeights
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ ERRORS = {"UserError", "BadImage", "ValueError", "ArgumentTypeError"}
 HEAD = """# Every error message
 
 A mistake that the user can put right ends a command with one line, `error: ...`, and exit code 1
-(`UserError`, `fsgr_model/errors.py`). A picture that cannot be used is a `BadImage`, a `UserError` with
-a `reason`. What a parameter may be is in `fsgr_model/params.py`; the validators' own messages are
+(`UserError`, `fsgr_model/runtime/errors.py`). A picture that cannot be used is a `BadImage`, a `UserError`
+with a `reason`. What a parameter may be is in `fsgr_model/config/params.py`; the validators' own messages are
 listed here as `ValueError`, and the loader turns them into a `UserError` with the parameter's name. A
 `ValueError` elsewhere is a mistake in the program. Numbers, names and values stand here as `{...}`.
 

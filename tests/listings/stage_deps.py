@@ -1,7 +1,7 @@
 """The modules that each stage in dvc.yaml depends on: python -m tests.listings.stage_deps --write
 
-A stage depends on the modules that its script imports, directly and through others, but for those that cannot
-change a result. Without --write the difference is shown.
+A stage depends on the modules that its script imports, directly and through others, but for the rooms that
+cannot change a result. Without --write the difference is shown.
 """
 
 import argparse
@@ -17,29 +17,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "dvc.yaml"
 
-# Plumbing: it says how work is done or how a mistake is told, and cannot change a result.
-PLUMBING = {
-    "fsgr_model/artifacts.py",
-    "fsgr_model/clip/feature_store.py",
-    "fsgr_model/clip/lean_imports.py",
-    "fsgr_model/clip/open_clip_api.py",
-    "fsgr_model/clip/torchvision_repair.py",
-    "fsgr_model/dataset_params.py",
-    "fsgr_model/device.py",
-    "fsgr_model/errors.py",
-    "fsgr_model/gpu_memory.py",
-    "fsgr_model/unset_weights.py",
-    "fsgr_model/params.py",
-    "fsgr_model/progress.py",
-    "fsgr_model/resources.py",
-    "fsgr_model/scoring/standing.py",
-    "fsgr_model/section.py",
-    "fsgr_model/stopping.py",
-    "fsgr_model/tensor_file.py",
-    "fsgr_model/training/resume.py",
-    "fsgr_model/training/row_cache.py",
-    "fsgr_model/training/step_memory.py",
-}
+# Rooms in which nothing can change a result: how work is done, how a mistake is told, what a parameter may be.
+WITHOUT_EFFECT = ("fsgr_model/runtime/", "fsgr_model/config/")
 STAGE_LINE = re.compile(r"  (\w+):")
 SCRIPT_LINE = re.compile(r"      - pipeline/\w+\.py")
 MODULE_LINE = re.compile(r"      - fsgr_model/\S+\.py")
@@ -70,7 +49,8 @@ def import_closure(stage: str) -> set[str]:
         file = waiting.pop()
         seen.add(file)
         waiting |= imported_files(file) - seen
-    return {file.relative_to(ROOT).as_posix() for file in seen} - PLUMBING
+    files = {file.relative_to(ROOT).as_posix() for file in seen}
+    return {file for file in files if not file.startswith(WITHOUT_EFFECT)}
 
 
 def page(text: str) -> str:

@@ -38,15 +38,15 @@ def test_copyleft_is_explained() -> None:
 
 
 IMPORTANT = {
-    "fsgr_model/artifacts.py": "{path} does not exist; check the path, or run the stage that makes it",
-    "fsgr_model/params.py": "{path} does not exist; run this from the project's root",
-    "fsgr_model/tensor_file.py": "{path} holds no checksum: it is not a file of this project",
+    "fsgr_model/runtime/artifacts.py": "{path} does not exist; check the path, or run the stage that",
+    "fsgr_model/config/params.py": "{path} does not exist; run this from the project's root",
+    "fsgr_model/runtime/tensor_file.py": "{path} holds no checksum: it is not a file of this project",
     "fsgr_model/datasets/reading.py": "dataset.root: there is no folder {root}; put the dataset or a link",
     "fsgr_model/datasets/contract.py": "captions of unknown images: ",
     "fsgr_model/datasets/image_check.py": "set dataset.on_bad_image: skip to leave them out everywhere",
     "fsgr_model/training/loop.py": "not finite, so training stops; the best network so far is",
-    "fsgr_model/training/folder_lock.py": "this very run is already under way in {where}; wait",
-    "fsgr_model/clip/feature_store.py": "was made with another {key}: the file says",
+    "fsgr_model/runtime/folder_lock.py": "this very run is already under way in {where}; wait",
+    "fsgr_model/runtime/row_store.py": "was made with another {key}: the file says",
     "fsgr_model/network/assembly.py": "was written by a newer version of this project: format",
 }
 

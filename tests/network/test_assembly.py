@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail
+from fsgr_model.config.params import load_params
 from fsgr_model.network.assembly import describe, parameter_counts
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.params import load_params
 
 ROOT = Path(__file__).parents[2]
 VOCABULARY = 10_201

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.network import linear
+from fsgr_model.config.params import ModelParams
+from fsgr_model.kernels import products as linear
+from fsgr_model.kernels.onednn_layers import OneDnnLinear, TrainedLinear, hand_to_onednn, train_with_onednn
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import MAX_POSITIONS
 from fsgr_model.network.encoder import GeometryBias
-from fsgr_model.network.onednn_linear import OneDnnLinear, TrainedLinear, hand_to_onednn, train_with_onednn
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
-from fsgr_model.params import ModelParams
 
 SIDE, WIDTH, JOINT, V, K = 3, 16, 12, 13, 6
 

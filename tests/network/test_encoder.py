@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsgr_model.kernels.dropout import Dropout
 from fsgr_model.network import encoder as encoder_module
 from fsgr_model.network.attention import MultiHeadAttention
-from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.encoder import CrossModalEncoder, GeometryBias, GridAttention
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions, sine_positions_2d
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsgr_model.kernels.dropout import Dropout
 from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.decoder import DecoderLayer
-from fsgr_model.network.dropout import Dropout
 from fsgr_model.network.encoder import EncoderLayer
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
 

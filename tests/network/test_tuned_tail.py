@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from fsgr_model.clip.loading import build_model
-from fsgr_model.clip.preparation import read_config
+from fsgr_model.clip.sources import read_config
 from fsgr_model.clip.split import Tail, TailOutput, Trunk, query_key_value, run_block
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.tuned_tail import TunedTail, tuned
-from fsgr_model.params import ModelParams
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.xe import CrossEntropy

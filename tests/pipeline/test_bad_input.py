@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fsgr_model.errors import run_command
+from fsgr_model.runtime.errors import run_command
 from pipeline import dataset as stage
 from tests.datasets.small_dataset import FILES, SmallDataset
 

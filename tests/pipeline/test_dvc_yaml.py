@@ -34,7 +34,7 @@ def test_stages_depend_on_exactly_the_modules_they_import():
 
 def test_a_module_that_is_missing_or_too_much_is_noticed():
     text = stage_deps.PAGE.read_text(encoding="utf-8")
-    module = "      - fsgr_model/decoding.py\n"
+    module = "      - fsgr_model/inference/decoding.py\n"
     assert stage_deps.page(text.replace(module, "")) == text
     assert stage_deps.page(text.replace(module, module + "      - fsgr_model/other.py\n")) == text
 

@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.dataset_params import FILES_OF_FORMAT
-from fsgr_model.params import load_params
+from fsgr_model.config.dataset_params import FILES_OF_FORMAT
+from fsgr_model.config.params import load_params
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fsgr_model.artifacts import load_json
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import load_json
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring import caption_tokens
 from fsgr_model.scoring.caption_tokens import tokenized
 from fsgr_model.scoring.coco_metrics import score_captions

@@ -10,7 +10,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring import coco_metrics, meteor
 from fsgr_model.scoring.coco_metrics import score_captions
 from fsgr_model.scoring.java import start_java
@@ -125,6 +125,6 @@ def test_images_have_to_be_the_same(
 
 
 def test_scoring_does_not_load_torch() -> None:
-    """A second of import time would be most of what `pipeline.score` takes."""
+    """A second of import time would be most of what `fsgr score` takes."""
     code = "import sys, fsgr_model.scoring.coco_files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsgr_model.artifacts import save_json
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.artifacts import save_json
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.comparison import (
     References,
     as_table,

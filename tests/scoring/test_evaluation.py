@@ -9,19 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgr_model.artifacts import load_json, save_json, sha256_file
 from fsgr_model.clip.codebook import Codebook
 from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.feature_store import RowFormat, RowWriter
 from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
 from fsgr_model.clip.split import trunk_identity
+from fsgr_model.config.params import EvaluateParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
-from fsgr_model.errors import UserError
-from fsgr_model.params import EvaluateParams
+from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowFormat, RowWriter
 from fsgr_model.scoring import provenance
-from fsgr_model.scoring.evaluation import evaluate
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from pipeline.evaluate import evaluate
 from tests.clip.conftest import tiny_config
 
 TEXTS = {1: ["a dog runs", "the dog"], 2: ["a cat sleeps here"], 3: ["two dogs sit"], 4: ["a training cat"]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring import meteor
 from fsgr_model.scoring.caption_tokens import tokenized
 from fsgr_model.scoring.coco_metrics import score_captions

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.label_accuracy import area_resize, label_accuracy
 
 CATEGORIES = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.meaning import unsegmented_script, why_no_cider, why_no_words
 from fsgr_model.scoring.report import add_intervals, caption_report
 from fsgr_model.training.validation import check_meaning

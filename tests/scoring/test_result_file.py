@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.coco_files import ScoredFiles, read_reference_file, score_files
 from fsgr_model.scoring.result_file import read_results
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pycocoevalcap.spice import spice as official
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring import spice as ours
 from fsgr_model.scoring.coco_metrics import score_captions
 from fsgr_model.scoring.spice import check_spice, java_version

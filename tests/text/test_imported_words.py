@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.vocabulary import SPECIALS
 

@@ -8,12 +8,12 @@ import torch
 
 from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.feature_store import RowFormat, RowWriter
 from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
 from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.split import trunk_identity
+from fsgr_model.config.params import LabelsParams, ModelParams, ScstParams, XeParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
-from fsgr_model.params import LabelsParams, ModelParams, ScstParams, XeParams
+from fsgr_model.runtime.row_store import RowFormat, RowWriter
 from fsgr_model.scoring.cider_d import DocumentFrequencies
 from fsgr_model.text.vocabulary import build_vocabulary, save_word_embeddings
 from fsgr_model.training.run import Run

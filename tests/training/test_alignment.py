@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsgr_model.config.params import XeParams
 from fsgr_model.network.alignment_heads import AlignmentHead
 from fsgr_model.network.assembly import assemble
-from fsgr_model.params import XeParams
 from fsgr_model.training.alignment import (
     LEVELS,
     ProgressiveAlignment,
@@ -23,7 +23,8 @@ from fsgr_model.training.alignment import (
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.run import Run
 from fsgr_model.training.split_data import captioned_images
-from fsgr_model.training.xe import CrossEntropy, progressive_alignment
+from fsgr_model.training.xe import CrossEntropy
+from pipeline.train_xe import progressive_alignment
 
 CPU = torch.device("cpu")
 # By then every level counts.

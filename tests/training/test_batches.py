@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.clip.feature_store import RowFormat, RowStore, RowWriter
+from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import CaptionedImages, pad_captions
 

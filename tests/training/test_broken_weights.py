@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from fsgr_model.captioning import caption_images
-from fsgr_model.clip.feature_store import RowStore
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import DecodeParams
+from fsgr_model.inference.captioning import caption_images
 from fsgr_model.network.assembly import assemble
-from fsgr_model.params import DecodeParams
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
 
 
 def test_captions_without_a_finite_probability_are_refused(tiny_data, model_params):

@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fsgr_model import stopping
-from fsgr_model.errors import UserError
-from fsgr_model.stopping import Stopped
+from fsgr_model.runtime import stopping
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.loop import Training
 from fsgr_model.training.validation import Validation
-from fsgr_model.training.xe import CrossEntropy, train_xe
+from fsgr_model.training.xe import CrossEntropy
+from pipeline.train_xe import train_xe
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.clip.feature_store import RowFormat, RowWriter
 from fsgr_model.clip.split import trunk_identity
-from fsgr_model.dataset_params import DemoWorldParams
+from fsgr_model.config.dataset_params import DemoWorldParams
 from fsgr_model.datasets.demo.world import draw_demo_world
 from fsgr_model.datasets.normal_form import Dataset, write_dataset
+from fsgr_model.runtime.row_store import RowFormat, RowWriter
 from fsgr_model.training.run import Run
-from fsgr_model.training.xe import train_xe
+from pipeline.train_xe import train_xe
 from tests.training.conftest import CUT, WIDTH, write_clip, write_text
 from tests.training.test_training import history_of
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.clip.feature_store import RowStore
 from fsgr_model.clip.loading import Clip, load_clip
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.assembly import Assembly, assemble, put_together
 from fsgr_model.network.tuned_tail import TunedTail
-from fsgr_model.params import ModelParams
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.training.prompt_start import begin_at_patches
 from fsgr_model.training.split_data import Drawn
-from fsgr_model.training.xe import prepare_xe
+from pipeline.train_xe import prepare_xe
 
 CPU = torch.device("cpu")
 

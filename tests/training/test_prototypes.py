@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.errors import UserError
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.assembly import assemble, load_weights
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.network.packing import Packing
-from fsgr_model.params import ModelParams
-from fsgr_model.stopping import Stopped
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.loop import Training
 from fsgr_model.training.moment import Moment
 from fsgr_model.training.prototypes import Banks, PrototypeSearch, cluster, neighbours
-from fsgr_model.training.scst import train_scst
 from fsgr_model.training.split_data import captioned_images
 from fsgr_model.training.validation import Validation
-from fsgr_model.training.xe import CrossEntropy, train_xe
+from fsgr_model.training.xe import CrossEntropy
+from pipeline.train_scst import train_scst
+from pipeline.train_xe import train_xe
 from tests.training.test_training import history_of, same, stop_after, weights_of
 
 CPU = torch.device("cpu")

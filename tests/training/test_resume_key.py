@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from fsgr_model.artifacts import load_json, save_json, write_checksum
 from fsgr_model.datasets.normal_form import LISTS
+from fsgr_model.runtime.artifacts import load_json, save_json, write_checksum
 from fsgr_model.training import run as run_module
-from fsgr_model.training.scst import train_scst
-from fsgr_model.training.xe import train_xe
+from pipeline.train_scst import train_scst
+from pipeline.train_xe import train_xe
 
 
 class Reached(Exception):

@@ -3,10 +3,10 @@
 import pytest
 
 from fsgr_model.datasets.normal_form import read_captions, read_images
-from fsgr_model.errors import UserError
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.training import split_data
 from fsgr_model.training.split_data import Drawn, caption_tokens
-from fsgr_model.training.xe import train_xe
+from pipeline.train_xe import train_xe
 
 
 def test_few_images_are_drawn_by_seed_and_fewer_are_among_more(tiny_data):

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.params import ModelParams
 from fsgr_model.training.step_memory import FLOAT32, StepSize, describe_need, step_bytes
 
 CLIP = {

@@ -11,15 +11,17 @@ import torch
 from safetensors.torch import load_file
 
 from fsgr_model.clip.codebook import load_codebook
-from fsgr_model.decoding import preceding_words, spoken_log_probs
-from fsgr_model.errors import UserError
+from fsgr_model.inference.decoding import preceding_words, spoken_log_probs
 from fsgr_model.network.assembly import assemble, load_weights
-from fsgr_model.stopping import Stopped
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.loop import Training
 from fsgr_model.training.moment import Moment
-from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage, train_scst, training_reward
+from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage
 from fsgr_model.training.split_data import captioned_images
-from fsgr_model.training.xe import CrossEntropy, train_xe
+from fsgr_model.training.xe import CrossEntropy
+from pipeline.train_scst import train_scst, training_reward
+from pipeline.train_xe import train_xe
 
 CPU = torch.device("cpu")
 START = Moment(seed=0, epoch=1, step=0)

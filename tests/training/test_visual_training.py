@@ -6,14 +6,15 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fsgr_model.config.params import ModelParams
 from fsgr_model.network.assembly import assemble, load_weights
-from fsgr_model.params import ModelParams
-from fsgr_model.stopping import Stopped
+from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.moment import Moment
-from fsgr_model.training.scst import SelfCritical, train_scst, training_reward
+from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.split_data import captioned_images, label_maps
-from fsgr_model.training.xe import progressive_alignment, train_xe
+from pipeline.train_scst import train_scst, training_reward
+from pipeline.train_xe import progressive_alignment, train_xe
 from tests.training.test_training import START, history_of, same, stop_after, weights_of
 
 CPU = torch.device("cpu")

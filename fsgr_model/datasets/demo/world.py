@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from fsgr_model.dataset_params import DemoWorldParams
+from fsgr_model.config.dataset_params import DemoWorldParams
 from fsgr_model.datasets.demo.backdrops import PAINTERS, WEATHER
 from fsgr_model.datasets.demo.grammar import write_captions
 from fsgr_model.datasets.demo.pictures import Mask, Picture, draw_scene
@@ -25,8 +25,8 @@ from fsgr_model.datasets.demo.scenes import Domain, Scene, sample_scene
 from fsgr_model.datasets.demo.sprites import SPRITES
 from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split
-from fsgr_model.errors import UserError
-from fsgr_model.progress import progress
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.progress import progress
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 IMAGES_A_PROCESS = 250  # fewer are drawn faster without starting one more process

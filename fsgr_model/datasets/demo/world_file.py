@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fsgr_model.artifacts import load_yaml
-from fsgr_model.errors import UserError
-from fsgr_model.section import Section
+from fsgr_model.config.section import Section
+from fsgr_model.runtime.artifacts import load_yaml
+from fsgr_model.runtime.errors import UserError
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 Words = dict[str, Chance]

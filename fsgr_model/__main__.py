@@ -1,0 +1,52 @@
+"""`fsgr COMMAND ...`, which is `python -m fsgr_model COMMAND ...`."""
+
+import importlib
+import sys
+
+from fsgr_model.runtime.errors import run_command
+
+# Each is a module of `fsgr_model.commands`, imported only when it is asked for.
+COMMANDS = {
+    "caption": "caption pictures",
+    "check": "look at a parameter file before anything long starts",
+    "compare": "set two experiments or result files side by side",
+    "export": "write a trained network to a folder of its own",
+    "results": "write captions as an evaluation server wants them",
+    "score": "score captions in COCO's form",
+    "standing": "say how the last run stands to the committed one",
+}
+# What `python -m pipeline.export_results` was before the commands had a room of their own.
+FORMER_NAMES = {"export_results": "results"}
+
+
+def main() -> None:
+    """Run the command that the first argument names.
+
+    Raises:
+        SystemExit: 0 after help, 2 where no command is named or an unknown one, else as the command ends.
+    """
+    name, *rest = sys.argv[1:] or [""]
+    if name in ("-h", "--help"):
+        print(usage())
+        return
+    name = FORMER_NAMES.get(name, name)
+    if name not in COMMANDS:
+        said = f"there is no command {name!r}" if name else "a command is missing"
+        sys.exit(_refusal(said))
+    sys.argv = [f"fsgr {name}", *rest]
+    run_command(importlib.import_module(f"fsgr_model.commands.{name}").main)
+
+
+def usage() -> str:
+    """The commands, a line each."""
+    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: fsgr COMMAND ...; fsgr COMMAND --help says more", *lines])
+
+
+def _refusal(said: str) -> int:
+    print(f"fsgr: {said}\n{usage()}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

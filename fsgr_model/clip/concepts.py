@@ -1,0 +1,56 @@
+"""Names of concepts, from a text file or from the categories of the dataset."""
+
+from collections import Counter
+from pathlib import Path
+
+from fsgr_model.datasets.normal_form import read_instances
+from fsgr_model.runtime.artifacts import read_text
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.text.lines import lines_of
+
+# Label maps are stored as uint16.
+MOST_CONCEPTS = 65_535
+
+
+def dataset_concepts(dataset: Path) -> list[str]:
+    """Names of the dataset's categories, by category id.
+
+    Raises:
+        UserError: it has none.
+    """
+    categories = sorted(read_instances(dataset)["categories"], key=lambda category: category["id"])
+    if not categories:
+        raise UserError(
+            "codebook.concepts is dataset, but the dataset has no categories; name a text file with one "
+            "concept a line, such as data/concepts/everyday.txt"
+        )
+    return _checked([category["name"] for category in categories], "the dataset's categories")
+
+
+def read_concepts(path: Path) -> list[str]:
+    """Concepts of a text file, one a line, spaces at the ends removed.
+
+    Raises:
+        UserError: no such file, an empty line, or a concept twice.
+    """
+    if not path.exists():
+        raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")
+    try:
+        lines = lines_of(read_text(path))
+    except UserError as error:
+        raise UserError(f"codebook.concepts: {error}") from None
+    return _checked([line.strip() for line in lines], str(path))
+
+
+def _checked(names: list[str], place: str) -> list[str]:
+    empty = [number for number, name in enumerate(names, start=1) if not name]
+    if empty:
+        raise UserError(f"codebook.concepts: {place}: number {empty[0]} is empty; one concept a line")
+    double = [name for name, count in Counter(names).items() if count > 1]
+    if double:
+        raise UserError(f"codebook.concepts: {place}: {double[:10]} occur more than once; remove the copies")
+    if not 1 <= len(names) <= MOST_CONCEPTS:
+        raise UserError(
+            f"codebook.concepts: {place}: {len(names)} concepts; 1 to {MOST_CONCEPTS} are possible"
+        )
+    return names

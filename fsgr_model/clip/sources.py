@@ -1,0 +1,138 @@
+"""Where a CLIP comes from: a tag of open_clip, a file, or a folder; its config, weights and preprocessing."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fsgr_model.clip.hf_folder import read_clip_folder
+from fsgr_model.clip.loading import (
+    build_model,
+    first_line,
+)
+from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
+from fsgr_model.runtime.artifacts import load_json, sha256_file
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.resources import ON_DISK, error_number
+
+Config = dict[str, Any]
+LOCAL_DIR = "local-dir:"
+FOLDER = "folder"
+
+
+def read_config(model: str) -> tuple[str, Config]:
+    """Name and open_clip config of `clip.model`.
+
+    Raises:
+        UserError: neither an architecture of open_clip nor a JSON file with a config.
+    """
+    if model.endswith(".json"):
+        config = load_json(Path(model))
+        if not {"embed_dim", "vision_cfg", "text_cfg"} <= set(config):
+            raise UserError(f"clip.model: {model} needs embed_dim, vision_cfg and text_cfg, as open_clip has")
+        return Path(model).stem, config
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise UserError(
+            f"clip.model: open_clip has no architecture {model!r}; open_clip.list_models() names them all, "
+            "or give the path of a JSON config"
+        )
+    return model, config
+
+
+def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Module, Config, Config, Config]:
+    """Model with weights, its config, the preprocessing that the weights want, and where they come from.
+
+    The activation (GELU or QuickGELU) is the one that the weights were trained with: a tag says so, and so
+    does an archive of OpenAI's; for any other file the architecture's name does (`ViT-B-16-quickgelu`).
+    """
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    if not tag and not Path(pretrained).is_file():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise UserError(
+            f"clip.pretrained: {pretrained!r} is no file, and no tag of {name} (its tags: {tags}); "
+            "give one of them, the path of a checkpoint, or demo"
+        )
+    path = _download(name, pretrained, tag) if tag else Path(pretrained)
+    if tag or is_torchscript(path):
+        config = {**config, "quick_gelu": tag.get("quick_gelu", False) if tag else True}
+    else:
+        note_activation(name, config)
+    model = build_model(config, name)
+    load_weights(model, path, name)
+    origin = {"pretrained": pretrained if tag else path.name, "file_sha256": sha256_file(path)}
+    return model, config, tag, origin
+
+
+def note_activation(name: str, config: Config) -> None:
+    """A file of weights alone does not say with which activation they were trained: tell if there are two."""
+    other = f"{name}-quickgelu"
+    if not config.get("quick_gelu") and open_clip.get_model_config(other):
+        print(
+            f"note: {name} has GELU; weights made with QuickGELU, as OpenAI's, MetaCLIP's and DFN's, want "
+            f"clip.model: {other}"
+        )
+
+
+def clip_folder(model: str, pretrained: str) -> Path | None:
+    """The folder that `clip.model` names, with open_clip's `local-dir:` before it or without; None if none.
+
+    Raises:
+        UserError: there is no such folder, or `clip.pretrained` speaks of other weights than its own.
+    """
+    folder = Path(model.removeprefix(LOCAL_DIR))
+    if not folder.is_dir():
+        if model.startswith(LOCAL_DIR):
+            raise UserError(f"clip.model: there is no folder {folder}; give the place of a CLIP's own folder")
+        if pretrained == FOLDER:
+            raise UserError(f"clip.pretrained is {FOLDER}, but clip.model is {model}, which is no folder")
+        return None
+    if pretrained != FOLDER:
+        raise UserError(
+            f"clip.model is the folder {folder}, which holds its own weights; set clip.pretrained: {FOLDER}"
+        )
+    return folder
+
+
+def load_folder(folder: Path) -> tuple[nn.Module, Config, Config, Config]:
+    """The CLIP of a folder; the same four things as `load_pretrained` returns."""
+    found = read_clip_folder(folder)
+    model = build_model(found.config, folder.name)
+    try:
+        put_weights(model, found.weights)
+    except CHECKPOINT_ERRORS as error:
+        raise UserError(
+            f"clip.model: the weights {found.file} do not fit the config beside them: {first_line(error)}; "
+            "get the whole repository again"
+        ) from None
+    origin = {"pretrained": found.file.name, "file_sha256": sha256_file(found.file)}
+    return model, found.config, found.preprocessing, origin
+
+
+def _download(name: str, pretrained: str, tag: Config) -> Path:
+    if not sys.stderr.isatty():
+        # The hub's own word for: show the progress all the same.
+        os.environ.setdefault("TQDM_POSITION", "-1")
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except (OSError, RuntimeError) as error:
+        if error_number(error) in ON_DISK:
+            raise  # of this machine, and told as such
+        raise UserError(
+            f"clip.pretrained: weights {pretrained!r} of {name} cannot be downloaded: {first_line(error)}; "
+            f"connect to the internet once (a download that stopped goes on), or {without_connection(tag)}"
+        ) from None
+
+
+def without_connection(tag: Config) -> str:
+    """How to get the weights of a tag on another machine; with the config, which knows the activation."""
+    hub = tag.get("hf_hub", "").rstrip("/")
+    if not hub:
+        return f"get them elsewhere from {tag.get('url', 'their publisher')} and give the file's path"
+    return (
+        f"get the weights and open_clip_config.json elsewhere from huggingface.co/{hub}, set clip.model to "
+        f"the folder that they are in and clip.pretrained: {FOLDER}"
+    )

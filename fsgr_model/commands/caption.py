@@ -1,0 +1,53 @@
+"""Caption images: python -m fsgr_model caption photo.jpg folder/
+
+Prints a line an image: its path, a tab, its caption. With --json a JSON object an image: path, caption,
+log_probability (natural, end token included) and concepts (a name for each patch, a list a row of patches).
+Files that are no images are named on stderr, the others are captioned, and the exit code is then 1.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    arguments = parse()
+    # File names need not be UTF-8, and a reader such as `head` may leave early.
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # What takes seconds to import comes after a mistake on the command line had its say.
+    from fsgr_model.commands.caption_files import caption_files
+    from fsgr_model.inference.image_captioner import ImageCaptioner
+    from fsgr_model.inference.model_folder import exported_model, pipeline_model
+
+    files = exported_model(arguments.model) if arguments.model else pipeline_model(arguments.phase)
+    captioner = ImageCaptioner(files, arguments.beam_size, arguments.sample, arguments.seed)
+    if not caption_files(captioner, arguments.images, arguments.json, arguments.overlay):
+        raise SystemExit(1)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="fsgr caption",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders: all images below them")
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of text")
+    parser.add_argument("--overlay", type=Path, metavar="FOLDER", help="draw label maps and attention there")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--beam-size", type=positive, metavar="N", help="default: decode.beam_size of the model")
+    how.add_argument("--sample", type=positive, metavar="N", help="draw N captions an image, a line each")
+    parser.add_argument("--seed", type=int, default=0, help="of --sample (default 0)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", type=Path, metavar="FOLDER", help="what python -m fsgr_model export wrote")
+    which.add_argument("--phase", choices=["xe", "scst"], default="scst", help="of this project's own run")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number

@@ -1,0 +1,157 @@
+"""Captions of the user's own image files: lines on stdout, problems on stderr, sheets in a folder."""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from torch import Tensor
+
+from fsgr_model.datasets.image_file import BadImage, open_rgb
+from fsgr_model.datasets.picture_search import counted, find_pictures, is_folder, suffix_of
+from fsgr_model.inference.image_captioner import DescribedImage, ImageCaptioner
+from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.listing import SHOWN
+
+Show = Callable[[Path, Tensor, DescribedImage], None]
+
+
+def caption_files(
+    captioner: ImageCaptioner, paths: Sequence[Path], as_json: bool, overlay: Path | None
+) -> bool:
+    """Print a line a caption, and draw a sheet an image below `overlay`; what fails is told on stderr.
+
+    Returns:
+        whether everything that was asked for was captioned.
+    """
+    files, without = pictures_at(paths)
+    shows: list[Show] = [JsonLines(captioner.codebook.names) if as_json else print_text]
+    if overlay is not None:
+        shows.append(Sheets(captioner, overlay, files))
+    failed: Counter[str] = Counter()
+    size = captioner.decode.batch_size
+    with ThreadPoolExecutor() as readers:
+        for start in range(0, len(files), size):
+            failed += _caption_group(captioner, files[start : start + size], readers, shows)
+    if failed.total() > SHOWN:
+        tell("error", f"of {len(files)} pictures these were not captioned: {counted(failed)}")
+    return not failed and not without
+
+
+def _caption_group(
+    captioner: ImageCaptioner, files: Sequence[Path], readers: ThreadPoolExecutor, shows: Sequence[Show]
+) -> Counter[str]:
+    """Caption and show a few files; how many of each suffix could not be read."""
+
+    def read(path: Path) -> Tensor | BadImage:
+        try:
+            return captioner.prepare(open_rgb(path))
+        except BadImage as error:
+            return error
+
+    images: list[tuple[Path, Tensor]] = []
+    bad: Counter[str] = Counter()
+    for path, image in zip(files, readers.map(read, files), strict=True):
+        if isinstance(image, BadImage):
+            tell("error", str(image))
+            bad[suffix_of(path)] += 1
+        else:
+            images.append((path, image))
+    if images:
+        described = captioner.describe([image for _, image in images])
+        for (path, image), description in zip(images, described, strict=True):
+            for show in shows:
+                show(path, image, description)
+    return bad
+
+
+def pictures_at(paths: Sequence[Path]) -> tuple[list[Path], int]:
+    """The paths themselves, and for a folder all pictures below it; what is passed over is told on stderr.
+
+    Returns:
+        the pictures in the order of `paths`, sorted within a folder; how many folders gave none or are
+        closed.
+    """
+    files: list[Path] = []
+    failed = 0
+    for path in paths:
+        if not is_folder(path):
+            files.append(path)
+            continue
+        search = find_pictures(path)
+        for error in search.closed:
+            tell("error", f"{error.filename}: cannot be searched ({error.strerror})")
+        if not search.pictures and not search.closed:
+            tell("error", f"{path}: a folder without images")
+        if search.passed_over:
+            tell("note", f"{path}: passed over: {counted(search.passed_over)}")
+        files += search.pictures
+        failed += len(search.closed) or not search.pictures
+    return files, failed
+
+
+def tell(kind: str, text: str) -> None:
+    """A line on stderr, whatever a name in it holds; the rest goes on."""
+    print(f"{kind}: {UserError(text)}", file=sys.stderr, flush=True)
+
+
+def print_text(path: Path, image: Tensor, described: DescribedImage) -> None:
+    """`path<TAB>caption`, a line a caption."""
+    for caption in described.captions:
+        print(f"{path}\t{caption.text}", flush=True)
+
+
+class JsonLines:
+    """A JSON object a caption; `concepts` are the names of the codebook.
+
+    The concepts of the patches are null for a network that has none (`model.semantics` off).
+    """
+
+    def __init__(self, concepts: Sequence[str]) -> None:
+        self.concepts = concepts
+
+    def __call__(self, path: Path, image: Tensor, described: DescribedImage) -> None:
+        names = None
+        if described.concept_SS is not None:
+            names = [[self.concepts[concept] for concept in row] for row in described.concept_SS.tolist()]
+        for caption in described.captions:
+            row = {
+                "path": str(path),
+                "caption": caption.text,
+                "log_probability": caption.log_probability,
+                "concepts": names,
+            }
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+class Sheets:
+    """A PNG an image below `folder`: `<image>.png`, in subfolders where the images lie in several."""
+
+    def __init__(self, captioner: ImageCaptioner, folder: Path, files: Sequence[Path]) -> None:
+        self.captioner = captioner
+        self.folder = folder
+        self.common = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
+
+    def __call__(self, path: Path, image: Tensor, described: DescribedImage) -> None:
+        """Draw where the words of the first caption look."""
+        caption = described.captions[0]
+        vocabulary = self.captioner.assembly.vocabulary
+        sheet = CaptionSheet(
+            image_path=path,
+            caption=caption.text,
+            words=[vocabulary.words[number] for number in caption.word_ids],
+            attention_LSS=self.captioner.attention(image, caption),
+            label_SS=self.captioner.label_map(image),
+            concept_SS=described.concept_SS,
+        )
+        name = path.absolute().relative_to(self.common)
+        draw_caption_sheet(
+            self.folder / name.with_name(name.name + ".png"),
+            sheet,
+            self.captioner.codebook.names,
+            centre_only=self.captioner.crops_centre,
+        )

@@ -1,0 +1,111 @@
+"""Set two systems side by side: python -m fsgr_model compare main blind-42
+
+A and B are names that DVC or git know (experiments, branches, tags, commits), `workspace`, COCO result files,
+or what fsgr score --by-image wrote. With --references, files need no project. Every score is resampled
+over the test images, the same resamples for both; a difference is real if the interval that holds 95% of the
+resampled ones leaves out 0. The images that changed most are drawn on a sheet, where their pictures lie here.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from fsgr_model.reporting.comparison_sheet import draw_comparison
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.scoring.bootstrap import RESAMPLES
+from fsgr_model.scoring.coco_files import SPLIT_CHOICES, read_reference_file
+from fsgr_model.scoring.comparison import (
+    References,
+    as_table,
+    check_comparable,
+    differences,
+    load_system,
+    most_changed,
+    references_of_test_split,
+    why_no_cider,
+)
+from fsgr_model.scoring.image_scores import ImageScores
+from fsgr_model.scoring.meaning import ONE_IMAGE_NO_INTERVAL
+
+DATA = Path("data")
+DATASET = DATA / "dataset"
+
+
+def main() -> None:
+    arguments = parse()
+    references = find_references(arguments)
+    a, b = (load_system(name, arguments.phase, DATA, references) for name in (arguments.a, arguments.b))
+    check_comparable(a, b)
+    print(f"A: {arguments.a}. B: {arguments.b}. {len(a.image_ids)} images, {RESAMPLES} resamples.")
+    for note in notes(a, b, references):
+        print(note)
+    print(f"\n{as_table(differences(a, b))}")
+    rows = most_changed(a, b, arguments.images)
+    print(f"\nimages that changed most: {', '.join(str(a.image_ids[row]) for row in rows) or 'none'}")
+    if rows:
+        print(draw(arguments, a, b, rows))
+
+
+def find_references(arguments: argparse.Namespace) -> References | None:
+    """Those of the file that is named, else of the test split; None where neither is there."""
+    if arguments.references:
+        file = read_reference_file(arguments.references, arguments.split)
+        return References(file, None, arguments.tokenizer, arguments.subset)
+    if arguments.split:
+        raise UserError("--split chooses from the file of --references; name one")
+    if not (DATASET / "images.json").exists():
+        return None
+    return references_of_test_split(DATASET, arguments.tokenizer, subset=arguments.subset)
+
+
+def notes(a: ImageScores, b: ImageScores, references: References | None) -> Iterator[str]:
+    """Which part of the references it is, and what is left out."""
+    if references is not None and a.references == references.fingerprint(a.image_ids):
+        yield from (f"{fact['what']}: {fact['value']}" for fact in references.file.facts)
+        everything = len(references.file.texts)
+        if len(a.image_ids) < everything:
+            yield f"subset: {len(a.image_ids)} of {everything} images, those with a result"
+    if reason := why_no_cider(a, b):
+        yield f"CIDEr is left out: {reason}"
+    if len(a.image_ids) == 1:
+        yield f"intervals are left out: {ONE_IMAGE_NO_INTERVAL}"
+
+
+def draw(arguments: argparse.Namespace, a: ImageScores, b: ImageScores, rows: list[int]) -> str:
+    """Draw the sheet, where the pictures lie here; what became of it."""
+    if not (DATASET / "images.json").exists():
+        return f"no sheet: there are no pictures here ({DATASET} is missing)"
+    try:
+        own = references_of_test_split(DATASET, arguments.tokenizer)
+        if a.references != own.fingerprint(a.image_ids):
+            return "no sheet: they are not the test images that lie here"
+        draw_comparison(arguments.sheet, DATASET, a, b, rows, (arguments.a, arguments.b))
+    except UserError as error:
+        return f"no sheet: {error}"
+    return f"drawn on {arguments.sheet}"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="fsgr compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name in ("a", "b"):
+        parser.add_argument(name, metavar=name.upper(), help="experiment, revision, workspace or file")
+    parser.add_argument("--phase", choices=["xe", "scst"], default="scst", help="default scst")
+    parser.add_argument(
+        "--references",
+        type=Path,
+        help="COCO captions JSON or Karpathy's, for result files (default: test split)",
+    )
+    parser.add_argument("--split", choices=SPLIT_CHOICES, help="of Karpathy's file (default test)")
+    parser.add_argument(
+        "--subset", action="store_true", help="result files may be of a part of the references' images"
+    )
+    parser.add_argument(
+        "--tokenizer", choices=["python", "java"], default="python", help="for result files (default python)"
+    )
+    parser.add_argument("--sheet", type=Path, default=Path("compare.png"), help="default compare.png")
+    parser.add_argument("--images", type=int, default=12, help="on the sheet (default 12)")
+    return parser.parse_args()

@@ -1,0 +1,28 @@
+"""Write a trained network to a folder of its own: python -m fsgr_model export --phase scst --out model/
+
+The folder works on another machine without this project's data: fsgr caption --model model/ ...
+"""
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="fsgr export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--phase", choices=["xe", "scst"], default="scst", help="which network (default scst)"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="a folder that is not there yet"
+    )
+    arguments = parser.parse_args()
+    # It takes seconds to import.
+    from fsgr_model.inference.model_folder import export_model
+
+    export_model(arguments.phase, arguments.out)
+    size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
+    print(f"{arguments.out}: {size / 1e6:.1f} MB; its README.md says what is in it")

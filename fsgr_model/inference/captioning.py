@@ -1,0 +1,53 @@
+"""Captions of a batch of images by beam search.
+
+Shapes: B images, S beams of an image, L positions, T trunk tokens, W vision width.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from fsgr_model.config.params import DecodeParams
+from fsgr_model.inference.decoding import beam_search
+from fsgr_model.network.assembly import Assembly
+from fsgr_model.network.captioner import Captioner, Encoded
+from fsgr_model.runtime.device import autocast
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.gpu_memory import within_memory
+from fsgr_model.runtime.row_store import RowStore
+
+
+def caption_images(
+    assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams
+) -> list[str]:
+    """The best caption of each image."""
+    tokens_BTW = torch.from_numpy(store.rows(image_ids)).to(assembly.device).float()
+
+    def caption(images: int) -> Tensor:
+        return search(assembly.captioner, tokens_BTW[:images], decode)[1]
+
+    count = len(image_ids)
+    caption_BSL = within_memory(partial(caption, count), caption, count, "decode.batch_size")
+    return [assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist()]
+
+
+@torch.no_grad()
+def search(captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams) -> tuple[Encoded, Tensor]:
+    """The encoded images, and their captions [B, S, L] int64 by beam search, the best first.
+
+    Raises:
+        UserError: the best caption of an image has no finite probability.
+    """
+    captioner.eval()
+    with autocast(tokens_BTW.device):
+        encoded = captioner.encode(tokens_BTW)
+        caption_BSL, score_BS = beam_search(
+            captioner.step, encoded.start, len(tokens_BTW), decode.beam_size, decode.max_length
+        )
+    if not (finite_B := score_BS[:, 0].isfinite()).all():
+        raise UserError(
+            f"the network gives the captions of {int((~finite_B).sum())} of {len(finite_B)} images no finite "
+            "probability: its weights hold NaN or overflow; train it again with a smaller learning rate"
+        )
+    return encoded, caption_BSL

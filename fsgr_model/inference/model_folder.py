@@ -1,0 +1,99 @@
+"""Where a trained network lies: among the pipeline's artifacts, or in a folder that was exported.
+
+An exported folder holds what captioning needs, in the layout of `data/`, and nothing else:
+- `model.safetensors`   the trained weights, with a note of how the network is built;
+- `clip/`               weights, config and preprocessing of CLIP;
+- `vocab/`              the words, and CLIP's embeddings of them, where the trained ones began;
+- `codebook/`           the concepts;
+- `params.yaml`         the parameters of the run, for decoding and label maps;
+- `metrics.json`        the scores, with where they come from;
+- `README.md`           the model card.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fsgr_model.clip.description import load_description
+from fsgr_model.config.params import Params, load_params
+from fsgr_model.network.assembly import restore
+from fsgr_model.reporting.model_card import model_card
+from fsgr_model.runtime.artifacts import load_json, sha256_file, whole_folder
+from fsgr_model.runtime.errors import UserError
+
+WEIGHTS = "model.safetensors"
+SHARED = (
+    "clip/clip.json",
+    "clip/clip.safetensors",
+    "codebook/codebook.json",
+    "codebook/codebook.safetensors",
+    "vocab/words.json",
+    "vocab/embeddings.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """`artifacts` holds clip/, codebook/ and vocab/; `weights` holds model.safetensors."""
+
+    artifacts: Path
+    weights: Path
+    params_file: Path
+
+    def params(self) -> Params:
+        return load_params(self.params_file)
+
+
+def pipeline_model(phase: str, root: Path = Path()) -> ModelFiles:
+    """The network of `phase` (xe or scst) that `dvc repro` trained in the project at `root`."""
+    return ModelFiles(root / "data", root / "data" / "models" / phase, root / "params.yaml")
+
+
+def exported_model(folder: Path) -> ModelFiles:
+    """A folder that `python -m fsgr_model export` wrote.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} holds no {WEIGHTS}; give a folder that python -m fsgr_model export wrote")
+    return ModelFiles(folder, folder, folder / "params.yaml")
+
+
+def export_model(phase: str, out: Path, root: Path = Path()) -> None:
+    """Write the network of `phase` to the new folder `out`, and load it from there once.
+
+    Raises:
+        UserError: `out` exists, a file is missing, or the scores are those of other weights.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists; remove it, or name another folder")
+    files = pipeline_model(phase, root)
+    metrics = root / "metrics" / f"{phase}.json"
+    scores = load_json(metrics)
+    _check_scores(scores, files.weights / WEIGHTS, metrics)
+    dataset = load_json(root / "data" / "dataset" / "report.json")
+    clip = load_description(root / "data" / "clip")
+    card = model_card(phase, scores, dataset, clip, files.params())
+    with whole_folder(out) as folder:
+        for name in SHARED:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(files.artifacts / name, folder / name)
+        shutil.copyfile(files.weights / WEIGHTS, folder / WEIGHTS)
+        shutil.copyfile(files.params_file, folder / "params.yaml")
+        shutil.copyfile(metrics, folder / "metrics.json")
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        restore(folder, folder, torch.device("cpu"))
+
+
+def _check_scores(scores: dict, weights: Path, metrics: Path) -> None:
+    """Scores on a model card must be those of its weights."""
+    facts = {fact["what"]: fact["value"] for fact in scores["provenance"]}
+    found, scored = sha256_file(weights), facts.get("sha256 of model", "none")
+    if found != scored:
+        raise UserError(
+            f"{metrics} holds the scores of weights {scored[:12]}…, but {weights} is {found[:12]}…; "
+            "run dvc repro evaluate"
+        )

@@ -1,0 +1,74 @@
+"""Networks whose linear layers oneDNN multiplies on a CPU where that is faster (`linear.py` says where).
+
+`hand_to_onednn`: for features and captions; weights in oneDNN's layout, once. `train_with_onednn`: for
+training; only large products, weights as they are.
+
+Shapes: N outputs, D inputs.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fsgr_model.kernels.products import linear, onednn_pays, onednn_product
+
+# Where a module names those of its parts whose weights are read elsewhere than in their own `forward`.
+READ_BY_OWNER = "READS_WEIGHTS_OF"
+
+
+class OneDnnLinear(nn.Module):
+    """Computes what the float32 `nn.Linear` that it is made of computes, up to rounding; without gradient."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        # Neither parameters nor buffers: tensors in oneDNN's layout can be neither moved nor saved.
+        self.weight_ND = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
+        self.bias_N = None if layer.bias is None else layer.bias.detach()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., N]"""
+        return onednn_product(x, self.weight_ND, self.bias_N)
+
+
+class TrainedLinear(nn.Linear):
+    """The `nn.Linear` that it is made of, weights and all, computed by `linear`."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., N]"""
+        return linear(x, self.weight, self.bias)
+
+
+def hand_to_onednn(network: nn.Module) -> None:
+    """Replace every linear layer on the CPU by its `OneDnnLinear`; the network cannot be trained after that.
+
+    Layers that others derive from `nn.Linear` stay, and the attention pool of a ResNet: what owns them reads
+    their weights. Where that does not pay, nothing changes.
+    """
+    _replace_linear_layers(network, OneDnnLinear)
+
+
+def train_with_onednn(network: nn.Module) -> None:
+    """Replace the linear layers that `hand_to_onednn` would, where it would, by their `TrainedLinear`."""
+    _replace_linear_layers(network, TrainedLinear)
+
+
+def _replace_linear_layers(network: nn.Module, by: Callable[[nn.Linear], nn.Module]) -> None:
+    if not onednn_pays():
+        return
+    kinds = (nn.Linear, TrainedLinear)
+    kept = [
+        getattr(module, name)
+        for module in network.modules()
+        for name in getattr(module, "READS_WEIGHTS_OF", ())
+    ]
+    for module in [module for module in network.modules() if module not in kept]:
+        for name, layer in module.named_children():
+            if isinstance(layer, nn.Linear) and type(layer) in kinds and layer.weight.device.type == "cpu":
+                setattr(module, name, by(layer))

@@ -1,0 +1,225 @@
+"""Files that are whole or absent: written beside their place, flushed, then renamed into it."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from fsgr_model.runtime.errors import UserError
+
+# Bytes of memory for a byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
+MEMORY_A_BYTE = 5
+LARGE = 10**8
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends without an error, it becomes `path` at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; when the block ends without an error, it becomes `path`.
+
+    A folder that was there before is moved away whole, and only then deleted: at no moment is there half of
+    one in its place.
+    """
+    partial, former = (path.with_name(f"{path.name}.{state}") for state in ("partial", "former.partial"))
+    for left_behind in (partial, former):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        # One wait for all files: a wait for each of thousands takes a minute.
+        os.sync()
+        if path.exists():
+            path.replace(former)
+        partial.replace(path)
+    finally:
+        for left_behind in (partial, former):
+            shutil.rmtree(left_behind, ignore_errors=True)
+
+
+def check_free_space(folder: Path, needed: int) -> None:
+    """Stop before any work if the disk cannot hold `needed` more bytes.
+
+    Raises:
+        UserError: too little space; with both numbers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder} needs {_size(needed)} more, but its disk has {_size(free)} free; "
+            "free some space and run the same command again"
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
+def save_json(path: Path, value: Any, indent: int | None = 1) -> None:
+    """Write `value` as UTF-8 JSON, whole or absent. NaN and infinity are refused."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    with whole_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file; the mark that some editors of Windows put before UTF-8 text is let pass.
+
+    Raises:
+        UserError: the file is missing, cannot be read, is not UTF-8 text, or is not what `parse_json` takes.
+    """
+    return parse_json(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        UserError: the file is no such text, or is not what `read_bytes` takes.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file that is read as a whole.
+
+    Raises:
+        UserError: the file is missing, is a folder, may not be read, or is too large for the memory.
+    """
+    try:
+        needed = MEMORY_A_BYTE * path.stat().st_size
+        # The system is not asked about small files.
+        if needed > LARGE and needed > (free := psutil.virtual_memory().available):
+            raise UserError(
+                f"{path} takes about {_size(needed)} of memory to read, and {_size(free)} are free; "
+                "close other programs, use a machine with more memory, or split the file"
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; check the path, or run the stage that makes it") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its place and permissions"
+        ) from None
+
+
+# A backslash and what belongs to it: a whole surrogate pair, half of one (group 1), or anything else.
+ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def parse_json(text: str, name: str) -> Any:
+    """The value of a JSON text; `name` is for the message.
+
+    Raises:
+        UserError: it is not valid JSON or holds half of a surrogate pair, which no file can keep (with line
+            and column), an object has a key twice (Python would keep the last one without a word), a number
+            has more than 4,300 digits, or lists are nested by the thousand.
+    """
+    for escape in ESCAPE.finditer(text):
+        if escape[1]:
+            line = text.count("\n", 0, escape.start()) + 1
+            column = escape.start() - text.rfind("\n", 0, escape.start())
+            raise UserError(
+                f"{name} is not valid JSON: line {line}, column {column}: half of a surrogate pair, "
+                f"\\{escape[1]}; write the whole character"
+            )
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{name} is nested too deeply for a file of this project; get it again") from None
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; correct the file") from None
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML file of plain values; no tag in it can make anything else.
+
+    Raises:
+        UserError: the file is missing, cannot be read, is not UTF-8 text, or is not valid YAML.
+    """
+    text = read_text(path)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = Counter(key for key, _ in pairs)
+        raise ValueError(f"one object has the key {keys.most_common(1)[0][0]!r} twice")
+    return found
+
+
+def checksum_file(path: Path) -> Path:
+    """The file beside `path` that holds its checksum."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_checksum(path: Path) -> None:
+    """Write the checksum of a file beside it, in the form of `sha256sum`."""
+    with whole_file(checksum_file(path)) as partial:
+        partial.write_text(f"{sha256_file(path)}  {path.name}\n", encoding="utf-8")
+
+
+def load_checked_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file that `write_checksum` was given. `remedy` ends the message of an error.
+
+    Raises:
+        UserError: it or its checksum is missing, or it is not as it was written, by as much as a bit.
+    """
+    data = read_bytes(path)
+    expected = read_text(checksum_file(path))[:64]
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path} is not as it was written: its SHA-256 is {found[:12]}…, {checksum_file(path).name} "
+            f"beside it has {expected[:12] or 'none'}…; {remedy}"
+        )
+    # What `save_json` wrote needs no further check.
+    return json.loads(data)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits that name a JSON-like value: equal values, equal digits, on any machine."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

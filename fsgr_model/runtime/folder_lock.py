@@ -1,0 +1,178 @@
+"""One run at a time in a folder, also where the file system has no locks.
+
+As a rule it is a lock of the system (flock), which dies with its process and so is never stale. Lustre
+mounted without `-o flock`, NFS without its lock service and some others have none. There a file in the folder
+names the process that has it. It outlives a process that is killed, so it also names a lock on this machine's
+own disk: whoever gets that lock knows that the process is gone. A file from another machine is believed.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import platform
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO
+
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.resources import AGAIN, NO_LOCKS
+
+LOCK, OWNER = "lock", "owner"
+# How often the folder may vanish while it is opened, as runs that end delete it.
+ATTEMPTS = 100
+SECONDS_BETWEEN_LOOKS = 1.0
+HELD: weakref.WeakSet[IO[str]] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a worker: it may outlive its killed parent for some seconds, and must not hold the lock on."""
+    for lock in list(HELD):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
+    """Have the folder, which is made, for oneself until the block ends. `wait` for who has it, or be refused.
+
+    Raises:
+        UserError: another process has it, and `wait` is not asked for; or nothing here has locks.
+    """
+    for _ in range(ATTEMPTS):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (folder / LOCK).open("a+", encoding="utf-8")
+        except FileNotFoundError:
+            # The run that was under way has just deleted the folder.
+            continue
+        HELD.add(lock)
+        try:
+            _flock(lock, folder, wait)
+        except OSError as error:
+            lock.close()
+            if error.errno not in NO_LOCKS:
+                raise
+            return _owned(folder, wait)
+        if _is_file(lock, folder / LOCK):
+            _write_anew(lock, str(os.getpid()))
+            return lock
+        # What was waited for is gone with its folder.
+        lock.close()
+    raise UserError(f"{folder} is deleted again and again while it is opened; see what does so, {AGAIN}")
+
+
+def _flock(lock: IO[str], folder: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        _refuse_or_tell(f"process {lock.read().strip() or '?'} ({folder})", lock, wait)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _refuse_or_tell(where: str, lock: IO[str], wait: bool) -> None:
+    if not wait:
+        lock.close()
+        raise UserError(f"this very run is already under way in {where}; wait for it or stop it") from None
+    print(f"another experiment runs this very stage in {where}; waiting for it", flush=True)
+
+
+def _is_file(opened: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_anew(opened: IO[str], text: str) -> None:
+    opened.seek(0)
+    opened.truncate()
+    opened.write(text)
+    opened.flush()
+
+
+@contextmanager
+def _owned(folder: Path, wait: bool) -> Iterator[None]:
+    """As `locked`, by a file that names its owner."""
+    print(f"note: the file system of {folder} has no locks; a file in it keeps other runs out", flush=True)
+    with _lock_of_machine(folder, wait) as local:
+        facts = os.fstat(local.fileno())
+        place = f"on {platform.node()} (lock {facts.st_dev}:{facts.st_ino})"
+        mine = f"process {os.getpid()} {place}"
+        owner = folder / OWNER
+        while not _taken(owner, mine, place):
+            _wait_for(owner, wait)
+        try:
+            yield
+        finally:
+            if owner.exists() and owner.read_text(encoding="utf-8") == mine:
+                owner.unlink()
+
+
+def _lock_of_machine(folder: Path, wait: bool) -> IO[str]:
+    """A lock on the machine's own disk, for this folder and user.
+
+    Not by flock, which may be what is missing everywhere; a POSIX lock dies with its process as well.
+    """
+    key = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"fsgr-{os.getuid()}-{key}.lock"
+    # No link is followed: other users may write beside it.
+    lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+", encoding="utf-8")
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            lock.seek(0)
+            _refuse_or_tell(f"process {lock.read().strip() or '?'} ({folder})", lock, wait)
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+        elif error.errno in NO_LOCKS:
+            lock.close()
+            raise _no_locks(folder, error) from None
+        else:
+            lock.close()
+            raise
+    _write_anew(lock, str(os.getpid()))
+    return lock
+
+
+def _no_locks(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the file systems of {folder} and {tempfile.gettempdir()} have no locks ({error.strerror}), which "
+        "keep two runs out of one folder; nothing is lost: set TMPDIR to a folder on a local disk, start the "
+        f"lock service (NFS: rpc.statd), or mount with locks (Lustre: -o flock), {AGAIN}"
+    )
+
+
+def _taken(owner: Path, mine: str, place: str) -> bool:
+    """Whether the folder is ours now. A file that names this machine's lock is of a dead process."""
+    owner.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if owner.exists() and owner.read_text(encoding="utf-8").endswith(place):
+            owner.unlink()
+        with owner.open("x", encoding="utf-8") as opened:
+            opened.write(mine)
+    except FileNotFoundError:
+        # The run that was under way has just deleted the folder.
+        return False
+    except FileExistsError:
+        return False
+    return True
+
+
+def _wait_for(owner: Path, wait: bool) -> None:
+    try:
+        who = owner.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    if not wait:
+        raise UserError(
+            f"this very run is under way in {who or 'another process'}, or was killed there; wait for it or "
+            f"stop it; if it is over, delete {owner} {AGAIN} (the file system has no locks, which would tell)"
+        )
+    time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -1,0 +1,48 @@
+"""A step that does not fit into the memory of the GPU: which number of images would."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from fsgr_model.runtime.errors import UserError
+
+T = TypeVar("T")
+
+
+def within_memory(step: Callable[[], T], attempt: Callable[[int], object], images: int, parameter: str) -> T:
+    """The result of `step`, which works on `images` images.
+
+    Where the memory of the GPU is too small, `attempt(n)`, the same work on n images without a lasting
+    effect, is tried with half as many, and half of these, until it fits.
+
+    Raises:
+        UserError: it did not fit; with the number that does, to be given to `parameter`.
+    """
+    try:
+        return step()
+    except torch.OutOfMemoryError as error:
+        wanted = str(error).split(". GPU")[0].split("\n")[0]
+    # Behind the handler: the tensors of the failed step hung on the exception.
+    fitting = largest_fitting(attempt, images)
+    remedy = (
+        f"{fitting} fit, set {parameter}: {fitting}"
+        if fitting
+        else "not even one fits: choose a smaller model, or free the GPU of other processes"
+    )
+    raise UserError(
+        f"{parameter}: a step of {images} images needs more memory than there is ({wanted}); {remedy}"
+    )
+
+
+def largest_fitting(attempt: Callable[[int], object], images: int) -> int:
+    """The first of images / 2, images / 4, ... that `attempt` has memory for; 0 where not even 1 has."""
+    while images := images // 2:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            attempt(images)
+        except torch.OutOfMemoryError:
+            continue
+        return images
+    return 0

@@ -1,0 +1,235 @@
+"""`python -m fsgr_model caption` as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fsgr_model.commands import caption
+from fsgr_model.commands.caption_files import JsonLines
+from fsgr_model.inference.image_captioner import Caption, DescribedImage
+from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
+from fsgr_model.runtime.errors import run_command
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command in the project; its exit code and what it said on stdout and stderr."""
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def main(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["caption", *map(str, arguments), "--phase", "xe"])
+        code = 0
+        try:
+            run_command(caption.main)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return main
+
+
+def save(folder: Path, name: str, picture: Image.Image, **options: object) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, **options)
+    return path
+
+
+RED = Image.new("RGB", (40, 24), (220, 30, 30))
+THIN = ((3000, 1), (1, 3000), (1, 1))
+
+
+def test_every_kind_of_image_is_captioned(run, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray(np.full((20, 30), 60_000, dtype=np.uint16))
+    paths = [
+        save(tmp_path, "turned.jpg", RED, exif=exif),
+        save(tmp_path, "alpha.png", RED.convert("RGBA")),
+        save(tmp_path, "grey.png", RED.convert("L")),
+        save(tmp_path, "cmyk.jpg", RED.convert("CMYK")),
+        save(tmp_path, "deep.png", deep),
+        save(tmp_path, "moving.gif", RED, save_all=True, append_images=[RED.rotate(90)]),
+        save(tmp_path, "palette.gif", RED.convert("P")),
+        save(tmp_path, "dot.png", RED.resize((1, 1))),
+        save(tmp_path, "long.webp", RED.resize((900, 2))),
+    ]
+    code, out, err = run(*paths)
+    assert (code, err) == (0, "")
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows] == [str(path) for path in paths]
+    assert all(row[1] for row in rows)
+    assert "red" in rows[0][1]
+
+
+def test_bad_files_are_reported_and_the_rest_goes_on(run, tmp_path: Path) -> None:
+    good = [save(tmp_path, f"{number}.png", RED) for number in range(7)]
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(good[0].read_bytes()[:60])
+    bad = [tmp_path / "text.jpg", tmp_path / "none.png", cut, tmp_path / "empty"]
+    code, out, err = run(*good[:3], *bad, *good[3:])
+    assert code == 1
+    assert [line.split("\t")[0] for line in out.splitlines()] == [str(path) for path in good]
+    assert len(err.splitlines()) == 4
+    for path, reason in zip(bad, ("not an image", "missing", "decoded", "without images"), strict=True):
+        assert any(str(path) in line and reason in line for line in err.splitlines()), err
+
+
+def test_only_bad_files(run, tmp_path: Path) -> None:
+    code, out, _ = run(tmp_path / "none.png")
+    assert (code, out) == (1, "")
+
+
+def test_a_folder_is_searched_to_its_bottom(run, tmp_path: Path) -> None:
+    deep = save(tmp_path, "a/b/1.JPG", RED)
+    top = save(tmp_path, "2.png", RED)
+    stereo = save(tmp_path, "c.mpo", RED, save_all=True, append_images=[RED])
+    save(tmp_path, ".hidden/3.png", RED)
+    (tmp_path / "notes.txt").write_text("not looked at")
+    code, out, err = run(tmp_path)
+    assert (code, err) == (0, f"note: {tmp_path}: passed over: 2 (.txt: 1; hidden: 1)\n")
+    assert [line.split("\t")[0] for line in out.splitlines()] == [str(top), str(deep), str(stereo)]
+
+
+def test_what_a_phone_leaves_in_a_folder(run, tmp_path: Path) -> None:
+    """What is no picture is counted; a picture that is not decoded is named, and the exit code is 1."""
+    taken = [save(tmp_path, "000000391895", RED, format="PNG"), save(tmp_path, "IMG_1.JPG", RED)]
+    for name in ("IMG_1.MOV", "IMG_2.mov", "features.h5", "Thumbs.db", ".DS_Store"):
+        (tmp_path / name).write_bytes(bytes(40))
+    code, out, err = run(tmp_path)
+    assert (code, [line.split("\t")[0] for line in out.splitlines()]) == (0, list(map(str, taken)))
+    assert err == f"note: {tmp_path}: passed over: 5 (.mov: 2; .db: 1; .h5: 1; hidden: 1)\n"
+    (tmp_path / "IMG_3.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0" + bytes(40))
+    code, again, err = run(tmp_path)
+    assert (code, again) == (1, out)
+    assert "IMG_3.CR2: a camera's raw file (CR2), which is not decoded; export it" in err.splitlines()[-1]
+
+
+def test_a_folder_of_anything_but_pictures(run, tmp_path: Path) -> None:
+    (tmp_path / "features.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    code, out, err = run(tmp_path)
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        f"error: {tmp_path}: a folder without images",
+        f"note: {tmp_path}: passed over: 1 (.h5: 1)",
+    ]
+
+
+def test_many_pictures_that_fail_are_counted_at_the_end(run, tmp_path: Path) -> None:
+    for number in range(22):
+        (tmp_path / f"{number:02}.{'CR2' if number else 'jpg'}").write_bytes(b"no picture")
+    code, out, err = run(tmp_path, save(tmp_path, "red.png", RED))
+    assert code == 1 and len(out.splitlines()) == 2, "a file that is asked for twice is captioned twice"
+    assert err.splitlines()[-1] == "error: of 24 pictures these were not captioned: 22 (.cr2: 21; .jpg: 1)"
+
+
+def test_json_lines(run, project: Path, tmp_path: Path) -> None:
+    path = save(tmp_path, "1.png", RED)
+    code, out, _ = run("--json", path)
+    row = json.loads(out)
+    assert code == 0
+    assert row.keys() == {"path", "caption", "log_probability", "concepts"}
+    assert row["path"] == str(path)
+    assert row["log_probability"] < 0
+    names = json.loads((project / "data" / "codebook" / "codebook.json").read_text())["names"]
+    assert np.shape(row["concepts"]) == (4, 4)
+    assert set(np.ravel(row["concepts"])) <= set(names)
+
+
+def test_a_network_without_concepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`model.semantics: false`: JSON says null, and the sheet has no map of them."""
+    caption = Caption("a red wall", [4, 5, 6], -0.5)
+    JsonLines([])(Path("1.png"), torch.empty(0), DescribedImage([caption], None))
+    assert json.loads(capsys.readouterr().out)["concepts"] is None
+    path = save(tmp_path, "1.png", RED)
+    maps = np.full((3, 2, 2), 0.25), np.zeros((2, 2), dtype=np.int64)
+    pages = []
+    for concepts in (maps[1], None):
+        sheet = CaptionSheet(path, "a red wall", ["a", "red", "wall"], *maps, concepts)
+        draw_caption_sheet(tmp_path / "sheet.png", sheet, ["wall"], centre_only=False)
+        with Image.open(tmp_path / "sheet.png") as page:
+            pages.append(np.asarray(page.convert("RGB"))[:300, 820:])
+    assert pages[0].min() < 255 and pages[1].min() == 255
+
+
+def test_samples_are_a_line_each(run, tmp_path: Path) -> None:
+    paths = [save(tmp_path, f"{number}.png", RED) for number in range(2)]
+    _, out, _ = run("--sample", 3, *paths)
+    assert [line.split("\t")[0] for line in out.splitlines()] == [
+        str(path) for path in paths for _ in range(3)
+    ]
+
+
+def test_overlay_draws_a_sheet_an_image(run, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    save(folder, "1.png", RED)
+    save(folder, "sub/1.png", RED.resize((30, 90)))
+    out = tmp_path / "sheets"
+    assert run("--overlay", out, folder)[0] == 0
+    drawn = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+    assert drawn == ["1.png.png", "sub/1.png.png"]
+    with Image.open(out / "1.png.png") as sheet:
+        assert sheet.width == 1200
+        assert len(sheet.convert("RGB").getcolors(1 << 20)) > 20
+
+
+def test_a_sheet_of_a_thread_and_of_a_dot(run, tmp_path: Path) -> None:
+    paths = [save(tmp_path, f"{number}.png", RED.resize(size)) for number, size in enumerate(THIN)]
+    code, out, err = run("--overlay", tmp_path / "sheets", *paths)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(list((tmp_path / "sheets").iterdir())) == len(THIN)
+
+
+def test_it_imports_nothing_that_captions_do_not_need(project: Path, tmp_path: Path) -> None:
+    """What makes it start in seconds: each of these takes half a second or more by itself."""
+    path = save(tmp_path, "1.png", RED)
+    arguments = ["fsgr", "caption", "--phase", "xe", str(path)]
+    program = f"""
+import runpy, sys
+sys.argv = {arguments}
+runpy.run_module("fsgr_model", run_name="__main__")
+heavy = ("torch._dynamo", "sympy", "timm", "transformers", "dvc", "matplotlib", "sklearn", "scipy")
+print([name for name in heavy if name in sys.modules], "open_clip" in sys.modules)
+"""
+    settings = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=project, env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "[] True"
+
+
+@pytest.mark.parametrize("wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], []])
+def test_a_wrong_command_line_says_so_before_anything_is_loaded(wrong: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "fsgr_model", "caption", *wrong]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert "usage: fsgr caption" in done.stderr
+    assert "torch" not in done.stderr and "PIL" not in done.stderr
+
+
+def test_a_folder_is_read_by_a_program_that_has_opened_no_picture_yet(tmp_path):
+    """Pillow learns of most formats when it first needs them; the tests around this one have taught it."""
+    (tmp_path / "a.jpg").touch()
+    code = (
+        "import sys; from pathlib import Path; from fsgr_model.datasets.picture_search import find_pictures; "
+        "print([file.name for file in find_pictures(Path(sys.argv[1])).pictures])"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "['a.jpg']\n"

@@ -1,0 +1,81 @@
+"""An exported model captions on its own, and is whole or absent."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fsgr_model.inference.model_folder import export_model, exported_model
+from fsgr_model.runtime.artifacts import load_json, save_json
+from fsgr_model.runtime.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Path:
+    """The project, to be changed."""
+    return Path(shutil.copytree(project, tmp_path / "copy"))
+
+
+def test_it_captions_in_an_empty_folder(project: Path, tmp_path: Path) -> None:
+    """Nothing of the project is there: no data, no parameters, no cache."""
+    export_model("xe", tmp_path / "away" / "model", project)
+    image = project / "data" / "dataset" / "images" / "151.png"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "fsgr_model", "caption", "--model", "model", str(image)],
+        cwd=tmp_path / "away",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (expected,) = [
+        row["caption"]
+        for row in load_json(project / "data" / "captions" / "xe.json")
+        if row["image_id"] == 151
+    ]
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{image}\t{expected}\n", "")
+
+
+def test_it_holds_no_pickle_and_a_card_with_the_scores(project: Path, tmp_path: Path) -> None:
+    export_model("xe", tmp_path / "model", project)
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".safetensors", ".json", ".yaml", ".md"}
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| CIDEr | 1.25 |" in card
+    assert "| train | 32 | 64 |" in card
+    assert load_json(tmp_path / "model" / "metrics.json") == load_json(project / "metrics" / "xe.json")
+
+
+def test_scores_of_other_weights_are_refused(copy: Path, tmp_path: Path) -> None:
+    scores = load_json(copy / "metrics" / "xe.json")
+    scores["provenance"][0]["value"] = "0" * 64
+    save_json(copy / "metrics" / "xe.json", scores)
+    with pytest.raises(UserError, match=r"scores of weights 0{12}….*run dvc repro evaluate"):
+        export_model("xe", tmp_path / "model", copy)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_that_is_there_is_left_alone(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("kept")
+    with pytest.raises(UserError, match="model exists"):
+        export_model("xe", tmp_path / "model", project)
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["mine.txt"]
+
+
+def test_a_file_that_does_not_fit_leaves_nothing(copy: Path, tmp_path: Path) -> None:
+    words = load_json(copy / "data" / "vocab" / "words.json")
+    save_json(copy / "data" / "vocab" / "words.json", [*words, "surplus"])
+    with pytest.raises(UserError, match="word vectors"):
+        export_model("xe", tmp_path / "out" / "model", copy)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_was_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no model\.safetensors"):
+        exported_model(tmp_path)

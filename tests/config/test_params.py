@@ -1,0 +1,136 @@
+"""params.yaml: wrong values are refused in one line, and no parameter is a dead flag."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from fsgr_model.config import dataset_params, params
+from fsgr_model.config.dataset_params import PerSplit
+from fsgr_model.config.params import load_params
+from fsgr_model.config.section import Section
+from fsgr_model.runtime.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def write(tmp_path: Path, **changes: object) -> Path:
+    """params.yaml with dotted names changed."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, value in changes.items():
+        *sections, last = name.split("__")
+        inner = values
+        for section in sections:
+            inner = inner[section]
+        inner[last] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def message(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load_params(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_rate_that_yaml_reads_as_text_is_a_number(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(re.sub(r"^lr: .*", "lr: 5e-06", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE))
+    assert isinstance(yaml.safe_load(path.read_text())["lr"], str)
+    assert load_params(path).lr == 5e-6
+
+
+def test_off_may_stand_without_quotes(tmp_path):
+    assert load_params(write(tmp_path, evaluate__meteor=False)).evaluate.meteor == "off"
+    assert "evaluate.meteor" in message(write(tmp_path, evaluate__meteor=True))
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.025, 0, -1e-4, float("nan")])
+def test_a_learning_rate_that_destroys_the_weights_is_refused(tmp_path, rate):
+    assert "lr: Input should be" in message(write(tmp_path, lr=rate))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("xe__epoch", 3, "xe.epoch: unknown parameter (found 3); check its spelling"),
+        ("xe__epochs", "many", "xe.epochs: Input should be a valid integer"),
+        ("xe__epochs", 0, "xe.epochs: Input should be greater than or equal to 1 (found 0)"),
+        ("xe__epochs", 2.5, "xe.epochs: Input should be a valid integer"),
+        (
+            "xe__contrast_weight",
+            -1,
+            "xe.contrast_weight: Input should be greater than or equal to 0 (found -1)",
+        ),
+        ("xe__alignment", "fine", "xe.alignment: Input should be 'none' or 'progressive' (found 'fine')"),
+        ("scst__samples", 1, "scst.samples: Input should be greater than or equal to 2 (found 1)"),
+        ("model__num_heads", 7, "d_model 128 must be a multiple of 4 and of num_heads 7"),
+        ("model__dropout", 1.0, "model.dropout: Input should be less than 1 (found 1.0)"),
+        ("dataset__format", "voc", "dataset.format: Input should be 'demo', 'coco'"),
+        ("dataset__format", "coco", "format coco needs dataset.captions"),
+        ("clip__training", None, "pretrained: demo needs clip.training"),
+        ("decode", None, "decode: Input should be a valid dictionary"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_rule_and_value(tmp_path, name, value, expected):
+    assert expected in message(write(tmp_path, **{name: value}))
+
+
+def test_all_wrong_parameters_are_told_at_once(tmp_path):
+    text = message(write(tmp_path, lr=1, xe__epochs=0, scst__lr="fast"))
+    assert text.count("; ") == 2 and "lr:" in text and "xe.epochs:" in text and "scst.lr:" in text
+
+
+def test_a_missing_parameter_is_named(tmp_path):
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del values["model"]["d_model"]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert "model.d_model: missing; add it" in message(path)
+
+
+def test_a_file_that_is_not_yaml_or_not_there(tmp_path):
+    assert "does not exist" in message(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("lr: [1\n")
+    assert "is not valid YAML" in message(tmp_path / "params.yaml")
+
+
+def sections() -> list[type[BaseModel]]:
+    named = [*vars(params).values(), *vars(dataset_params).values()]
+    return [kind for kind in named if isinstance(kind, type) and issubclass(kind, Section)]
+
+
+def test_every_parameter_is_read_somewhere():
+    """Named in the code, or in dvc.yaml. What stands once a split is read by going through the splits."""
+    code = "\n".join(
+        path.read_text()
+        for room in ("fsgr_model", "pipeline")
+        for path in (ROOT / room).rglob("*.py")
+        if path.name not in ("params.py", "dataset_params.py")
+    )
+    watched = (ROOT / "dvc.yaml").read_text()
+    dead = [
+        f"{section.__name__}.{name}"
+        for section in sections()
+        for name in section.model_fields
+        if section is not PerSplit
+        and not re.search(rf"\.{name}\b", code)
+        and f"dataset.{name}" not in watched
+    ]
+    assert not dead
+
+
+# Their fields say all by their names: a split each, or an epoch and its factor.
+WITHOUT = ("DecayStep", "PerSplit", "ShardParams")
+
+
+def test_every_parameter_has_a_sentence():
+    for section in sections():
+        for name, field in section.model_fields.items():
+            inner = field.annotation
+            is_section = isinstance(inner, type) and issubclass(inner, Section)
+            assert field.description or is_section or section.__name__ in WITHOUT, name
