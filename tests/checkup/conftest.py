@@ -10,7 +10,7 @@ import yaml
 
 from fsgr_model.checkup.checkup import check_project
 from fsgr_model.checkup.findings import Findings
-from tests.datasets.small_dataset import FILES, SmallDataset
+from tests.worlds.small_dataset import FILES, SmallDataset
 
 ROOT = Path(__file__).parents[2]
 TINY_CLIP = {

@@ -16,7 +16,7 @@ from fsgr_model.checkup.published import compare_with_published, published_split
 from fsgr_model.clip.loading import build_model
 from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
-from tests.datasets.small_dataset import draw_noise, karpathy_entry
+from tests.worlds.small_dataset import draw_noise, karpathy_entry
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -11,7 +11,7 @@ import pytest
 
 from fsgr_model.config.dataset_params import FILES_OF_FORMAT
 from tests.checkup.conftest import ROOT, Project, fact
-from tests.datasets.small_dataset import FILES, draw_noise, karpathy_entry
+from tests.worlds.small_dataset import FILES, draw_noise, karpathy_entry
 
 
 def as_table(project: Project) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fsgr_model.clip.loading import build_model, load_clip
 from fsgr_model.config.params import RuntimeParams
 from fsgr_model.runtime.errors import UserError
 from pipeline.clip import prepare_clip
-from tests.clip.conftest import tiny_config
+from tests.worlds.clip import tiny_config
 
 QUICK = {**tiny_config(), "quick_gelu": True}
 MEAN, DEVIATION = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]

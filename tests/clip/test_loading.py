@@ -14,7 +14,7 @@ from fsgr_model.clip.weight_files import OPENAI_EXTRAS
 from fsgr_model.config.params import ClipParams, RuntimeParams
 from fsgr_model.runtime.errors import UserError
 from pipeline.clip import prepare_clip
-from tests.clip.conftest import tiny_config
+from tests.worlds.clip import tiny_config
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.maskclip import denoise_prompts, label_patches, smooth_by_keys
 from fsgr_model.clip.split import Tail
 from fsgr_model.config.params import LabelsParams
-from tests.clip.conftest import tiny_config
+from tests.worlds.clip import tiny_config
 
 
 @pytest.fixture(scope="module")

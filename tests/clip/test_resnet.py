@@ -19,7 +19,7 @@ from fsgr_model.runtime.row_store import RowStore
 from pipeline.clip import prepare_clip
 from pipeline.features import extract_features
 from pipeline.labels import make_label_maps
-from tests.clip.conftest import tiny_config
+from tests.worlds.clip import tiny_config
 
 ALIGNMENTS = ("plain", "csa", "qk_kk", "value")
 

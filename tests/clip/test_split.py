@@ -8,7 +8,7 @@ from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, Trunk, correlative_attention, run_block
 from fsgr_model.runtime.errors import UserError
-from tests.clip.conftest import tiny_config
+from tests.worlds.clip import tiny_config
 
 VARIANTS = {
     "class token": {},

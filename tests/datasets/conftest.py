@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.datasets.small_dataset import SmallDataset
+from tests.worlds.small_dataset import SmallDataset
 
 
 @pytest.fixture

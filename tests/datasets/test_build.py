@@ -8,7 +8,7 @@ import pytest
 from fsgr_model.datasets.normal_form import read_captions, read_images, read_instances
 from fsgr_model.runtime.artifacts import load_json, sha256_file
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset, write_instances
+from tests.worlds.small_dataset import SmallDataset, write_instances
 
 
 def cut_off(path: Path) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import IMAGE_IDS, SmallDataset, write_instances
+from tests.worlds.small_dataset import IMAGE_IDS, SmallDataset, write_instances
 
 FOLDERS = {"train": "train2017", "val": "val2017", "test": "test2017"}
 

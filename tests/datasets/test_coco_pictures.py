@@ -9,7 +9,7 @@ from fsgr_model.datasets.coco_pictures import coco_id
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset, draw_noise, karpathy_entry, write_instances
+from tests.worlds.small_dataset import SmallDataset, draw_noise, karpathy_entry, write_instances
 
 NAME = "dataset_small.json"
 SPLITS = {11: "train", 12: "restval", 21: "val", 31: "test"}

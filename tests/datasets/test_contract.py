@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset
+from tests.worlds.small_dataset import SmallDataset
 
 Files = dict[str, dict[str, list[dict[str, Any]]]]
 

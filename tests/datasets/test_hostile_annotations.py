@@ -11,7 +11,7 @@ from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json, parse_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
-from tests.datasets.small_dataset import FILES, SmallDataset
+from tests.worlds.small_dataset import FILES, SmallDataset
 
 NO_JSON = {
     '{"images": [],\n "annotations": [}': "line 2, column 18: Expecting value",

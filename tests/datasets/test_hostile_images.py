@@ -18,7 +18,7 @@ from fsgr_model.datasets.image_file import BadImage, open_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset, draw_noise
+from tests.worlds.small_dataset import SmallDataset, draw_noise
 
 NOBODY = 65_534
 NAMES = [

@@ -8,7 +8,7 @@ import pytest
 from fsgr_model.datasets.karpathy import read_karpathy
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset, karpathy_entry
+from tests.worlds.small_dataset import SmallDataset, karpathy_entry
 
 NAME = "dataset_small.json"
 SPLITS = {11: "train", 12: "train", 13: "restval", 21: "val", 31: "test"}

@@ -15,7 +15,7 @@ from fsgr_model.datasets.m2 import read_m2
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset, draw_noise
+from tests.worlds.small_dataset import SmallDataset, draw_noise
 
 REAL = "FSGR_COCO_DATA"
 # Image ids by caption file; each image has five captions, of ids that look like image ids.

@@ -10,7 +10,7 @@ from fsgr_model.datasets.nocaps import COCO_IDS_FROM
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import FILES, SmallDataset, draw_noise
+from tests.worlds.small_dataset import FILES, SmallDataset, draw_noise
 
 FOLDERS = {"train": "images", "val": "images", "test": "nocaps"}
 NAME = "nocaps_val_4500_captions.json"

@@ -7,7 +7,7 @@ import pytest
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset
+from tests.worlds.small_dataset import SmallDataset
 
 
 def begin_anew(small: SmallDataset, *, images: bool = True, annotations: bool = True) -> dict[str, list[str]]:

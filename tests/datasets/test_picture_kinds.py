@@ -13,7 +13,7 @@ from fsgr_model.datasets import picture_kinds
 from fsgr_model.datasets.image_file import BadImage, open_rgb
 from fsgr_model.datasets.picture_kinds import AVIF_PACKAGE, HEIF_PACKAGE, kind_of, means_picture
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset
+from tests.worlds.small_dataset import SmallDataset
 
 ROOT = Path(__file__).parents[2]
 DNG_VERSION = 50706

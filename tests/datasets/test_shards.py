@@ -14,7 +14,7 @@ from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime import artifacts
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import SmallDataset
+from tests.worlds.small_dataset import SmallDataset
 
 SHARDS = {"train": "shards/train-*.tar", "val": "shards/val.tar", "test": "shards/test.tar"}
 

@@ -13,7 +13,7 @@ from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.datasets.table import draw_splits
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import IMAGE_IDS, SmallDataset
+from tests.worlds.small_dataset import IMAGE_IDS, SmallDataset
 
 SPLIT_OF = {f"{number}.png": split for split, numbers in IMAGE_IDS.items() for number in numbers}
 CAPTIONS = {name: [f'A "big" dog, of {name}.', "Two\nlines"] for name in SPLIT_OF}

@@ -10,7 +10,7 @@ from fsgr_model.config.dataset_params import TableParams
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
-from tests.datasets.small_dataset import FILES, IMAGE_IDS, SmallDataset, draw_noise
+from tests.worlds.small_dataset import FILES, IMAGE_IDS, SmallDataset, draw_noise
 
 NAMES = [f"{number}.png" for numbers in IMAGE_IDS.values() for number in numbers]
 SPLIT_OF = {f"{number}.png": split for split, numbers in IMAGE_IDS.items() for number in numbers}

@@ -11,7 +11,7 @@ from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.coco_files import ScoredFiles, read_reference_file, score_files
 from fsgr_model.scoring.comparison import References, load_system
-from tests.datasets.small_dataset import SmallDataset
+from tests.worlds.small_dataset import SmallDataset
 
 CANNED = "Quality issues are too severe to recognize visual content."
 

@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import save_file
 
 from fsgr_model.clip.loading import build_model
-from tests.datasets.small_dataset import draw_noise, karpathy_entry
+from tests.worlds.small_dataset import draw_noise, karpathy_entry
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text()

@@ -32,8 +32,8 @@ from fsgr_model.scoring.submission import ImageNames, read_lines
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.ptb_tokenizer import PUNCTUATION, ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
-from tests.datasets.small_dataset import FILES, IMAGE_IDS, SmallDataset, karpathy_entry, write_instances
 from tests.fuzz.damage import any_text, damaged_bytes, either, odd_shards
+from tests.worlds.small_dataset import FILES, IMAGE_IDS, SmallDataset, karpathy_entry, write_instances
 
 ROOT = Path(__file__).parents[2]
 TABLE = [

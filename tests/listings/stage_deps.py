@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "dvc.yaml"
 
-# Rooms in which nothing can change a result: how work is done, how a mistake is told, what a parameter may be.
+# Rooms in which nothing can change a result: how work is done and what a parameter may be.
 WITHOUT_EFFECT = ("fsgr_model/runtime/", "fsgr_model/config/")
 STAGE_LINE = re.compile(r"  (\w+):")
 SCRIPT_LINE = re.compile(r"      - pipeline/\w+\.py")

@@ -12,7 +12,7 @@ import yaml
 
 from fsgr_model.runtime.errors import run_command
 from pipeline import dataset as stage
-from tests.datasets.small_dataset import FILES, SmallDataset
+from tests.worlds.small_dataset import FILES, SmallDataset
 
 ROOT = Path(__file__).parents[2]
 

@@ -22,7 +22,7 @@ from fsgr_model.scoring import provenance
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from pipeline.evaluate import evaluate
-from tests.clip.conftest import tiny_config
+from tests.worlds.clip import tiny_config
 
 TEXTS = {1: ["a dog runs", "the dog"], 2: ["a cat sleeps here"], 3: ["two dogs sit"], 4: ["a training cat"]}
 SPOKEN = {1: "a dog runs", 2: "a dog sleeps on a", 3: "two dogs sit"}

@@ -40,7 +40,7 @@ from fsgr_model.training.clip_training import (
     spelled,
 )
 from pipeline.clip import prepare_clip
-from tests.clip.conftest import tiny_config
+from tests.worlds.clip import tiny_config
 
 CONFIG = tiny_config(pool_type="avg", patch_dropout=0.25)
 PARAMS = ClipTrainingParams(epochs=3, batch_size=8, lr=3e-3, weight_decay=0.1, warmup_epochs=1)

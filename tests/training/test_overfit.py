@@ -14,8 +14,8 @@ from fsgr_model.datasets.normal_form import Dataset, write_dataset
 from fsgr_model.runtime.row_store import RowFormat, RowWriter
 from fsgr_model.training.run import Run
 from pipeline.train_xe import train_xe
-from tests.training.conftest import CUT, WIDTH, write_clip, write_text
 from tests.training.test_training import history_of
+from tests.worlds.captioner import CUT, WIDTH, write_clip, write_text
 
 IMAGES = 64
 SAME = 10_000  # added to an image id: the same image in the validation split
