@@ -22,7 +22,8 @@ from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING
 from fsgr_model.runtime.artifacts import fingerprint, whole_folder
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.resume import resume_point
-from fsgr_model.training.clip_training import ClipTraining, Pairs, retrieval_accuracy
+from fsgr_model.training.clip_pairs import Pairs
+from fsgr_model.training.clip_training import ClipTraining, retrieval_accuracy
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")

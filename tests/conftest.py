@@ -1,3 +1,3 @@
-"""Small worlds that tests of several rooms share: a CLIP, what a captioner is trained on, a project that ran."""
+"""Small worlds that tests of several rooms share: a CLIP, a captioner's data, a project that has run."""
 
 pytest_plugins = ("tests.worlds.clip", "tests.worlds.captioner", "tests.worlds.project")

@@ -13,7 +13,7 @@ from fsgr_model.config.params import load_params
 from fsgr_model.config.section import Section
 from fsgr_model.runtime.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def write(tmp_path: Path, **changes: object) -> Path:

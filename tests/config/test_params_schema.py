@@ -16,7 +16,7 @@ from fsgr_model.config import params
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.runtime.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 SCHEMA = Params.model_json_schema()
 WRONG_TYPES: dict[str, list[Any]] = {

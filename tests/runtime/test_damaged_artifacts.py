@@ -201,7 +201,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_in_the_project_unpickles() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     text = {
         path: path.read_text() for room in ("fsgr_model", "pipeline") for path in (root / room).rglob("*.py")
     }

@@ -14,7 +14,7 @@ from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.resources import allow_many_files, explain
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Three libraries write a megabyte where a file may have 100 kB, and each failure ends a command.
 FULL = """
 import resource, sys

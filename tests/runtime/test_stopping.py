@@ -13,7 +13,7 @@ from fsgr_model.runtime import stopping
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.stopping import SIGNALS, Overdue, Stopped, stop_request
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # A process whose child watches it.
 WATCHED = """
 import os, signal, sys, time

@@ -23,21 +23,18 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training import clip_training as demo_training
+from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, spelled
 from fsgr_model.training.clip_training import (
     ClipTraining,
     CompactEmbedding,
-    Pairs,
     batch_loss,
-    cut_phrase,
     drop_colours,
-    function_tokens,
     image_and_patches,
     learning_rate,
     move,
     patch_scores,
     phrase_loss,
     retrieval_accuracy,
-    spelled,
 )
 from pipeline.clip import prepare_clip
 from tests.worlds.clip import tiny_config

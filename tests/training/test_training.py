@@ -171,7 +171,7 @@ def test_without_auxiliary_losses_neither_label_maps_nor_text_tower_are_read(
         raise AssertionError("read")
 
     for name in ("label_maps", "load_text_tower"):
-        monkeypatch.setattr(f"fsgr_model.training.xe.{name}", refuse)
+        monkeypatch.setattr(f"pipeline.train_xe.{name}", refuse)
     run = run_in("run")
     train_xe(run, 1e-3, model_params, xe_params)
     assert set(history_of(run)[0]) == {"epoch", "lr", "loss", "val_CIDEr"}
