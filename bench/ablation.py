@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 
 from bench.experiments import PHASES, Scores, everything, run_experiments, spread
 from fsgr_model.config.params import Params
-from fsgr_model.network.assembly import parameter_counts
+from fsgr_model.kernels.install import speed_up_training
+from fsgr_model.network.assembly import build_captioner, parameter_counts
 from fsgr_model.runtime.artifacts import save_json, whole_file
+from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.inputs import captioned_images, read_inputs
 from fsgr_model.training.optimiser import Optimiser
-from fsgr_model.training.run import Run
-from fsgr_model.training.split_data import captioned_images, drawn_images
+from fsgr_model.training.task import Step
 from pipeline.train_xe import prepare_xe
 
 DOCS = Path("docs")
@@ -119,17 +120,22 @@ def cell_name(row: str, seed: int, study: str = "ablation") -> str:
 def cost(changes: Sequence[str]) -> dict[str, float]:
     """Trained parameters, and the median milliseconds of an XE step on the workspace's own data."""
     params = changed_params(changes)
-    run = Run("ablation", Path("data"), Path("unused"), Path("unused"), params.seed, save_minutes=60)
-    assembly, phase, labels = prepare_xe(run, params.model, params.xe)
-    drawn = drawn_images(params.xe, params.seed)
-    images = captioned_images(run.data, "train", assembly, params.xe.max_length, None, labels, drawn)
+    xe, model = params.xe, params.model
+    parts, inputs = read_inputs(
+        Path("data"), pick_device(), codebook=model.semantics, labels=xe.contrast_weight > 0
+    )
+    assembly = build_captioner(parts, model, params.seed)
+    task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=params.seed)
+    train = inputs.train.drawn(xe.train_images, params.seed)
+    images = captioned_images(train, assembly.vocabulary, xe, labels=inputs.labels)
+    speed_up_training(assembly.captioner)
     captioner = assembly.captioner.train()
-    optimiser = Optimiser(captioner, params.xe.optimiser, params.lr, 0.0, heads=phase.heads)
+    optimiser = Optimiser(captioner, params.xe.optimiser, params.lr, 0.0, heads=task.heads)
     seconds = []
     groups = images.epoch_groups(params.xe.batch_size, params.seed, epoch=1)[: WARM_UP_STEPS + TIMED_STEPS]
     for step, batch in enumerate(images.batches(groups)):
         start = time.perf_counter()
-        loss, _ = phase.loss(captioner, batch.to(assembly.device), Moment(params.seed, 1, step))
+        loss, _ = task.loss(captioner, batch.to(assembly.device), Step(params.seed, 1, step))
         loss.backward()
         optimiser.step()
         seconds.append(time.perf_counter() - start)

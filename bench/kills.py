@@ -3,7 +3,7 @@
     python -m bench.kills --kills 100 --seed 1
 
 Every stage first runs undisturbed, in a small copy of the project. Then it is started, killed at a random
-moment of its work and started again, until a run ends by itself; its outputs are then compared: byte by byte,
+step of its work and started again, until a run ends by itself; its outputs are then compared: byte by byte,
 weights of networks also as numbers. After every kill no output may be there that is not whole. Runs are
 forked from a process that has imported everything, so that kills meet work and not imports. `--stages` takes
 a part of them, so that a trial can be cut in pieces. Results are added to docs/kills.json.

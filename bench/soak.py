@@ -27,7 +27,7 @@ from bench.scratch import PREPARATION, Scratch
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.runtime.artifacts import save_json
 from fsgr_model.runtime.errors import UserError, run_command
-from fsgr_model.training.loop import Training
+from fsgr_model.training.loop import Loop
 from fsgr_model.training.run import Run
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
@@ -97,7 +97,7 @@ def median_step(params: Params, stage: str) -> float:
 @contextlib.contextmanager
 def step_times() -> Iterator[list[float]]:
     """The CPU seconds of every step of training that is taken within the block."""
-    plain = Training._train_step
+    plain = Loop._train_step
     seconds: list[float] = []
 
     def timed(*arguments: Any) -> None:
@@ -105,7 +105,7 @@ def step_times() -> Iterator[list[float]]:
         plain(*arguments)
         seconds.append(time.process_time() - start)
 
-    with mock.patch.object(Training, "_train_step", timed):
+    with mock.patch.object(Loop, "_train_step", timed):
         yield seconds
 
 

@@ -12,9 +12,8 @@ from bench.rows import Row
 from bench.timing import Work, in_turns, matmul_flops, precision
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.loop import Phase
-from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.task import Step, Task
 
 # So small that the network stays what it is.
 RATE = 1e-9
@@ -22,14 +21,14 @@ COCO_IMAGES, COCO_EPOCHS = 113_287, 15
 LIMIT_SECONDS = 0.2
 
 
-def training_step(phase: Phase, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
+def training_step(phase: Task[Batch], batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
     """What the training loop does with a batch: loss, gradients, clipping, Adam."""
     optimiser = Optimiser(model, "adam", RATE, 0.0)
 
     def step() -> None:
         model.train(phase.uses_dropout)
         with precision(batch.tokens_BTW.device, dtype):
-            loss, _ = phase.loss(model, batch, Moment(0, 1, 0))
+            loss, _ = phase.loss(model, batch, Step(0, 1, 0))
         loss.backward()
         optimiser.clip_gradients(optimiser.gradient_norm().item(), 1.0)
         optimiser.step()

@@ -2,43 +2,50 @@
 
 from pathlib import Path
 
+from fsgr_model.clip.loading import load_clip
 from fsgr_model.config.params import DecodeParams, ModelParams, load_params
 from fsgr_model.inference.captioning import caption_images
-from fsgr_model.kernels.onednn_layers import hand_to_onednn
-from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.kernels.install import speed_up_inference
+from fsgr_model.network.assembly import Parts, build_captioner, load_weights, read_parts
 from fsgr_model.runtime.artifacts import save_json
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.row_store import RowStore, groups_of
 
-
-def caption_split(data: Path, weights: Path, out: Path, model: ModelParams, decode: DecodeParams) -> None:
-    """Write a COCO result file, `[{"image_id": 1, "caption": "…"}]`, of the test split in ascending order."""
-    # The seed is of no consequence: every weight is read from the file.
-    assembly = assemble(data, "test", model, seed=0, device=pick_device())
-    load_weights(weights, assembly)
-    hand_to_onednn(assembly.captioner)
-    store = RowStore(data / "features" / "test.h5", assembly.made_with["trunk"])
-    groups = groups_of(store.image_ids, decode.batch_size)
-    results = [
-        {"image_id": image_id, "caption": caption}
-        for group in progress(groups, len(groups), f"captions of {weights.name}", "batches")
-        for image_id, caption in zip(group, caption_images(assembly, store, group, decode), strict=True)
-    ]
-    save_json(out, results)
+DATA = Path("data")
 
 
 def main() -> None:
     params = load_params()
+    parts, features = read_test_split(DATA, params.model.semantics)
     for phase in ("xe", "scst"):
-        caption_split(
-            data=Path("data"),
-            weights=Path("data/models") / phase,
-            out=Path("data/captions") / f"{phase}.json",
-            model=params.model,
-            decode=params.decode,
-        )
+        out = DATA / "captions" / f"{phase}.json"
+        captions = caption_split(parts, features, DATA / "models" / phase, params.model, params.decode)
+        save_json(out, captions)
+
+
+def read_test_split(data: Path, codebook: bool) -> tuple[Parts, RowStore]:
+    """What both networks are built of, and the features of the test split, which say where CLIP was cut."""
+    clip = load_clip(data / "clip", pick_device())
+    features = RowStore(data / "features" / "test.h5", clip.identity)
+    return read_parts(data, clip, features.identity["cut"], codebook), features
+
+
+def caption_split(
+    parts: Parts, features: RowStore, weights: Path, model: ModelParams, decode: DecodeParams
+) -> list[dict[str, int | str]]:
+    """COCO results, `[{"image_id": 1, "caption": "…"}]`, of all images with features, by ascending id."""
+    # The seed is of no consequence: every weight is read from the file.
+    assembly = build_captioner(parts, model, seed=0)
+    load_weights(weights, assembly)
+    speed_up_inference(assembly.captioner)
+    groups = groups_of(features.image_ids, decode.batch_size)
+    return [
+        {"image_id": image_id, "caption": caption}
+        for group in progress(groups, len(groups), f"captions of {weights.name}", "batches")
+        for image_id, caption in zip(group, caption_images(assembly, features, group, decode), strict=True)
+    ]
 
 
 if __name__ == "__main__":

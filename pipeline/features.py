@@ -14,11 +14,11 @@ from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.config.params import RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
-from fsgr_model.kernels.onednn_layers import hand_to_onednn
+from fsgr_model.kernels.install import speed_up_inference
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.runtime.gpu_memory import within_memory
+from fsgr_model.runtime.gpu_memory import told_what_fits
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.row_store import BackgroundWriter, RowFormat, RowWriter, publish
@@ -41,7 +41,7 @@ def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: Runtim
     """
     clip = load_clip(clip_folder, pick_device())
     trunk = make_trunk(clip.model, cut)
-    hand_to_onednn(trunk)
+    speed_up_inference(trunk)
     records = {split: read_images(dataset, split) for split in SPLITS}
     check_files([record for of_split in records.values() for record in of_split])
     row_format = RowFormat("tokens", trunk.token_shape, "float16")
@@ -76,7 +76,8 @@ def _fill(
     with BackgroundWriter(writer) as background:
         for ids, images in progress(batches, total, name, "batches", done=total - left):
             encode = partial(_encode, trunk, images.to(device, non_blocking=True))
-            tokens_BTW = within_memory(partial(encode, len(ids)), encode, len(ids), "runtime.image_batch")
+            with told_what_fits(encode, len(ids), "runtime.image_batch"):
+                tokens_BTW = encode(len(ids))
             # To the CPU in the writer's thread: the next batch need not wait for this one.
             background.write(ids, partial(_to_cpu, tokens_BTW))
 

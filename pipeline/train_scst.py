@@ -3,35 +3,15 @@
 from pathlib import Path
 
 from fsgr_model.config.params import ModelParams, ScstParams, load_params
-from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.network.assembly import build_captioner, load_weights
 from fsgr_model.runtime.artifacts import sha256_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.text.vocabulary import Vocabulary
-from fsgr_model.training.run import Run, train
+from fsgr_model.training.inputs import read_inputs
+from fsgr_model.training.run import Run, training_loop, write_outputs
 from fsgr_model.training.scst import SelfCritical
-from fsgr_model.training.split_data import caption_tokens
-
-
-def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:
-    """Go on from the weights in `start_from`."""
-    assembly = assemble(run.data, "train", model, run.seed, pick_device())
-    load_weights(start_from, assembly)
-    reward = training_reward(run.data, assembly.vocabulary, scst.end_token)
-    phase = SelfCritical(reward, scst.samples, scst.max_length)
-    inputs = {"start_from": sha256_file(start_from / "model.safetensors")}
-    train(run, assembly, phase, scst, scst.lr, inputs)
-
-
-def training_reward(data: Path, vocabulary: Vocabulary, end_token: bool) -> CiderD:
-    """CIDEr-D against the training captions, uncut, with their own document frequencies."""
-    references = {
-        image_id: [vocabulary.encode(tokens, len(tokens)) for tokens in of_image]
-        for image_id, of_image in caption_tokens(data, "train").items()
-    }
-    frequencies = DocumentFrequencies.load(data / "vocab" / "document_frequencies.safetensors", vocabulary)
-    return CiderD(references, frequencies, end_token)
 
 
 def main() -> None:
@@ -46,6 +26,46 @@ def main() -> None:
         cache=params.runtime.cache,
     )
     train_scst(run, Path("data/models/xe"), params.model, params.scst)
+
+
+def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:
+    """Go on from the weights in `start_from`; write the best weights and the curve."""
+    parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=False)
+    vocabulary = parts.vocabulary
+    frequencies = DocumentFrequencies.load(
+        run.data / "vocab" / "document_frequencies.safetensors", vocabulary
+    )
+    assembly = build_captioner(parts, model, run.seed)
+    load_weights(start_from, assembly)
+    # CLIP below the cut gives its memory back.
+    del parts
+    reward = training_reward(inputs.train.tokens, vocabulary, frequencies, scst.end_token)
+    task = SelfCritical(reward, scst.samples, scst.max_length)
+    with training_loop(
+        run,
+        inputs,
+        assembly,
+        task,
+        params=scst,
+        peak_rate=scst.lr,
+        further_inputs={"start_from": sha256_file(start_from / "model.safetensors")},
+    ) as loop:
+        history = loop.run()
+        write_outputs(run, assembly, history)
+
+
+def training_reward(
+    tokens: dict[int, list[list[str]]],
+    vocabulary: Vocabulary,
+    frequencies: DocumentFrequencies,
+    end_token: bool,
+) -> CiderD:
+    """CIDEr-D against the training captions, uncut, with their own document frequencies."""
+    references = {
+        image_id: [vocabulary.encode(caption, len(caption)) for caption in of_image]
+        for image_id, of_image in tokens.items()
+    }
+    return CiderD(references, frequencies, end_token)
 
 
 if __name__ == "__main__":

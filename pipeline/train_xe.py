@@ -4,64 +4,20 @@ from pathlib import Path
 
 import torch
 
-from fsgr_model.clip.text_tower import load_text_tower
+from fsgr_model.clip.text_tower import TextTower
 from fsgr_model.config.params import ModelParams, XeParams, load_params
-from fsgr_model.datasets.normal_form import read_images
-from fsgr_model.network.assembly import Assembly, assemble
+from fsgr_model.network.assembly import Assembly, Parts, build_captioner
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.training.alignment import ProgressiveAlignment, level_weights
 from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.contrast import PatchContrast
+from fsgr_model.training.inputs import Inputs, read_inputs
 from fsgr_model.training.prompt_start import begin_at_patches
 from fsgr_model.training.prototypes import PrototypeSearch, check_window
-from fsgr_model.training.run import Run, train
+from fsgr_model.training.run import Run, training_loop, write_outputs
 from fsgr_model.training.schedule import describe_by_epoch
-from fsgr_model.training.split_data import caption_tokens, drawn_images, label_maps
 from fsgr_model.training.xe import CrossEntropy
-
-
-def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
-    """Train from fresh weights at the peak rate `lr`."""
-    assembly, phase, labels = prepare_xe(run, model, xe)
-    shuffle_seed = run.seed if xe.shuffle_features else None
-    inputs = {"shuffle_seed": shuffle_seed, "labels": None if labels is None else labels.identity}
-    train(run, assembly, phase, xe, lr, inputs, shuffle_seed, labels)
-    if phase.prototypes is not None and not phase.prototypes.found:
-        print("the best network is from before the first prototypes: its memory is empty", flush=True)
-
-
-def prepare_xe(run: Run, model: ModelParams, xe: XeParams) -> tuple[Assembly, CrossEntropy, RowStore | None]:
-    """The network with fresh weights, its losses, and the label maps if one of these needs them."""
-    assembly = assemble(run.data, "train", model, run.seed, pick_device())
-    if model.prompts and model.prompt_start == "patches":
-        begin_at_patches(run.data, assembly, drawn_images(xe, run.seed), run.seed)
-    labels = label_maps(run.data, "train", assembly) if xe.contrast_weight else None
-    auxiliaries: list[AuxiliaryLoss] = []
-    if labels is not None:
-        auxiliaries.append(PatchContrast(xe.contrast_weight, xe.contrast_anchors))
-    if xe.alignment == "progressive":
-        auxiliaries.append(progressive_alignment(run, assembly, model.d_model, xe))
-    prototypes = None
-    if model.memory == "prototypes":
-        check_window(model, xe, len(read_images(run.data / "dataset", "train")))
-        prototypes = PrototypeSearch(assembly.captioner, model)
-    return assembly, CrossEntropy(auxiliaries, prototypes), labels
-
-
-def progressive_alignment(run: Run, assembly: Assembly, d_model: int, xe: XeParams) -> ProgressiveAlignment:
-    """The alignment losses on the captions that are trained on; prints their weights."""
-    captions = caption_tokens(run.data, "train", drawn_images(xe, run.seed))
-    words = {word for of_image in captions.values() for caption in of_image for word in caption}
-    tower = load_text_tower(run.data / "clip", words, assembly.device)
-    weights = level_weights(xe.epochs, xe.alignment_weight)
-    torch.manual_seed(run.seed)
-    alignment = ProgressiveAlignment(captions, tower, d_model, tower.joint_width, weights)
-    alignment.heads.to(assembly.device)
-    count = sum(weight.numel() for weight in alignment.heads.parameters())
-    print(f"alignment heads, dropped after training: {count:,} parameters\n{describe_by_epoch(weights)}")
-    return alignment
 
 
 def main() -> None:
@@ -76,6 +32,70 @@ def main() -> None:
         cache=params.runtime.cache,
     )
     train_xe(run, params.lr, params.model, params.xe)
+
+
+def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
+    """Train from fresh weights at the peak rate `lr`; write the best weights and the curve."""
+    labels = xe.contrast_weight > 0
+    parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=labels)
+    assembly = build_captioner(parts, model, run.seed)
+    task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=run.seed)
+    # CLIP below the cut, and its text tower where nothing reads it, give their memory back.
+    del parts
+    shuffle_seed = run.seed if xe.shuffle_features else None
+    with training_loop(
+        run,
+        inputs,
+        assembly,
+        task,
+        params=xe,
+        peak_rate=lr,
+        further_inputs={"shuffle_seed": shuffle_seed, "labels": inputs.labels and inputs.labels.identity},
+        shuffle_seed=shuffle_seed,
+    ) as loop:
+        history = loop.run()
+        write_outputs(run, assembly, history)
+    if task.prototypes is not None and not task.prototypes.found:
+        print("the best network is from before the first prototypes: its memory is empty", flush=True)
+
+
+def prepare_xe(
+    assembly: Assembly, parts: Parts, inputs: Inputs, *, model: ModelParams, xe: XeParams, seed: int
+) -> CrossEntropy:
+    """The losses on a fresh network, whose prompts begin among the patches where they are to."""
+    train = inputs.train.drawn(xe.train_images, seed)
+    if model.prompts and model.prompt_start == "patches":
+        begin_at_patches(assembly, train, seed)
+    auxiliaries: list[AuxiliaryLoss] = []
+    if xe.contrast_weight:
+        auxiliaries.append(PatchContrast(xe.contrast_weight, xe.contrast_anchors))
+    if xe.alignment == "progressive":
+        tower = TextTower(parts.clip, words_of(train.tokens))
+        auxiliaries.append(progressive_alignment(train.tokens, tower, model.d_model, xe, seed=seed))
+    prototypes = None
+    if model.memory == "prototypes":
+        check_window(model, xe, len(inputs.train.tokens))
+        prototypes = PrototypeSearch(assembly.captioner, model)
+    return CrossEntropy(auxiliaries, prototypes)
+
+
+def words_of(tokens: dict[int, list[list[str]]]) -> set[str]:
+    """The words of all captions."""
+    return {word for of_image in tokens.values() for caption in of_image for word in caption}
+
+
+def progressive_alignment(
+    captions: dict[int, list[list[str]]], tower: TextTower, d_model: int, xe: XeParams, *, seed: int
+) -> ProgressiveAlignment:
+    """The alignment losses on the captions that are trained on; prints their weights."""
+    weights = level_weights(xe.epochs, xe.alignment_weight)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        alignment = ProgressiveAlignment(captions, tower, d_model, tower.joint_width, weights)
+    alignment.heads.to(tower.layers.position_CW.device)
+    count = sum(weight.numel() for weight in alignment.heads.parameters())
+    print(f"alignment heads, dropped after training: {count:,} parameters\n{describe_by_epoch(weights)}")
+    return alignment
 
 
 if __name__ == "__main__":

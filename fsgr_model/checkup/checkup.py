@@ -17,8 +17,8 @@ from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.vocabulary import SPECIALS
+from fsgr_model.training.inputs import check_count
 from fsgr_model.training.prototypes import check_window
-from fsgr_model.training.split_data import drawn_images
 
 DATA = Path("data")
 # Stands in for K and V where the data does not tell them beforehand, as in the demo.
@@ -111,7 +111,6 @@ def _check_training(params: Params, images: int, findings: Findings) -> None:
     """What depends on the number of training images."""
     for phase in (params.xe, params.scst):
         with findings.collected():
-            if (drawn := drawn_images(phase, params.seed)) is not None:
-                drawn.check(images)
+            check_count(phase.train_images or 0, images)
     with findings.collected():
         check_window(params.model, params.xe, images)

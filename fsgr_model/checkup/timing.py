@@ -22,16 +22,15 @@ from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.contrast import PatchContrast
-from fsgr_model.training.loop import Phase
-from fsgr_model.training.moment import Moment
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.scst import SelfCritical
+from fsgr_model.training.task import Step, Task
 from fsgr_model.training.xe import CrossEntropy
 
 # Five kinds of steps, and building the network, within 30 seconds.
 SECONDS_A_KIND = 5.0
 HOUR = 3600.0
-MOMENT = Moment(seed=0, epoch=1, step=0)
+FIRST = Step(seed=0, epoch=1, index=0)
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ class Steps:
         reward = CiderD(references, frequencies, scst.end_token)
         self._train(SelfCritical(reward, scst.samples, scst.max_length), batch, scst)
 
-    def _train(self, phase: Phase, batch: Batch, params: PhaseParams) -> None:
-        model = self.plan.captioner.train(phase.uses_dropout)
+    def _train(self, task: Task, batch: Batch, params: PhaseParams) -> None:
+        model = self.plan.captioner.train(task.uses_dropout)
         optimiser = Optimiser(model, params.optimiser, self.params.lr, params.weight_decay)
         with autocast(self.device):
-            loss, _ = phase.loss(model, batch, MOMENT)
+            loss, _ = task.loss(model, batch, FIRST)
         loss.backward()
         optimiser.clip_gradients(optimiser.gradient_norm().item(), params.grad_clip_norm)
         optimiser.step()

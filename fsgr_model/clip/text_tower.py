@@ -4,14 +4,13 @@ Shapes: B captions, C tokens (start, BPE tokens, end, padding), W width of the t
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import run_blocks
 from fsgr_model.runtime.errors import UserError
@@ -150,8 +149,3 @@ def text_part(clip_model: Any) -> tuple[Any, str]:
     if hasattr(clip_model, "token_embedding"):
         return clip_model, clip_model.text_pool_type
     return clip_model.text, clip_model.text.pool_type
-
-
-def load_text_tower(folder: Path, words: Iterable[str], device: torch.device) -> TextTower:
-    """The text tower of `data/clip/`, for captions made of these words."""
-    return TextTower(load_clip(folder, device), words)

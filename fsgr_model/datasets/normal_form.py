@@ -19,11 +19,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fsgr_model.runtime.artifacts import load_checked_json, save_json, write_checksum
+from fsgr_model.runtime.artifacts import (
+    load_checked_json,
+    load_json_and_sum,
+    save_json,
+    write_checksum,
+)
 
 # What later stages read; their checksums stand beside them.
 LISTS = IMAGES, CAPTIONS, INSTANCES = ("images.json", "captions.json", "instances.json")
 PICTURES, PRETRAINING = "images", "pretraining"
+AGAIN = "run dvc repro -f dataset"
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -66,6 +72,27 @@ class Dataset:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Lists:
+    """The manifest and the captions, each read once, and the SHA-256 of their files."""
+
+    images: list[ImageRecord]
+    captions: dict[int, list[CaptionRecord]]
+    images_sha256: str
+    captions_sha256: str
+
+    def images_of(self, split: Split) -> list[ImageRecord]:
+        """The images of a split, by ascending id."""
+        return [image for image in self.images if image.split == split]
+
+    def tokens_of(self, split: Split) -> dict[int, list[list[str]]]:
+        """The tokens of every caption of every image of a split, by ascending id of the image."""
+        return {
+            image.image_id: [caption.tokens for caption in self.captions.get(image.image_id, [])]
+            for image in self.images_of(split)
+        }
+
+
 def write_dataset(folder: Path, dataset: Dataset) -> None:
     """Write the four JSON files of the normal form, sorted so that equal datasets are equal bytes."""
     images = sorted(dataset.images, key=lambda image: image.image_id)
@@ -80,16 +107,24 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
 
 def read_images(folder: Path, split: Split | None = None) -> list[ImageRecord]:
     """The manifest, sorted by image id; of one split or of all."""
-    records = [ImageRecord(**row) for row in _load(folder / IMAGES)]
+    records = _images(_load(folder / IMAGES))
     return [record for record in records if split is None or record.split == split]
 
 
 def read_captions(folder: Path) -> dict[int, list[CaptionRecord]]:
     """Captions by image id, each list sorted by annotation id."""
-    by_image: dict[int, list[CaptionRecord]] = defaultdict(list)
-    for row in _load(folder / CAPTIONS):
-        by_image[row["image_id"]].append(CaptionRecord(**row))
-    return dict(by_image)
+    return _captions(_load(folder / CAPTIONS))
+
+
+def read_lists(folder: Path) -> Lists:
+    """The manifest and the captions together.
+
+    Raises:
+        UserError: a file is missing, or not as it was written.
+    """
+    images, images_sha256 = load_json_and_sum(folder / IMAGES, AGAIN)
+    captions, captions_sha256 = load_json_and_sum(folder / CAPTIONS, AGAIN)
+    return Lists(_images(images), _captions(captions), images_sha256, captions_sha256)
 
 
 def read_instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -100,5 +135,16 @@ def read_instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return _load(folder / INSTANCES)
 
 
+def _images(rows: list[dict[str, Any]]) -> list[ImageRecord]:
+    return [ImageRecord(**row) for row in rows]
+
+
+def _captions(rows: list[dict[str, Any]]) -> dict[int, list[CaptionRecord]]:
+    by_image: dict[int, list[CaptionRecord]] = defaultdict(list)
+    for row in rows:
+        by_image[row["image_id"]].append(CaptionRecord(**row))
+    return dict(by_image)
+
+
 def _load(path: Path) -> Any:
-    return load_checked_json(path, "run dvc repro -f dataset")
+    return load_checked_json(path, AGAIN)

@@ -3,8 +3,6 @@
 Shapes: B images, S beams of an image, L positions, T trunk tokens, W vision width.
 """
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.runtime.device import autocast
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import within_memory
+from fsgr_model.runtime.gpu_memory import told_what_fits
 from fsgr_model.runtime.row_store import RowStore
 
 
@@ -28,7 +26,8 @@ def caption_images(
         return search(assembly.captioner, tokens_BTW[:images], decode)[1]
 
     count = len(image_ids)
-    caption_BSL = within_memory(partial(caption, count), caption, count, "decode.batch_size")
+    with told_what_fits(caption, count, "decode.batch_size"):
+        caption_BSL = caption(count)
     return [assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist()]
 
 

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.maskclip import label_patches
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
 from fsgr_model.inference.decoding import preceding_words, sample, spoken_log_probs
 from fsgr_model.inference.model_folder import ModelFiles
-from fsgr_model.kernels.onednn_layers import hand_to_onednn
+from fsgr_model.kernels.install import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention_maps import recorded_image_attention
 from fsgr_model.network.captioner import Encoded
@@ -68,12 +67,14 @@ class ImageCaptioner:
     ) -> None:
         params = files.params()
         restored = restore(files.artifacts, files.weights, pick_device())
-        self.clip, self.assembly = restored.clip, restored.assembly
-        hand_to_onednn(self.assembly.captioner)
-        self.trunk = make_trunk(self.clip.model, restored.cut)
-        self.codebook = load_codebook(files.artifacts / "codebook")
+        self.clip, self.assembly = restored.parts.clip, restored.assembly
+        cut = restored.parts.cut
+        speed_up_inference(self.assembly.captioner)
+        self.trunk = make_trunk(self.clip.model, cut)
+        assert restored.parts.codebook is not None, "restore reads it"
+        self.codebook = restored.parts.codebook
         self.labels: LabelsParams = params.labels
-        self.label_tail = make_tail(self.clip.model, restored.cut, params.labels.attention)
+        self.label_tail = make_tail(self.clip.model, cut, params.labels.attention)
         self.decode: DecodeParams = params.decode
         if beam_size is not None:
             self.decode = self.decode.model_copy(update={"beam_size": beam_size})

@@ -1,4 +1,4 @@
-"""Puts the network together from the artifacts that define its sizes, and keeps its weights.
+"""Builds the network from the artifacts that define its sizes, and keeps its weights.
 
 No size is typed twice: vocabulary, concepts, grid and widths come from the files, and are compared here,
 before the first step. The weights carry a note of everything they were made with, and are refused
@@ -13,16 +13,13 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from fsgr_model.clip.codebook import load_codebook
+from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.params import ModelParams
-from fsgr_model.datasets.normal_form import Split
-from fsgr_model.kernels.onednn_layers import train_with_onednn
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
@@ -43,52 +40,66 @@ class Assembly:
         return next(self.captioner.parameters()).device
 
 
-def assemble(data: Path, split: Split, params: ModelParams, seed: int, device: torch.device) -> Assembly:
-    """Build the network with fresh weights from `data`/{clip,codebook,vocab}, for the cache of `split`.
+@dataclass(frozen=True)
+class Parts:
+    """What a network is built of, each artifact read once.
 
-    The cache says at which block CLIP was cut.
+    `cut`: the block of CLIP at which its features were cached. `codebook` is None where nothing asks for it.
+    `word_VE`: CLIP's embedding of every word, unit float32 rows.
+    """
+
+    clip: Clip
+    cut: int
+    codebook: Codebook | None
+    vocabulary: Vocabulary
+    word_VE: torch.Tensor
+
+    @property
+    def trunk(self) -> dict[str, Any]:
+        """What the caches of CLIP's features must be."""
+        return trunk_identity(self.clip.identity, self.cut)
+
+
+def read_parts(artifacts: Path, clip: Clip, cut: int, codebook: bool = True) -> Parts:
+    """Read `artifacts`/{vocab,codebook}, the latter if asked for, for a CLIP that was read already.
 
     Raises:
-        UserError: an artifact is missing, or two of them disagree; with both numbers.
+        UserError: an artifact is missing or damaged.
     """
-    clip = load_clip(data / "clip", device)
-    trunk = RowStore(data / "features" / f"{split}.h5", clip.identity).identity
-    return put_together(data, clip, trunk["cut"], params, seed, device)
-
-
-def put_together(
-    artifacts: Path, clip: Clip, cut: int, params: ModelParams, seed: int, device: torch.device
-) -> Assembly:
-    """The network with fresh weights from `artifacts`/{codebook,vocab}, around a CLIP cut at block `cut`.
-
-    Raises:
-        UserError: an artifact is missing, or two of them disagree; with both numbers.
-    """
-    codebook = load_codebook(artifacts / "codebook") if params.semantics else None
+    concepts = load_codebook(artifacts / "codebook") if codebook else None
     vocabulary = Vocabulary.load(artifacts / "vocab" / "words.json")
     word_VE = load_word_embeddings(artifacts / "vocab" / "embeddings.safetensors", vocabulary)
-    tail = make_tail(clip.model, cut, params.align)
-    joint_width = tail.proj.shape[1]
+    return Parts(clip, cut, concepts, vocabulary, word_VE)
+
+
+def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
+    """The network with fresh weights that `seed` draws, on the device of CLIP.
+
+    Raises:
+        UserError: two of the parts disagree; with both numbers.
+    """
+    codebook = parts.codebook if params.semantics else None
     codebook_KE = None if codebook is None else codebook.embeddings_KE
-    for name, vectors in [("codebook", codebook_KE), ("word embeddings", word_VE)]:
+    tail = make_tail(parts.clip.model, parts.cut, params.align)
+    joint_width = tail.proj.shape[1]
+    for name, vectors in [("codebook", codebook_KE), ("word embeddings", parts.word_VE)]:
         if vectors is not None and (width := vectors.shape[1]) != joint_width:
-            raise UserError(
-                f"the {name} in {artifacts} have width {width}, its CLIP has {joint_width}; run dvc repro"
-            )
+            raise UserError(f"the {name} have width {width}, their CLIP has {joint_width}; run dvc repro")
     if tail.grid_size[0] != tail.grid_size[1]:
         raise UserError(f"the encoder needs a square grid of patches; this CLIP has {tail.grid_size}")
-    torch.manual_seed(seed)
-    captioner = Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params).to(device)
-    train_with_onednn(captioner)
+    # The draws of whoever calls are left as they are.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        captioner = Captioner(tail, tail.grid_size[0], codebook_KE, parts.word_VE, params)
     made_with = {
         "format_version": FORMAT_VERSION,
         "model": params.model_dump(),
-        "trunk": trunk_identity(clip.identity, cut),
+        "trunk": parts.trunk,
         "codebook": None if codebook is None else codebook.identity,
-        "words": vocabulary.fingerprint,
-        "num_words": len(vocabulary),
+        "words": parts.vocabulary.fingerprint,
+        "num_words": len(parts.vocabulary),
     }
-    return Assembly(captioner, vocabulary, made_with)
+    return Assembly(captioner.to(tail.proj.device), parts.vocabulary, made_with)
 
 
 def parameter_counts(captioner: Captioner) -> dict[str, int]:
@@ -102,10 +113,9 @@ def parameter_counts(captioner: Captioner) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Restored:
-    """A trained network in evaluation mode, with the CLIP it belongs to, which is cut at block `cut`."""
+    """A trained network in evaluation mode, and the parts that it is built of."""
 
-    clip: Clip
-    cut: int
+    parts: Parts
     assembly: Assembly
 
 
@@ -118,7 +128,7 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
     path = weights / "model.safetensors"
-    made_with, _ = read_weights(path)
+    made_with, tensors = read_weights(path)
     clip = load_clip(artifacts / "clip", device)
     try:
         params = ModelParams.model_validate(made_with["model"])
@@ -128,11 +138,13 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
             f"{path} does not say how its network was built, or says it as another version of this project "
             "did; make it again with dvc repro"
         ) from None
+    parts = read_parts(artifacts, clip, cut)
     with UnsetWeights():
-        assembly = put_together(artifacts, clip, cut, params, seed=0, device=device)
-    load_weights(weights, assembly)
+        assembly = build_captioner(parts, params, seed=0)
+    check_made_with(path, made_with, assembly)
+    put_weights(path, tensors, assembly)
     assembly.captioner.eval()
-    return Restored(clip, cut, assembly)
+    return Restored(parts, assembly)
 
 
 def describe(captioner: Captioner) -> str:
@@ -157,12 +169,30 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
     """
     path = folder / "model.safetensors"
     made_with, weights = read_weights(path)
+    check_made_with(path, made_with, assembly)
+    put_weights(path, weights, assembly)
+
+
+def check_made_with(path: Path, made_with: dict[str, Any], assembly: Assembly) -> None:
+    """Refuse weights that were made with another CLIP, vocabulary, codebook or shape.
+
+    Raises:
+        UserError: with both.
+    """
     for key, expected in assembly.made_with.items():
         if made_with.get(key) != expected:
             raise UserError(
                 f"{path} was made with another {key}: the file says {made_with.get(key)!r}, "
                 f"this run needs {expected!r}; run dvc repro"
             )
+
+
+def put_weights(path: Path, weights: dict[str, torch.Tensor], assembly: Assembly) -> None:
+    """Give the network the weights that were read from `path`.
+
+    Raises:
+        UserError: their names are not those of the network.
+    """
     expected_names = assembly.captioner.checkpoint_tensors().keys()
     if expected_names != weights.keys():
         odd = sorted(expected_names ^ weights.keys())

@@ -196,7 +196,12 @@ def write_checksum(path: Path) -> None:
 
 
 def load_checked_json(path: Path, remedy: str) -> Any:
-    """Read a JSON file that `write_checksum` was given. `remedy` ends the message of an error.
+    """The value of a JSON file that `write_checksum` was given, as `load_json_and_sum` reads it."""
+    return load_json_and_sum(path, remedy)[0]
+
+
+def load_json_and_sum(path: Path, remedy: str) -> tuple[Any, str]:
+    """A JSON file that `write_checksum` was given, and its SHA-256. `remedy` ends the message of an error.
 
     Raises:
         UserError: it or its checksum is missing, or it is not as it was written, by as much as a bit.
@@ -210,7 +215,7 @@ def load_checked_json(path: Path, remedy: str) -> Any:
             f"beside it has {expected[:12] or 'none'}…; {remedy}"
         )
     # What `save_json` wrote needs no further check.
-    return json.loads(data)
+    return json.loads(data), found
 
 
 def sha256_file(path: Path) -> str:

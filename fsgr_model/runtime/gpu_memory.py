@@ -1,17 +1,17 @@
 """A step that does not fit into the memory of the GPU: which number of images would."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from fsgr_model.runtime.errors import UserError
 
-T = TypeVar("T")
 
-
-def within_memory(step: Callable[[], T], attempt: Callable[[int], object], images: int, parameter: str) -> T:
-    """The result of `step`, which works on `images` images.
+@contextmanager
+def told_what_fits(attempt: Callable[[int], object], images: int, parameter: str) -> Iterator[None]:
+    """For a block that works on `images` images.
 
     Where the memory of the GPU is too small, `attempt(n)`, the same work on n images without a lasting
     effect, is tried with half as many, and half of these, until it fits.
@@ -20,10 +20,13 @@ def within_memory(step: Callable[[], T], attempt: Callable[[int], object], image
         UserError: it did not fit; with the number that does, to be given to `parameter`.
     """
     try:
-        return step()
+        yield
     except torch.OutOfMemoryError as error:
         wanted = str(error).split(". GPU")[0].split("\n")[0]
-    # Behind the handler: the tensors of the failed step hung on the exception.
+        # The tensors of the failed step hang on the frames of the exception.
+        traceback.clear_frames(error.__traceback__)
+    else:
+        return
     fitting = largest_fitting(attempt, images)
     remedy = (
         f"{fitting} fit, set {parameter}: {fitting}"

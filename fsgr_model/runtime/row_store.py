@@ -227,9 +227,22 @@ class RowStore:
             except HDF5_ERRORS as error:
                 raise_if_refused(error, path)
                 raise UserError(f"{path} is damaged ({error}); {REMEDY}") from None
-        _check_identity(path, self.identity, expected)
+        self.check(expected)
         self._row_of = {image_id: row for row, image_id in enumerate(self.image_ids)}
         self._checked = np.zeros(len(self.image_ids), dtype=bool)
+
+    def check(self, expected: dict[str, Any]) -> None:
+        """Refuse the file where its identity says anything else than `expected`, key by key.
+
+        Raises:
+            UserError: with both.
+        """
+        for key, value in json.loads(json.dumps(expected)).items():
+            if self.identity.get(key) != value:
+                raise UserError(
+                    f"{self.path} was made with another {key}: the file says {self.identity.get(key)!r}, "
+                    f"this run needs {value!r}; run dvc repro, or give the files that belong together"
+                )
 
     def _read_head(self, file: h5py.File) -> None:
         version = int(file.attrs.get("format_version", 1))
@@ -325,12 +338,3 @@ def _row_offsets(dataset: h5py.Dataset, path: Path) -> list[int]:
     if len(found) != len(dataset) or any(chunk.size != size or chunk.filter_mask for chunk in found):
         raise UserError(f"{path} does not hold one plain chunk an image; delete it and run dvc repro")
     return [chunk.byte_offset for chunk in sorted(found, key=lambda chunk: chunk.chunk_offset[0])]
-
-
-def _check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    for key, value in json.loads(json.dumps(expected)).items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{path} was made with another {key}: the file says {found.get(key)!r}, this run needs "
-                f"{value!r}; run dvc repro, or give the files that belong together"
-            )

@@ -29,7 +29,7 @@ from fsgr_model.network.captioner import Encoded
 from fsgr_model.text.function_words import phrase_of_words
 from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.task import Step
 
 LEVELS = ("image_caption", "region_phrase", "patch_word")
 # GLoRIA's two temperatures, as factors: sharpness of a phrase's attention, and of the sum over phrases.
@@ -72,12 +72,12 @@ class ProgressiveAlignment:
         self.head_of = {level: AlignmentHead(d_model, joint_width) for level in LEVELS}
         self.heads: nn.Module = nn.ModuleDict(self.head_of)
 
-    def terms(self, encoded: Encoded, batch: Batch, moment: Moment) -> list[Term]:
+    def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
         """The levels that count in this epoch, in float32 also under autocast."""
         assert len(set(batch.image_ids)) == len(batch.image_ids), "an image twice would be its own negative"
-        captions = self.drawn_captions(batch.image_ids, moment)
+        captions = self.drawn_captions(batch.image_ids, step)
         states = self.tower(captions)
-        counting = {level: weight[moment.epoch - 1] for level, weight in self.weights.items()}
+        counting = {level: weight[step.epoch - 1] for level, weight in self.weights.items()}
         with torch.autocast(encoded.image_BGD.device.type, enabled=False):
             text = Text(states, captions)
             return [
@@ -86,9 +86,10 @@ class ProgressiveAlignment:
                 if weight
             ]
 
-    def drawn_captions(self, image_ids: Sequence[int], moment: Moment) -> list[list[str]]:
-        """One caption an image: a function of the moment and of the set of images, not of their order."""
-        share_of = dict(zip(sorted(image_ids), moment.draw("captions").random(len(image_ids)), strict=True))
+    def drawn_captions(self, image_ids: Sequence[int], step: Step) -> list[list[str]]:
+        """One caption an image: a function of the step and of the set of images, not of their order."""
+        shares = step.generator("captions").random(len(image_ids))
+        share_of = dict(zip(sorted(image_ids), shares, strict=True))
         return [self.captions[i][int(share_of[i] * len(self.captions[i]))] for i in image_ids]
 
     def _loss(self, level: str, encoded: Encoded, text: "Text") -> Tensor:

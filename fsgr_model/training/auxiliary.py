@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fsgr_model.network.captioner import Encoded
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.task import Step
 
 
 @dataclass(frozen=True)
@@ -24,5 +24,5 @@ class AuxiliaryLoss(Protocol):
 
     heads: nn.Module
 
-    def terms(self, encoded: Encoded, batch: Batch, moment: Moment) -> list[Term]:
+    def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
         """The terms of this step; a term whose weight is 0 is left out."""

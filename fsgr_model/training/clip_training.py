@@ -21,10 +21,10 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import run_blocks
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.config.params import ClipTrainingParams
-from fsgr_model.kernels.onednn_layers import train_with_onednn
+from fsgr_model.kernels.install import speed_up_training
 from fsgr_model.runtime.device import autocast, pick_device
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import within_memory
+from fsgr_model.runtime.gpu_memory import told_what_fits
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
@@ -94,7 +94,7 @@ class ClipTraining:
         self.device = pick_device()
         self.embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
         self.model = model.train().to(self.device)
-        train_with_onednn(self.model)
+        speed_up_training(self.model)
         self.optimiser = Optimiser(model, "muon", params.lr, params.weight_decay)
         self.pairs, self.params, self.point = pairs, params, point
         self.save_seconds = 60 * save_minutes
@@ -131,13 +131,11 @@ class ClipTraining:
         steps = self.pairs.batches(self.params.batch_size, self.params.seed, now.epoch)
         saved_at = time.monotonic()
         for batch in steps[now.step :]:
-            with stop.held_back():
-                within_memory(
-                    partial(self._train_step, batch, len(steps)),
-                    partial(self._try_images, batch),
-                    len(batch.rows_B),
-                    "clip.training.batch_size",
-                )
+            fitting = told_what_fits(
+                partial(self._try_images, batch), len(batch.rows_B), "clip.training.batch_size"
+            )
+            with stop.held_back(), fitting:
+                self._train_step(batch, len(steps))
             if time.monotonic() - saved_at > self.save_seconds:
                 self._save()
                 saved_at = time.monotonic()

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from fsgr_model.network.captioner import Encoded
 from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.task import Step
 
 # As in the reference copy, whose loss had the wrong sign.
 TEMPERATURE = 0.07
@@ -37,18 +37,18 @@ class PatchContrast:
         self.weight = weight
         self.max_anchors = max_anchors
 
-    def terms(self, encoded: Encoded, batch: Batch, moment: Moment) -> list[Term]:
+    def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
         """The one term `contrast`; `batch.label_BG` must be there."""
         assert batch.label_BG is not None
         label_N = batch.label_BG.flatten()
-        anchor_M = self._anchors(len(label_N), moment).to(label_N.device)
+        anchor_M = self._anchors(len(label_N), step).to(label_N.device)
         loss = supervised_contrast(encoded.visual_BGD.flatten(0, 1), label_N, anchor_M)
         return [Term("contrast", self.weight, loss)]
 
-    def _anchors(self, patches: int, moment: Moment) -> Tensor:
+    def _anchors(self, patches: int, step: Step) -> Tensor:
         if patches <= self.max_anchors:
             return torch.arange(patches)
-        return torch.from_numpy(moment.draw("anchors").permutation(patches)[: self.max_anchors])
+        return torch.from_numpy(step.generator("anchors").permutation(patches)[: self.max_anchors])
 
 
 def supervised_contrast(feature_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -> Tensor:

@@ -10,8 +10,6 @@ block's in what the blocks below it make of them without prompts.
 Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts of a block, W vision width.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -19,15 +17,14 @@ from fsgr_model.clip.split import run_block
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.tuned_tail import TunedTail
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.training.inputs import SplitInputs
 from fsgr_model.training.prototypes import cluster
-from fsgr_model.training.split_data import Drawn, image_ids
 
 IMAGES = 64  # 12,544 patches of ViT-B/16, 125 for each of a hundred prompts
 
 
 @torch.no_grad()
-def begin_at_patches(data: Path, assembly: Assembly, drawn: Drawn | None, seed: int) -> None:
+def begin_at_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
     """Give the prompts their first values, from training images that the seed picks.
 
     Raises:
@@ -35,10 +32,9 @@ def begin_at_patches(data: Path, assembly: Assembly, drawn: Drawn | None, seed: 
     """
     tail = assembly.captioner.tail
     assert isinstance(tail, TunedTail) and tail.prompts is not None
-    order = np.random.default_rng(seed).permutation(image_ids(data, "train", drawn))
+    order = np.random.default_rng(seed).permutation(list(train.tokens))
     picked: list[int] = order[:IMAGES].tolist()
-    store = RowStore(data / "features" / "train.h5", assembly.made_with["trunk"])
-    tokens_BTW = torch.from_numpy(store.rows(picked)).to(tail.frozen.proj)
+    tokens_BTW = torch.from_numpy(train.features.rows(picked)).to(tail.frozen.proj)
     P = tail.prompts.vectors_NPW.shape[1]
     if (patches := tokens_BTW[:, 1:, 0].numel()) < P:
         raise UserError(

@@ -1,6 +1,7 @@
-"""One training stage from files to files: inputs, validation, resume point, outputs."""
+"""A training stage around the loop: where it writes, what it needs of memory, how it is found again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,18 @@ from typing import Any
 import torch
 
 from fsgr_model.config.params import PhaseParams, ScstParams
+from fsgr_model.kernels.install import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
-from fsgr_model.runtime.artifacts import fingerprint, sha256_file, whole_file, whole_folder
+from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.row_cache import AskedPlace, choose_place, hold_rows
-from fsgr_model.runtime.row_store import RowStore
-from fsgr_model.training.batches import CaptionedImages
-from fsgr_model.training.loop import Phase, Training
-from fsgr_model.training.split_data import captioned_images, drawn_images
+from fsgr_model.training.batches import Batch, CaptionedImages
+from fsgr_model.training.inputs import Inputs, captioned_images
+from fsgr_model.training.loop import Loop
+from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.schedule import EpochRates, describe_rates
 from fsgr_model.training.step_memory import GB, StepSize, describe_need, step_bytes
+from fsgr_model.training.task import Task
 from fsgr_model.training.validation import make_validation
 
 
@@ -33,55 +37,80 @@ class Run:
     cache: AskedPlace = "auto"
 
 
-def train(
+@contextmanager
+def training_loop(
     run: Run,
+    inputs: Inputs,
     assembly: Assembly,
-    phase: Phase,
+    task: Task[Batch],
+    *,
     params: PhaseParams,
     peak_rate: float,
     further_inputs: dict[str, Any],
     shuffle_seed: int | None = None,
-    labels: RowStore | None = None,
-) -> None:
-    """Train, then write the best weights to `run.out` and the history to `run.curve`.
+) -> Iterator[Loop[Batch]]:
+    """The loop of a captioner, with its features held in memory and its resume point open.
 
-    `labels`: label maps of the training images, where the phase needs them.
-    An interrupted run with the same parameters and inputs goes on where it stopped.
+    An interrupted run with the same parameters and inputs goes on where it stopped. `further_inputs` are
+    those beside the lists of the dataset and what the network is made with.
     """
     print(describe(assembly.captioner))
+    vocabulary = assembly.vocabulary
+    train = inputs.train.drawn(params.train_images, run.seed)
+    images = captioned_images(train, vocabulary, params, shuffle_seed=shuffle_seed, labels=inputs.labels)
+    validation_images = captioned_images(inputs.val, vocabulary, params, shuffle_seed=shuffle_seed)
+    needed = step_bytes(assembly.captioner, largest_step(images, params))
+    print(describe_need(task.name, needed, params.batch_size, assembly.device))
+    hold_features([images, validation_images], run.cache, needed, assembly.device)
+    validation = make_validation(validation_images, inputs.val.tokens, vocabulary, params)
     made_of = {
         "params": params.model_dump(),
         "peak_rate": peak_rate,
         "seed": run.seed,
         "made_with": assembly.made_with,
-        "images": sha256_file(run.data / "dataset" / "images.json"),
-        "captions": sha256_file(run.data / "dataset" / "captions.json"),
+        "images": inputs.images_sha256,
+        "captions": inputs.captions_sha256,
         **further_inputs,
     }
-    images = captioned_images(
-        run.data, "train", assembly, params.max_length, shuffle_seed, labels, drawn_images(params, run.seed)
+    schedule = EpochRates(peak_rate, params)
+    speed_up_training(assembly.captioner)
+    optimiser = Optimiser(
+        assembly.captioner,
+        params.optimiser,
+        peak_rate,
+        params.weight_decay,
+        params.visual_lr_factor,
+        task.heads,
     )
-    validation_images = captioned_images(run.data, "val", assembly, params.max_length, shuffle_seed)
-    needed = step_bytes(assembly.captioner, largest_step(images, params))
-    print(describe_need(phase.name, needed, params.batch_size, assembly.device))
-    hold_features([images, validation_images], run.cache, needed, assembly.device)
-    validation = make_validation(validation_images, run.data, assembly.vocabulary, params)
     with resume_point(run.stage, fingerprint(made_of)) as resume:
-        loop = Training(
+        print(f"{task.name} on {assembly.device}\n{describe_rates(schedule.rates)}", flush=True)
+        yield Loop(
             assembly.captioner,
-            phase,
+            task,
             images,
-            validation,
-            params,
-            peak_rate,
-            run.seed,
-            resume,
-            run.save_minutes,
+            optimiser,
+            params=params,
+            schedule=schedule,
+            seed=run.seed,
+            resume=resume,
+            save_minutes=run.save_minutes,
+            validate=validation.score,
+            patience=params.patience,
+            max_norm=params.grad_clip_norm,
         )
-        history = loop.run()
-        with whole_folder(run.out) as folder:
-            save_weights(folder, assembly)
-        _write_curve(run.curve, history)
+
+
+def write_outputs(run: Run, assembly: Assembly, history: list[dict[str, float]]) -> None:
+    """The weights to `run.out`, and the history to `run.curve`: tab-separated, a row per epoch; a number that
+    an epoch does not have is left empty.
+    """
+    with whole_folder(run.out) as folder:
+        save_weights(folder, assembly)
+    names = list(dict.fromkeys(name for row in history for name in row))
+    lines = ["\t".join(names)]
+    lines += ["\t".join(f"{row[name]:.6g}" if name in row else "" for name in names) for row in history]
+    with whole_file(run.curve) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
@@ -104,12 +133,3 @@ def hold_features(
     for images in splits:
         images.tokens = hold_rows(images.store, place, device)
     print(f"features: {needed / GB:.2f} GB, runtime.cache: {place}", flush=True)
-
-
-def _write_curve(path: Path, history: list[dict[str, float]]) -> None:
-    """Tab-separated, a row an epoch; a number that an epoch does not have is left empty."""
-    names = list(dict.fromkeys(name for row in history for name in row))
-    lines = ["\t".join(names)]
-    lines += ["\t".join(f"{row[name]:.6g}" if name in row else "" for name in names) for row in history]
-    with whole_file(path) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")

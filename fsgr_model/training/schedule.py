@@ -1,6 +1,29 @@
-"""Learning rates as a plain table: what is printed is what is used."""
+"""Learning rates: of every epoch as a plain table, or of every step."""
+
+from typing import Protocol
 
 from fsgr_model.config.params import PhaseParams
+
+
+class Schedule(Protocol):
+    """The learning rate of a step. `warmup_epochs`: until then it grows."""
+
+    warmup_epochs: float
+
+    def __call__(self, epoch: int, step: int, steps: int) -> float:
+        """The rate of a step of an epoch that has so many `steps`; `epoch` counts from 1, `step` from 0."""
+
+
+class EpochRates:
+    """One rate per epoch: what is printed is what is used."""
+
+    def __init__(self, peak: float, params: PhaseParams) -> None:
+        self.rates = rate_table(peak, params)
+        self.warmup_epochs: float = params.warmup_epochs
+
+    def __call__(self, epoch: int, step: int, steps: int) -> float:
+        """As `Schedule`."""
+        return self.rates[epoch - 1]
 
 
 def rate_table(peak: float, params: PhaseParams) -> list[float]:

@@ -17,13 +17,13 @@ from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.task import Step, Task
 
 
-class SelfCritical:
+class SelfCritical(Task[Batch]):
     """Policy gradient on CIDEr-D."""
 
-    name = "SCST"
+    name, section = "SCST", "scst"
     uses_dropout = False
 
     def __init__(self, reward: CiderD, num_samples: int, max_length: int) -> None:
@@ -33,7 +33,7 @@ class SelfCritical:
         self.num_samples = num_samples
         self.max_length = max_length
 
-    def loss(self, model: Captioner, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Captioner, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
         """Mean over all sampled words (end tokens counted) of -(reward - baseline) * log-probability.
 
         Returns:
@@ -52,18 +52,15 @@ class SelfCritical:
         words = len(log_prob_N) / reward_BS.numel()
         return loss, {"reward": reward_BS.mean().item(), "length": words}
 
-    def doubt(self, model: Captioner, means: dict[str, float]) -> str | None:
+    def weights(self, model: Captioner) -> dict[str, Tensor]:
+        """What is trained, without CLIP's frozen weights."""
+        return model.checkpoint_tensors()
+
+    def warning(self, model: Captioner, means: dict[str, float]) -> str | None:
         """Rewards of zero leave nothing to learn from."""
         if means["reward"] > 0:
             return None
         return "no sampled caption had any reward: start from a network that XE has trained longer"
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing: all that SCST changes is in the network."""
-        return {}
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Nothing to take over."""
 
     def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
         """CIDEr-D of every sample against its image's references, [B, S] float32 on the samples' device.

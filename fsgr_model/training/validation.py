@@ -1,7 +1,5 @@
 """How good a network is on the validation split: CIDEr-D of its greedy captions."""
 
-from pathlib import Path
-
 import torch
 
 from fsgr_model.config.params import PhaseParams
@@ -13,7 +11,6 @@ from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
-from fsgr_model.training.split_data import caption_tokens
 
 
 class Validation:
@@ -39,20 +36,25 @@ class Validation:
 
 
 def make_validation(
-    images: CaptionedImages, data: Path, vocabulary: Vocabulary, params: PhaseParams
+    images: CaptionedImages,
+    tokens: dict[int, list[list[str]]],
+    vocabulary: Vocabulary,
+    params: PhaseParams,
 ) -> Validation:
     """Validation as the metric is published: document frequencies of the validation references themselves,
     no end token, and words that the vocabulary lacks kept apart.
+
+    Args:
+        tokens: image id -> the tokens of each of its captions.
 
     Raises:
         UserError: CIDEr-D of these references would be 0 whatever the network says, so that no epoch could be
             chosen by it.
     """
-    tokens = caption_tokens(data, "val")
     check_meaning(tokens)
     unlisted: dict[str, int] = {}
     references = {
-        image_id: [vocabulary.encode_open(tokens, unlisted) for tokens in of_image]
+        image_id: [vocabulary.encode_open(caption, unlisted) for caption in of_image]
         for image_id, of_image in tokens.items()
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))

@@ -15,17 +15,17 @@ from fsgr_model.network.packing import Packing
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.moment import Moment
 from fsgr_model.training.prototypes import PrototypeSearch
+from fsgr_model.training.task import Step, Task
 
 
-class CrossEntropy:
+class CrossEntropy(Task[Batch]):
     """Mean negative log-likelihood of the caption words and end tokens of a batch; padding counts nothing.
 
     The weighted terms of the auxiliary losses are added.
     """
 
-    name = "XE"
+    name, section = "XE", "xe"
     uses_dropout = True
 
     def __init__(
@@ -33,10 +33,10 @@ class CrossEntropy:
     ) -> None:
         """`prototypes` is fed with every batch, and renews the network's memory."""
         self.auxiliaries = auxiliaries
-        self.heads: nn.Module = nn.ModuleList(auxiliary.heads for auxiliary in auxiliaries)
+        self.heads = nn.ModuleList(auxiliary.heads for auxiliary in auxiliaries)
         self.prototypes = prototypes
 
-    def loss(self, model: Captioner, batch: Batch, moment: Moment) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: Captioner, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch (scalar, float32); where there are auxiliary losses, its unweighted terms."""
         if self.prototypes is not None:
             self.prototypes.renew_if_due()
@@ -49,14 +49,18 @@ class CrossEntropy:
         if self.prototypes is not None:
             self.prototypes.record(state, packing.counted_BQ)
         loss = F.cross_entropy(logits_NV.float(), target_BSL[counted_BSL])
-        terms = [term for auxiliary in self.auxiliaries for term in auxiliary.terms(encoded, batch, moment)]
+        terms = [term for auxiliary in self.auxiliaries for term in auxiliary.terms(encoded, batch, step)]
         if not terms:
             return loss, {}
         values = torch.stack([loss, *(term.loss for term in terms)])
         report = dict(zip(["xe", *(term.name for term in terms)], values.tolist(), strict=True))
         return values @ values.new_tensor([1.0, *(term.weight for term in terms)]), report
 
-    def doubt(self, model: Captioner, means: dict[str, float]) -> str | None:
+    def weights(self, model: Captioner) -> dict[str, Tensor]:
+        """What is trained, without CLIP's frozen weights."""
+        return model.checkpoint_tensors()
+
+    def warning(self, model: Captioner, means: dict[str, float]) -> str | None:
         """A guess that gives every word the same chance has the loss ln V."""
         uniform = math.log(len(model.decoder.word_embedding.weight))
         loss = means.get("xe", means["loss"])

@@ -18,8 +18,8 @@ from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Trunk
 from fsgr_model.inference.decoding import beam_search
 from fsgr_model.text.vocabulary import EOS
-from fsgr_model.training.moment import Moment
 from fsgr_model.training.scst import SelfCritical
+from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def reference(ours):
 
 
 def test_the_loss_of_cross_entropy_is_the_same(ours, reference, batch, monkeypatch):
-    expected, _ = CrossEntropy().loss(ours, batch, Moment(0, 1, 0))
+    expected, _ = CrossEntropy().loss(ours, batch, Step(0, 1, 0))
     seen = ours.tail(batch.tokens_BTW.repeat_interleave(TINY.captions, dim=0))
     monkeypatch.setattr(reference, "train", lambda: None)  # dropout differs
     optimiser = torch.optim.Adam(reference.parameters(), 1e-9)

@@ -20,7 +20,7 @@ from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.tuned_tail import TunedTail, tuned
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
 
 V, K = 13, 9
@@ -126,7 +126,7 @@ def xe_step(captioner: Captioner, seen: torch.Tensor) -> float:
     captioner.train().zero_grad()
     torch.manual_seed(5)
     batch = Batch(list(range(len(seen))), seen, caption_BSL)
-    loss, _ = CrossEntropy().loss(captioner, batch, Moment(seed=0, epoch=1, step=0))
+    loss, _ = CrossEntropy().loss(captioner, batch, Step(seed=0, epoch=1, index=0))
     loss.backward()
     return loss.item()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import largest_fitting, within_memory
+from fsgr_model.runtime.gpu_memory import largest_fitting, told_what_fits
 
 
 def memory_for(most):
@@ -24,18 +24,24 @@ def test_halves_are_tried_until_one_fits(most, fitting):
 
 
 def test_the_message_names_parameter_need_and_what_fits():
-    with pytest.raises(UserError) as caught:
-        within_memory(lambda: memory_for(30)(100), memory_for(30), 100, "xe.batch_size")
+    with pytest.raises(UserError) as caught, told_what_fits(memory_for(30), 100, "xe.batch_size"):
+        memory_for(30)(100)
     assert str(caught.value) == (
         "xe.batch_size: a step of 100 images needs more memory than there is (CUDA out of memory. Tried to "
         "allocate 2.00 GiB); 25 fit, set xe.batch_size: 25"
     )
-    with pytest.raises(UserError, match="not even one fits"):
-        within_memory(lambda: memory_for(0)(100), memory_for(0), 100, "xe.batch_size")
+    with (
+        pytest.raises(UserError, match="not even one fits"),
+        told_what_fits(memory_for(0), 100, "xe.batch_size"),
+    ):
+        memory_for(0)(100)
 
 
 def test_a_step_that_fits_is_done_once():
-    assert within_memory(lambda: 5, memory_for(0), 100, "xe.batch_size") == 5
+    done = []
+    with told_what_fits(memory_for(0), 100, "xe.batch_size"):
+        done.append(100)
+    assert done == [100]
 
 
 def test_the_failed_step_holds_no_memory_while_others_are_tried():
@@ -49,7 +55,7 @@ def test_the_failed_step_holds_no_memory_while_others_are_tried():
         alive.append(weakref.ref(big))
         raise torch.OutOfMemoryError("full")
 
-    with pytest.raises(UserError):
-        within_memory(step, lambda n: alive.append(alive[0]()), 4, "x")
+    with pytest.raises(UserError), told_what_fits(lambda n: alive.append(alive[0]()), 4, "x"):
+        step()
     gc.collect()
     assert alive[1] is None

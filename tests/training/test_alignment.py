@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from fsgr_model.config.params import XeParams
 from fsgr_model.network.alignment_heads import AlignmentHead
-from fsgr_model.network.assembly import assemble
 from fsgr_model.training.alignment import (
     LEVELS,
     ProgressiveAlignment,
@@ -20,15 +19,13 @@ from fsgr_model.training.alignment import (
     region_phrase_score,
     regions,
 )
-from fsgr_model.training.moment import Moment
-from fsgr_model.training.run import Run
-from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
-from pipeline.train_xe import progressive_alignment
+from tests.worlds.captioner import alignment_of, assemble, images_of
 
 CPU = torch.device("cpu")
 # By then every level counts.
-LATE = Moment(seed=3, epoch=7, step=5)
+LATE = Step(seed=3, epoch=7, index=5)
 B, E = 4, 6
 
 
@@ -144,23 +141,21 @@ def test_the_temperature_starts_at_007_and_never_falls_below_001():
 
 @pytest.fixture
 def assembly(tiny_data, model_params):
-    return assemble(tiny_data, "train", model_params, 0, CPU)
+    return assemble(tiny_data, "train", model_params, 0)
 
 
 @pytest.fixture
-def alignment(tiny_data, assembly, tmp_path, xe_params) -> ProgressiveAlignment:
-    run = Run("train_xe", tiny_data, tmp_path / "model", tmp_path / "curve.tsv", 7, 10.0)
-    return progressive_alignment(run, assembly, 24, xe_params.model_copy(update={"epochs": 8}))
+def alignment(tiny_data, xe_params) -> ProgressiveAlignment:
+    return alignment_of(tiny_data, xe_params.model_copy(update={"epochs": 8}))
 
 
 @pytest.fixture
 def images(tiny_data, assembly):
-    return captioned_images(tiny_data, "train", assembly, 10)
+    return images_of(tiny_data, "train", assembly)
 
 
-def test_the_printed_table(alignment, capsys, tiny_data, assembly, tmp_path, xe_params):
-    run = Run("train_xe", tiny_data, tmp_path / "model", tmp_path / "curve.tsv", 7, 10.0)
-    progressive_alignment(run, assembly, 24, xe_params.model_copy(update={"epochs": 8}))
+def test_the_printed_table(capsys, tiny_data, xe_params):
+    alignment_of(tiny_data, xe_params.model_copy(update={"epochs": 8}))
     assert capsys.readouterr().out.splitlines()[1:] == [
         "epoch   image_caption  region_phrase  patch_word",
         "1       0.1            0              0",
@@ -195,7 +190,7 @@ def test_the_drawn_captions_are_the_images_own_and_depend_on_the_moment_only(ali
     torch.rand(3)
     assert drawn == alignment.drawn_captions(ids, LATE)
     assert drawn[::-1] == alignment.drawn_captions(ids[::-1], LATE)
-    steps = [alignment.drawn_captions(ids, Moment(3, 7, step)) for step in range(30)]
+    steps = [alignment.drawn_captions(ids, Step(3, 7, step)) for step in range(30)]
     for position, image_id in enumerate(ids):
         seen = {tuple(captions[position]) for captions in steps}
         assert seen == {tuple(caption) for caption in alignment.captions[image_id]}
@@ -234,7 +229,7 @@ def test_an_image_that_is_there_twice_is_refused(alignment, assembly, images):
 def test_levels_of_weight_zero_are_left_out(alignment, assembly, images):
     batch = images.batch(images.image_ids[:4]).to(CPU)
     encoded = assembly.captioner.encode(batch.tokens_BTW)
-    names = [[t.name for t in alignment.terms(encoded, batch, Moment(0, epoch, 0))] for epoch in (1, 2, 4)]
+    names = [[t.name for t in alignment.terms(encoded, batch, Step(0, epoch, 0))] for epoch in (1, 2, 4)]
     assert names == [["image_caption"], ["image_caption", "region_phrase"], list(LEVELS)]
 
 
@@ -266,7 +261,7 @@ def test_alignment_alone_learns_to_tell_which_caption_belongs_to_which_image(ali
     losses = []
     for step in range(150):
         torch.manual_seed(step)
-        terms = alignment.terms(model.encode(batch.tokens_BTW), batch, Moment(3, 7, step))
+        terms = alignment.terms(model.encode(batch.tokens_BTW), batch, Step(3, 7, step))
         losses.append([term.loss.item() for term in terms])
         sum(term.loss for term in terms).backward()
         optimiser.step()
@@ -278,7 +273,7 @@ def test_alignment_alone_learns_to_tell_which_caption_belongs_to_which_image(ali
 
 def test_captions_never_reach_the_encoding_of_an_image(alignment, tiny_data, assembly):
     """Neither those of a batch, nor what the heads hold: they are training's alone."""
-    images = captioned_images(tiny_data, "val", assembly, 10)
+    images = images_of(tiny_data, "val", assembly)
     model = assembly.captioner.eval()
     batch = images.batch(images.image_ids)
     before = model.encode(batch.to(CPU).tokens_BTW)

@@ -7,13 +7,13 @@ import torch
 
 from fsgr_model.config.params import DecodeParams
 from fsgr_model.inference.captioning import caption_images
-from fsgr_model.network.assembly import assemble
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore
+from tests.worlds.captioner import assemble
 
 
 def test_captions_without_a_finite_probability_are_refused(tiny_data, model_params):
-    assembly = assemble(tiny_data, "test", model_params, 0, torch.device("cpu"))
+    assembly = assemble(tiny_data, "test", model_params, 0)
     store = RowStore(tiny_data / "features" / "test.h5", {})
     decode = DecodeParams(beam_size=2, max_length=5)
     assert len(caption_images(assembly, store, store.image_ids, decode)) == 8
@@ -24,7 +24,7 @@ def test_captions_without_a_finite_probability_are_refused(tiny_data, model_para
 
 
 def test_too_small_a_gpu_names_the_batch_that_fits(tiny_data, model_params, monkeypatch):
-    assembly = assemble(tiny_data, "test", model_params, 0, torch.device("cpu"))
+    assembly = assemble(tiny_data, "test", model_params, 0)
     store = RowStore(tiny_data / "features" / "test.h5", {})
     plain = type(assembly.captioner).encode
 

@@ -22,7 +22,7 @@ from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.stopping import Stopped
-from fsgr_model.training import clip_training as demo_training
+from fsgr_model.training import clip_pairs
 from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, spelled
 from fsgr_model.training.clip_training import (
     ClipTraining,
@@ -340,8 +340,8 @@ def test_a_loss_that_is_not_finite_stops(pairs):
 
 
 def test_key_changes_with_pictures_and_captions(pairs, dataset, monkeypatch):
-    captions = demo_training.read_captions(dataset)
+    captions = clip_pairs.read_captions(dataset)
     first = captions[11][0]
     captions[11][0] = replace(first, text="something else")
-    monkeypatch.setattr(demo_training, "read_captions", lambda folder: captions)
+    monkeypatch.setattr(clip_pairs, "read_captions", lambda folder: captions)
     assert read_pairs(dataset, "train").key != pairs.key

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsgr_model.network.assembly import assemble
 from fsgr_model.training import contrast
 from fsgr_model.training.contrast import PatchContrast, supervised_contrast
-from fsgr_model.training.moment import Moment
-from fsgr_model.training.split_data import captioned_images, label_maps
+from fsgr_model.training.inputs import label_maps
+from fsgr_model.training.task import Step
+from tests.worlds.captioner import assemble, images_of, parts_of
 
-START = Moment(seed=0, epoch=1, step=0)
+START = Step(seed=0, epoch=1, index=0)
 
 
 def brute_force(feature_ND: torch.Tensor, label_N: torch.Tensor) -> torch.Tensor:
@@ -94,8 +94,8 @@ def test_a_drawn_subset_is_an_unbiased_estimate(patches):
     feature_ND = feature_ND.detach()
     whole = supervised_contrast(feature_ND, label_N, torch.arange(29)).item()
     drawn = PatchContrast(1.0, 6)
-    moments = [Moment(1, 1, step) for step in range(400)]
-    anchors = [drawn._anchors(29, moment) for moment in moments]
+    moments = [Step(1, 1, step) for step in range(400)]
+    anchors = [drawn._anchors(29, step) for step in moments]
     assert all(len(anchor.unique()) == 6 for anchor in anchors)
     assert torch.equal(anchors[3], drawn._anchors(29, moments[3])) and not torch.equal(anchors[3], anchors[4])
     losses = torch.stack([supervised_contrast(feature_ND, label_N, anchor) for anchor in anchors])
@@ -111,9 +111,9 @@ def test_float32_also_under_autocast(patches):
 
 
 def test_the_gradient_reaches_the_embedded_patches_and_what_is_before_them_only(tiny_data, model_params):
-    assembly = assemble(tiny_data, "train", model_params, 0, torch.device("cpu"))
-    labels = label_maps(tiny_data, "train", assembly)
-    images = captioned_images(tiny_data, "train", assembly, 10, labels=labels)
+    assembly = assemble(tiny_data, "train", model_params, 0)
+    labels = label_maps(tiny_data, parts_of(tiny_data))
+    images = images_of(tiny_data, "train", assembly, labels=labels)
     batch = images.batch(images.image_ids[:5]).to(torch.device("cpu"))
     tokens_BTW = batch.tokens_BTW.requires_grad_()
     (term,) = PatchContrast(0.25, 100).terms(assembly.captioner.encode(tokens_BTW), batch, START)

@@ -1,4 +1,4 @@
-"""What can go wrong in training: a signal at a bad moment, bad numbers, a GPU that is too small."""
+"""What can go wrong in training: a signal at a bad step, bad numbers, a GPU that is too small."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from fsgr_model.runtime import stopping
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
-from fsgr_model.training.loop import Training
+from fsgr_model.training.loop import Loop
 from fsgr_model.training.validation import Validation
 from fsgr_model.training.xe import CrossEntropy
 from pipeline.train_xe import train_xe
@@ -38,11 +38,11 @@ def test_too_small_a_gpu_names_the_batch_that_fits(run_in, model_params, xe_para
     plain = CrossEntropy.loss
     tried = []
 
-    def too_large(self, model, batch, moment):
+    def too_large(self, model, batch, step):
         tried.append(len(batch.image_ids))
         if len(batch.image_ids) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has")
-        return plain(self, model, batch, moment)
+        return plain(self, model, batch, step)
 
     monkeypatch.setattr(CrossEntropy, "loss", too_large)
     run = run_in("run")
@@ -60,8 +60,8 @@ def test_a_loss_no_better_than_blind_guessing_is_reported(
     assert warning not in capsys.readouterr().out
     plain = CrossEntropy.loss
 
-    def hopeless(self, model, batch, moment):
-        loss, report = plain(self, model, batch, moment)
+    def hopeless(self, model, batch, step):
+        loss, report = plain(self, model, batch, step)
         return 0 * loss + 9.5, report
 
     monkeypatch.setattr(CrossEntropy, "loss", hopeless)
@@ -89,10 +89,8 @@ def test_a_stop_during_validation_loses_no_step(run_in, model_params, xe_params,
         with pytest.raises(Stopped, match="saved XE epoch 1/3, step 5 in "):
             train_xe(stopped, 1e-3, model_params, xe_params)
     steps = []
-    plain_step = Training._train_step
-    monkeypatch.setattr(
-        Training, "_train_step", lambda self, batch: steps.append(1) or plain_step(self, batch)
-    )
+    plain_step = Loop._train_step
+    monkeypatch.setattr(Loop, "_train_step", lambda self, batch: steps.append(1) or plain_step(self, batch))
     train_xe(stopped, 1e-3, model_params, xe_params)
     assert len(steps) == 10
     assert equal_ends(stopped, whole)
@@ -103,12 +101,12 @@ def test_a_step_that_never_ends_is_given_up_and_redone(run_in, model_params, xe_
     train_xe(whole, 1e-3, model_params, xe_params)
     plain, taken = CrossEntropy.loss, []
 
-    def slow(self, model, batch, moment):
+    def slow(self, model, batch, step):
         taken.append(1)
         if len(taken) == 7:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
-        return plain(self, model, batch, moment)
+        return plain(self, model, batch, step)
 
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "loss", slow)

@@ -7,25 +7,25 @@ import pytest
 import torch
 
 from fsgr_model.config.params import ModelParams
-from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.network.assembly import load_weights
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.network.packing import Packing
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.text.vocabulary import PAD
-from fsgr_model.training.loop import Training
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.loop import Loop
 from fsgr_model.training.prototypes import Banks, PrototypeSearch, cluster, neighbours
-from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.task import Step
 from fsgr_model.training.validation import Validation
 from fsgr_model.training.xe import CrossEntropy
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
 from tests.training.test_training import history_of, same, stop_after, weights_of
+from tests.worlds.captioner import assemble, images_of
 
 CPU = torch.device("cpu")
 D = 8
-MOMENT = Moment(seed=1, epoch=1, step=0)
+MOMENT = Step(seed=1, epoch=1, index=0)
 
 
 @pytest.fixture(autouse=True)
@@ -137,8 +137,8 @@ def test_every_word_of_a_step_is_as_likely_to_be_kept():
 
 def trained_step(tiny_data, params: ModelParams):
     """A network, the search on it, and a batch of the tiny world."""
-    assembly = assemble(tiny_data, "train", params, 0, CPU)
-    images = captioned_images(tiny_data, "train", assembly, 10)
+    assembly = assemble(tiny_data, "train", params, 0)
+    images = images_of(tiny_data, "train", assembly)
     batch = images.batch(images.image_ids[:6]).to(CPU)
     return assembly.captioner, PrototypeSearch(assembly.captioner, params), batch
 
@@ -280,13 +280,13 @@ def test_scst_keeps_the_prototypes_and_feeds_no_bank(
 
     monkeypatch.setattr(Banks, "push", pushed)
     moved = []
-    plain_step = Training._train_step
+    plain_step = Loop._train_step
 
     def step(self, batch):
         plain_step(self, batch)
         moved.append({name: x.clone() for name, x in self.model.checkpoint_tensors().items()})
 
-    monkeypatch.setattr(Training, "_train_step", step)
+    monkeypatch.setattr(Loop, "_train_step", step)
     train_scst(scst, xe.out, with_memory, scst_params)
     before = weights_of(xe)
     assert len(moved) > 4 and not same(moved[-1], before)
@@ -299,10 +299,10 @@ def test_loaded_weights_see_their_prototypes(run_in, with_memory, xe_params, tin
     """The same captions from a file as from the network that was trained; without prototypes, others."""
     run = run_in("run")
     train_xe(run, 3e-3, with_memory, xe_params.model_copy(update={"epochs": 6}))
-    assembly = assemble(tiny_data, "val", with_memory, 1, CPU)
+    assembly = assemble(tiny_data, "val", with_memory, 1)
     load_weights(run.out, assembly)
     model = assembly.captioner.eval()
-    images = captioned_images(tiny_data, "val", assembly, 10)
+    images = images_of(tiny_data, "val", assembly)
     batch = images.batch(images.image_ids).to(CPU)
     with torch.no_grad():
         seen = model(batch.tokens_BTW, batch.caption_BSL)

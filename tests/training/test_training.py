@@ -12,19 +12,19 @@ from safetensors.torch import load_file
 
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.inference.decoding import preceding_words, spoken_log_probs
-from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
-from fsgr_model.training.loop import Training
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.loop import Loop
 from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage
-from fsgr_model.training.split_data import captioned_images
+from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
-from pipeline.train_scst import train_scst, training_reward
+from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
+from tests.worlds.captioner import assemble, images_of, reward_of
 
 CPU = torch.device("cpu")
-START = Moment(seed=0, epoch=1, step=0)
+START = Step(seed=0, epoch=1, index=0)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def history_of(run) -> list[dict[str, str]]:
 
 def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
     """Send this process a signal when it has taken so many steps."""
-    plain_step = Training._train_step
+    plain_step = Loop._train_step
     taken = []
 
     def step(self, batch):
@@ -56,7 +56,7 @@ def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
         if len(taken) == steps:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Training, "_train_step", step)
+    monkeypatch.setattr(Loop, "_train_step", step)
 
 
 @pytest.mark.parametrize("changes", [{}, {"semantics": False, "residual": "pre"}])
@@ -170,8 +170,8 @@ def test_without_auxiliary_losses_neither_label_maps_nor_text_tower_are_read(
     def refuse(*arguments):
         raise AssertionError("read")
 
-    for name in ("label_maps", "load_text_tower"):
-        monkeypatch.setattr(f"pipeline.train_xe.{name}", refuse)
+    for name in ("fsgr_model.training.inputs.label_maps", "pipeline.train_xe.TextTower"):
+        monkeypatch.setattr(name, refuse)
     run = run_in("run")
     train_xe(run, 1e-3, model_params, xe_params)
     assert set(history_of(run)[0]) == {"epoch", "lr", "loss", "val_CIDEr"}
@@ -211,9 +211,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_in, model_params, xe_params
     plain = CrossEntropy.loss
     calls = []
 
-    def poisoned(self, model, batch, moment):
+    def poisoned(self, model, batch, step):
         calls.append(batch.image_ids)
-        loss, report = plain(self, model, batch, moment)
+        loss, report = plain(self, model, batch, step)
         return (loss * math.nan if len(calls) == 3 else loss), report
 
     monkeypatch.setattr(CrossEntropy, "loss", poisoned)
@@ -227,10 +227,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(run_in, model_params, xe_params
 def test_weights_made_with_another_network_are_refused(run_in, model_params, xe_params, tiny_data):
     run = run_in("run")
     train_xe(run, 1e-3, model_params, xe_params.model_copy(update={"epochs": 1}))
-    other = assemble(tiny_data, "train", model_params.model_copy(update={"d_ff": 64}), 0, CPU)
+    other = assemble(tiny_data, "train", model_params.model_copy(update={"d_ff": 64}), 0)
     with pytest.raises(UserError, match="made with another model"):
         load_weights(run.out, other)
-    good = assemble(tiny_data, "train", model_params, 0, CPU)
+    good = assemble(tiny_data, "train", model_params, 0)
     load_weights(run.out, good)
     (run.out / "model.safetensors").write_bytes((run.out / "model.safetensors").read_bytes()[:-100])
     with pytest.raises(UserError, match="is damaged"):
@@ -240,15 +240,15 @@ def test_weights_made_with_another_network_are_refused(run_in, model_params, xe_
 def test_a_network_without_semantics_reads_no_codebook(tiny_data, tmp_path, model_params):
     data = tmp_path / "data"
     shutil.copytree(tiny_data, data, ignore=shutil.ignore_patterns("codebook"))
-    plain = assemble(data, "train", model_params.model_copy(update={"semantics": False}), 0, CPU)
+    plain = assemble(data, "train", model_params.model_copy(update={"semantics": False}), 0)
     assert plain.captioner.quantiser is None and plain.made_with["codebook"] is None
     with pytest.raises(UserError, match="codebook"):
-        assemble(data, "train", model_params, 0, CPU)
+        assemble(data, "train", model_params, 0)
 
 
 def test_a_batch_in_another_order_gives_the_same_loss(tiny_data, model_params):
-    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
-    images = captioned_images(tiny_data, "train", assembly, 10)
+    assembly = assemble(tiny_data, "train", model_params, 0)
+    images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
     ids = images.image_ids[:6]
     losses = [
@@ -259,8 +259,8 @@ def test_a_batch_in_another_order_gives_the_same_loss(tiny_data, model_params):
 
 def test_the_loss_is_the_mean_over_words_of_each_caption_alone(tiny_data, model_params):
     """Padding, and captions of other images in the batch, count nothing."""
-    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
-    images = captioned_images(tiny_data, "train", assembly, 10)
+    assembly = assemble(tiny_data, "train", model_params, 0)
+    images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
     ids = images.image_ids[:4]
     total = words = 0.0
@@ -282,10 +282,10 @@ def test_leave_one_out_advantage_by_hand():
 
 def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_data, model_params):
     """The one pass with gradient gives the log-probabilities of the step-by-step draw."""
-    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
-    images = captioned_images(tiny_data, "train", assembly, 10)
+    assembly = assemble(tiny_data, "train", model_params, 0)
+    images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
     tokens = images.batch(images.image_ids[:4]).to(CPU).tokens_BTW
     caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
     state = model.encode(tokens).start
@@ -310,16 +310,16 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
 def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded_twice(
     tiny_data, model_params, monkeypatch
 ):
-    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
-    images = captioned_images(tiny_data, "train", assembly, 10)
+    assembly = assemble(tiny_data, "train", model_params, 0)
+    images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
     batch = images.batch(images.image_ids[:4]).to(CPU)
 
     def gradients() -> dict[str, torch.Tensor]:
         model.zero_grad()
         torch.manual_seed(0)
-        phase.loss(model, batch, Moment(0, 1, 0))[0].backward()
+        phase.loss(model, batch, Step(0, 1, 0))[0].backward()
         return {name: weight.grad for name, weight in model.trained_weights().items()}
 
     once, scored = gradients(), phase.log_probs
@@ -334,9 +334,9 @@ def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded
 
 
 def test_a_reference_rewards_more_than_another_images_reference(tiny_data, model_params):
-    assembly = assemble(tiny_data, "train", model_params, 0, CPU)
-    images = captioned_images(tiny_data, "train", assembly, 10)
-    phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 2, 10)
+    assembly = assemble(tiny_data, "train", model_params, 0)
+    images = images_of(tiny_data, "train", assembly)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 2, 10)
     batch = images.batch(images.image_ids)
     own_BS = phase.rewards(batch.image_ids, batch.caption_BSL[..., 1:])
     other_BS = phase.rewards(batch.image_ids, batch.caption_BSL.roll(1, dims=0)[..., 1:])

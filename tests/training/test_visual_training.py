@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from fsgr_model.config.params import ModelParams
-from fsgr_model.network.assembly import assemble, load_weights
+from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.contrast import PatchContrast
-from fsgr_model.training.moment import Moment
+from fsgr_model.training.inputs import label_maps
 from fsgr_model.training.scst import SelfCritical
-from fsgr_model.training.split_data import captioned_images, label_maps
-from pipeline.train_scst import train_scst, training_reward
-from pipeline.train_xe import progressive_alignment, train_xe
+from fsgr_model.training.task import Step
+from pipeline.train_scst import train_scst
+from pipeline.train_xe import train_xe
 from tests.training.test_training import START, history_of, same, stop_after, weights_of
+from tests.worlds.captioner import alignment_of, assemble, images_of, parts_of, reward_of
 
 CPU = torch.device("cpu")
 
@@ -37,7 +38,7 @@ def visual(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_both_phases_train_them_and_a_checkpoint_holds_nothing_else_of_clip(
     run_in, visual_params, xe_params, scst_params, tiny_data
 ):
-    fresh = assemble(tiny_data, "train", visual_params, 7, CPU)
+    fresh = assemble(tiny_data, "train", visual_params, 7)
     start = {name: weight.detach().clone() for name, weight in fresh.captioner.trained_weights().items()}
     xe, scst = run_in("xe"), run_in("scst", "train_scst")
     train_xe(xe, 3e-3, visual_params, xe_params.model_copy(update={"epochs": 6}))
@@ -55,7 +56,7 @@ def test_both_phases_train_them_and_a_checkpoint_holds_nothing_else_of_clip(
 def test_a_checkpoint_gives_the_same_network_again(run_in, visual_params, xe_params, tiny_data):
     run = run_in("xe")
     train_xe(run, 3e-3, visual_params, xe_params.model_copy(update={"epochs": 1}))
-    again = [assemble(tiny_data, "train", visual_params, seed, CPU) for seed in (1, 2)]
+    again = [assemble(tiny_data, "train", visual_params, seed) for seed in (1, 2)]
     for assembly in again:
         load_weights(run.out, assembly)
     tokens_BTW = torch.randn(2, 10, 16)
@@ -78,14 +79,14 @@ def test_a_stopped_run_goes_on_to_the_same_end(run_in, visual_params, xe_params,
 
 
 def test_the_self_critical_loss_reaches_every_adapter_and_prompt(tiny_data, visual_params):
-    assembly = assemble(tiny_data, "train", visual_params, 0, CPU)
+    assembly = assemble(tiny_data, "train", visual_params, 0)
     model = assembly.captioner.eval()
     weights = visual(model.trained_weights())
     with torch.no_grad():
         for weight in weights.values():
             weight.normal_(std=0.2)
-    images = captioned_images(tiny_data, "train", assembly, 10)
-    phase = SelfCritical(training_reward(tiny_data, assembly.vocabulary, True), 4, 10)
+    images = images_of(tiny_data, "train", assembly)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 4, 10)
     torch.manual_seed(0)
     loss, _ = phase.loss(model, images.batch(images.image_ids[:6]).to(CPU), START)
     loss.backward()
@@ -100,7 +101,7 @@ def test_the_visual_side_learns_at_its_own_rate(run_in, visual_params, xe_params
     moved = []
     for factor in (1e-6, 1.0):
         run = run_in(f"share of {factor}")
-        start = assemble(run.data, "train", visual_params, run.seed, CPU).captioner.trained_weights()
+        start = assemble(run.data, "train", visual_params, run.seed).captioner.trained_weights()
         train_xe(
             run, 3e-3, visual_params, xe_params.model_copy(update={"visual_lr_factor": factor, "epochs": 1})
         )
@@ -110,19 +111,19 @@ def test_the_visual_side_learns_at_its_own_rate(run_in, visual_params, xe_params
 
 
 def test_every_auxiliary_loss_reaches_every_adapter_and_prompt(tiny_data, visual_params, run_in, xe_params):
-    assembly = assemble(tiny_data, "train", visual_params, 0, CPU)
+    assembly = assemble(tiny_data, "train", visual_params, 0)
     model = assembly.captioner.train()
     weights = visual(model.trained_weights())
     with torch.no_grad():
         for weight in weights.values():
             weight.normal_(std=0.2)
-    labels = label_maps(tiny_data, "train", assembly)
-    images = captioned_images(tiny_data, "train", assembly, 10, labels=labels)
+    labels = label_maps(tiny_data, parts_of(tiny_data))
+    images = images_of(tiny_data, "train", assembly, labels=labels)
     batch = images.batch(images.image_ids[:6]).to(CPU)
     seven_epochs = xe_params.model_copy(update={"epochs": 7})
-    losses = [PatchContrast(0.25, 100), progressive_alignment(run_in("run"), assembly, 24, seven_epochs)]
+    losses = [PatchContrast(0.25, 100), alignment_of(tiny_data, seven_epochs)]
     encoded = model.encode(batch.tokens_BTW)
-    terms = [term for loss in losses for term in loss.terms(encoded, batch, Moment(0, 7, 0))]
+    terms = [term for loss in losses for term in loss.terms(encoded, batch, Step(0, 7, 0))]
     assert len(terms) == 4
     for term in terms:
         gradients = torch.autograd.grad(term.loss, list(weights.values()), retain_graph=True)

@@ -8,21 +8,36 @@ import torch
 
 from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
+from fsgr_model.clip.loading import build_model, default_preprocessing, load_clip, save_clip
 from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.text_tower import TextTower
 from fsgr_model.config.params import LabelsParams, ModelParams, ScstParams, XeParams
-from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
-from fsgr_model.runtime.row_store import RowFormat, RowWriter
-from fsgr_model.scoring.cider_d import DocumentFrequencies
-from fsgr_model.text.vocabulary import build_vocabulary, save_word_embeddings
+from fsgr_model.datasets.normal_form import (
+    CaptionRecord,
+    Dataset,
+    ImageRecord,
+    Split,
+    read_lists,
+    write_dataset,
+)
+from fsgr_model.network.assembly import Assembly, Parts, build_captioner, read_parts
+from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter
+from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.text.vocabulary import Vocabulary, build_vocabulary, save_word_embeddings
+from fsgr_model.training.alignment import ProgressiveAlignment
+from fsgr_model.training.batches import CaptionedImages
+from fsgr_model.training.inputs import SplitInputs, captioned_images, split_inputs
 from fsgr_model.training.run import Run
+from pipeline.train_scst import training_reward
+from pipeline.train_xe import progressive_alignment, words_of
 
 THINGS = ["cat", "dog", "house", "tree", "boat", "car"]
 PLACES = ["on a beach", "in the snow", "at night", "in a room"]
 TEMPLATES = ["a {} {}", "there is a {} {}", "we see a {} {}"]
 COUNTS = {"train": 24, "val": 8, "test": 8}
 CUT, WIDTH, JOINT = 1, 16, 12
+CPU = torch.device("cpu")
 
 CLIP_CONFIG = {
     "embed_dim": JOINT,
@@ -111,6 +126,44 @@ def write_labels(data, images, scenes, identity) -> None:
         data / "labels" / "train.h5", RowFormat("labels", (9,), "uint16"), ids, made_with
     ) as writer:
         writer.write(ids, rows)
+
+
+def parts_of(data: Path, split: Split = "train", *, codebook: bool = True) -> Parts:
+    """What a captioner is built of, cut where the features of the split say."""
+    clip = load_clip(data / "clip", CPU)
+    features = RowStore(data / "features" / f"{split}.h5", clip.identity)
+    return read_parts(data, clip, features.identity["cut"], codebook)
+
+
+def assemble(data: Path, split: Split, params: ModelParams, seed: int) -> Assembly:
+    """The network for the features of a split, as the stages build it."""
+    return build_captioner(parts_of(data, split, codebook=params.semantics), params, seed)
+
+
+def split_of(data: Path, split: Split) -> SplitInputs:
+    return split_inputs(read_lists(data / "dataset"), split, RowStore(data / "features" / f"{split}.h5", {}))
+
+
+def images_of(
+    data: Path, split: Split, assembly: Assembly, labels: RowStore | None = None
+) -> CaptionedImages:
+    """The images of a split with their captions, cut at 10 words."""
+    params = XeParams(epochs=1, batch_size=5, grad_clip_norm=1.0, patience=9, max_length=10)
+    return captioned_images(split_of(data, split), assembly.vocabulary, params, labels=labels)
+
+
+def reward_of(data: Path, vocabulary: Vocabulary, end_token: bool = True) -> CiderD:
+    """The reward of SCST on the training split."""
+    path = data / "vocab" / "document_frequencies.safetensors"
+    frequencies = DocumentFrequencies.load(path, vocabulary)
+    return training_reward(split_of(data, "train").tokens, vocabulary, frequencies, end_token)
+
+
+def alignment_of(data: Path, xe: XeParams) -> ProgressiveAlignment:
+    """The alignment losses on the training split."""
+    tokens = split_of(data, "train").tokens
+    tower = TextTower(load_clip(data / "clip", CPU), words_of(tokens))
+    return progressive_alignment(tokens, tower, 24, xe, seed=7)
 
 
 @pytest.fixture

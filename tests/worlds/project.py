@@ -16,7 +16,7 @@ from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord,
 from fsgr_model.inference.model_folder import ModelFiles, pipeline_model
 from fsgr_model.runtime.artifacts import save_json, sha256_file
 from fsgr_model.training.run import Run
-from pipeline.captions import caption_split
+from pipeline.captions import caption_split, read_test_split
 from pipeline.codebook import make_codebook
 from pipeline.features import extract_features
 from pipeline.labels import make_label_maps
@@ -63,7 +63,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = Run("train_xe", data, data / "models" / "xe", root / "xe.tsv", params.seed, 10.0)
         train_xe(run, params.lr, params.model, params.xe)
     weights = data / "models" / "xe"
-    caption_split(data, weights, data / "captions" / "xe.json", params.model, params.decode)
+    parts, features = read_test_split(data, params.model.semantics)
+    captions = caption_split(parts, features, weights, params.model, params.decode)
+    save_json(data / "captions" / "xe.json", captions)
     fact = {"what": "sha256 of model", "value": sha256_file(weights / "model.safetensors")}
     scores = {"CIDEr": 1.25, "images": COUNTS["test"], "omitted": [], "provenance": [fact]}
     save_json(root / "metrics" / "xe.json", scores)

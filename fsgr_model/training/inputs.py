@@ -1,0 +1,127 @@
+"""What the training stages read, each artifact once and first thing; everything below takes values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.config.params import PhaseParams
+from fsgr_model.datasets.normal_form import Lists, Split, read_lists
+from fsgr_model.network.assembly import Parts, read_parts
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.text.vocabulary import Vocabulary
+from fsgr_model.training.batches import CaptionedImages
+
+
+@dataclass(frozen=True)
+class SplitInputs:
+    """The images of a split: the tokens of their captions, by ascending image id, and their features."""
+
+    tokens: dict[int, list[list[str]]]
+    features: RowStore
+
+    def drawn(self, count: int | None, seed: int) -> "SplitInputs":
+        """`count` of the images, the first in an order that `seed` gives; None: all of them.
+
+        Raises:
+            UserError: there are not as many; with both numbers.
+        """
+        return self if count is None else SplitInputs(draw_images(self.tokens, count, seed), self.features)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is trained on. `labels`: the label maps of the training split, where a loss needs them.
+
+    The SHA-256 of the two lists are part of what an interrupted run is found again by.
+    """
+
+    train: SplitInputs
+    val: SplitInputs
+    labels: RowStore | None
+    images_sha256: str
+    captions_sha256: str
+
+
+def read_inputs(data: Path, device: torch.device, *, codebook: bool, labels: bool) -> tuple[Parts, Inputs]:
+    """What the network is built of and what it is trained on: `data`/{clip,vocab,dataset,features}, and
+    `codebook` and `labels` where they are asked for. The features say at which block CLIP was cut.
+
+    Raises:
+        UserError: an artifact is missing or damaged, or two of them disagree.
+    """
+    clip = load_clip(data / "clip", device)
+    train = RowStore(data / "features" / "train.h5", clip.identity)
+    parts = read_parts(data, clip, train.identity["cut"], codebook=codebook or labels)
+    val = RowStore(data / "features" / "val.h5", parts.trunk)
+    lists = read_lists(data / "dataset")
+    return parts, Inputs(
+        split_inputs(lists, "train", train),
+        split_inputs(lists, "val", val),
+        label_maps(data, parts) if labels else None,
+        lists.images_sha256,
+        lists.captions_sha256,
+    )
+
+
+def split_inputs(lists: Lists, split: Split, features: RowStore) -> SplitInputs:
+    """A split of the lists beside its features."""
+    return SplitInputs(lists.tokens_of(split), features)
+
+
+def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
+    """The label maps of a split.
+
+    Raises:
+        UserError: they are missing, or were made from other features or another codebook. A label that is
+            no number of a concept is found with the first batch that holds it.
+    """
+    assert parts.codebook is not None, "label maps are read with their codebook"
+    expected = {**parts.trunk, "codebook": parts.codebook.identity}
+    return RowStore(data / "labels" / f"{split}.h5", expected, below=len(parts.codebook.names))
+
+
+def draw_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> dict[int, list[list[str]]]:
+    """`count` of the images, in the order in which they came.
+
+    Raises:
+        UserError: there are not as many; with both numbers.
+    """
+    check_count(count, len(tokens))
+    order = np.random.default_rng(seed).permutation(len(tokens))
+    image_ids = list(tokens)
+    return {image_ids[place]: tokens[image_ids[place]] for place in sorted(order[:count])}
+
+
+def check_count(count: int, images: int) -> None:
+    """Stop if there are not as many training images.
+
+    Raises:
+        UserError: with both numbers.
+    """
+    if count > images:
+        raise UserError(
+            f"train_images is {count}, and there are {images} training images; "
+            "lower it, or set it to null for all of them"
+        )
+
+
+def captioned_images(
+    split: SplitInputs,
+    vocabulary: Vocabulary,
+    params: PhaseParams,
+    *,
+    shuffle_seed: int | None = None,
+    labels: RowStore | None = None,
+) -> CaptionedImages:
+    """The images of a split with their features, their captions as word ids, <bos> to <eos>, and their label
+    maps if given; captions longer than `params.max_length` are cut.
+    """
+    captions = {
+        image_id: [vocabulary.encode(tokens, params.max_length - 1) for tokens in of_image]
+        for image_id, of_image in split.tokens.items()
+    }
+    return CaptionedImages(split.features, captions, shuffle_seed, labels)

@@ -1,0 +1,95 @@
+"""What is trained: the losses of XE, SCST and CLIP as the one loop sees them.
+
+Randomness is a function of (seed, epoch, step), so a resumed run draws the same numbers as one that was never
+stopped, and no generator's state has to be saved.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a run: `epoch` counts from 1, `index` counts the finished steps of that epoch."""
+
+    seed: int
+    epoch: int
+    index: int
+
+    def torch_seed(self) -> int:
+        """The seed of PyTorch's generators for this step."""
+        sequence = np.random.SeedSequence([self.seed, self.epoch, self.index])
+        return int(sequence.generate_state(1, np.uint64)[0])
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for `purpose`, so that drawing for one thing moves no other draw."""
+        return np.random.default_rng([self.seed, self.epoch, self.index, *purpose.encode()])
+
+
+class AnyBatch(Protocol):
+    """What a step is made on."""
+
+    @property
+    def image_ids(self) -> list[int]: ...
+
+    def to(self, device: torch.device) -> Any:
+        """The same batch on a device."""
+
+    def first(self, images: int) -> Any:
+        """The batch of the first so many images."""
+
+
+BatchT = TypeVar("BatchT", bound=AnyBatch)
+Taken = TypeVar("Taken", bound=AnyBatch, covariant=True)
+
+
+class Source(Protocol[Taken]):
+    """Where the batches of an epoch come from. `waited`: seconds that whoever took them had to wait."""
+
+    waited: float
+
+    def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> Sequence[Any]:
+        """What each step of an epoch is made of: a function of seed and epoch, and of nothing else."""
+
+    def batches(self, groups: Sequence[Any]) -> Iterator[Taken]:
+        """The batches of these steps, in order."""
+
+
+class Task(Generic[BatchT]):
+    """What differs between trainings; the methods that most need do nothing here.
+
+    `name` is shown, and in lower case it is the section of params.yaml. `heads`: what is trained with the
+    network and dropped at the end.
+    """
+
+    name: str
+    section: str
+    uses_dropout: bool
+    heads: nn.Module
+
+    def loss(self, model: Any, batch: BatchT, step: Step) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch (scalar, float32), and further numbers to report."""
+        raise NotImplementedError
+
+    def weights(self, model: Any) -> dict[str, Tensor]:
+        """What is saved of the network, by name."""
+        return model.state_dict()
+
+    def after_step(self, model: Any) -> None:
+        """What has to be done to the weights after they were updated."""
+
+    def warning(self, model: Any, means: dict[str, float]) -> str | None:
+        """Why the mean numbers of an epoch after the warm-up look as if nothing were learned, if they do."""
+        return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a resume point must hold of the task itself, by name."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave; names of other things are passed over."""

@@ -1,0 +1,87 @@
+"""What training reads: which images of a split, and that each artifact is read once."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import pytest
+
+from fsgr_model.datasets.normal_form import read_captions, read_images
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.training import inputs as inputs_module
+from fsgr_model.training.inputs import draw_images
+from pipeline.train_xe import train_xe
+from tests.worlds.captioner import split_of
+
+
+def test_few_images_are_drawn_by_seed_and_fewer_are_among_more(tiny_data):
+    images = split_of(tiny_data, "train").tokens
+    drawn = {(count, seed): draw_images(images, count, seed) for count in (3, 6) for seed in (0, 1)}
+    for (count, seed), found in drawn.items():
+        assert len(found) == count and found == draw_images(images, count, seed)
+        assert [image for image in images if image in found] == list(found), "in the order of the manifest"
+    assert drawn[3, 0].keys() < drawn[6, 0].keys()
+    assert drawn[6, 0] != drawn[6, 1]
+    assert draw_images(images, len(images), 5) == images
+
+
+def test_captions_are_those_of_the_drawn_images(tiny_data):
+    captions = read_captions(tiny_data / "dataset")
+    found = split_of(tiny_data, "train").drawn(4, 0).tokens
+    assert len(found) == 4
+    assert found == {image_id: [caption.tokens for caption in captions[image_id]] for image_id in found}
+    every = split_of(tiny_data, "train").drawn(None, 0).tokens
+    assert list(every) == [image.image_id for image in read_images(tiny_data / "dataset", "train")]
+
+
+def test_more_than_there_are(tiny_data):
+    train = split_of(tiny_data, "train")
+    count = len(train.tokens)
+    with pytest.raises(UserError, match=rf"train_images is 1000, and there are {count} training images"):
+        train.drawn(1000, 0)
+
+
+def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
+    run_in, tiny_data, model_params, xe_params, monkeypatch
+):
+    """The same curve, whether the others are left out by the parameter or do not exist."""
+    few = run_in("by parameter")
+    train_xe(few, 1e-3, model_params, xe_params.model_copy(update={"train_images": 5}))
+    plain = inputs_module.read_lists
+
+    def only_few(folder):
+        lists = plain(folder)
+        kept = draw_images(lists.tokens_of("train"), 5, few.seed)
+        images = [image for image in lists.images if image.split != "train" or image.image_id in kept]
+        return replace(lists, images=images)
+
+    monkeypatch.setattr(inputs_module, "read_lists", only_few)
+    alone = run_in("not there")
+    train_xe(alone, 1e-3, model_params, xe_params)
+    assert few.curve.read_bytes() == alone.curve.read_bytes()
+
+
+def test_every_artifact_is_opened_once_in_a_stage(run_in, tiny_data, model_params, xe_params, monkeypatch):
+    """JSON and safetensors by Python and the library, features by HDF5; rows are copied out of a mapped file
+    that is opened once more, when the first rows are asked for.
+    """
+    opened: Counter[str] = Counter()
+    plain_bytes, plain_file = Path.read_bytes, h5py.File.__init__
+
+    def read_bytes(path):
+        opened[path.name] += 1
+        return plain_bytes(path)
+
+    def open_file(self, name, *arguments, **named):
+        if isinstance(name, str | Path):  # HDF5 makes such objects of open files, too
+            opened[Path(name).name] += 1
+        plain_file(self, name, *arguments, **named)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(h5py.File, "__init__", open_file)
+    train_xe(run_in("run"), 1e-3, model_params, xe_params.model_copy(update={"contrast_weight": 0.1}))
+    assert opened["images.json"] == opened["captions.json"] == 1
+    assert {name for name in opened if name.endswith(".h5")} == {"train.h5", "val.h5"}
+    assert opened["val.h5"] == 1 and opened["train.h5"] == 2, "features and label maps of the training split"
+    assert max(opened.values()) <= 2
