@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.kernels.products import linear
+from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.runtime.errors import UserError
 
 Align = Literal["plain", "csa", "qk_kk", "value"]
@@ -182,12 +182,12 @@ def mix_values(
 
 def query_key_value(layer: nn.MultiheadAttention, x_BTW: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Projected queries, keys and values, heads side by side."""
-    return linear(x_BTW, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
+    return product_of(layer)(x_BTW, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
 
 
 def project_out(layer: nn.MultiheadAttention, mixed_BTW: torch.Tensor) -> torch.Tensor:
     """The output projection of an attention layer."""
-    return linear(mixed_BTW, layer.out_proj.weight, layer.out_proj.bias)
+    return product_of(layer)(mixed_BTW, layer.out_proj.weight, layer.out_proj.bias)
 
 
 def vision_tower(clip_model: nn.Module, cut: int) -> Any:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 
-class Dropout(nn.Module):
+class FastDropout(nn.Dropout):
     """Zeroes elements with probability `p`, rounded to a multiple of 1/256, and scales the others up
     (Srivastava et al. 2014), so that the mean is kept exactly.
     """
 
     def __init__(self, p: float) -> None:
-        super().__init__()
+        super().__init__(p)
         self.dropped_bytes = round(256 * p)
 
     def forward(self, x: Tensor) -> Tensor:

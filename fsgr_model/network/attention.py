@@ -3,10 +3,9 @@
 Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width of a head.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.kernels.dropout import Dropout
+from fsgr_model.kernels.drop_ins import attention_of
 
 
 class MultiHeadAttention(nn.Module):
@@ -46,13 +45,7 @@ class MultiHeadAttention(nn.Module):
             [N, Q, D], the output projection applied.
         """
         query_NHQC = self.split_heads(self.query(query_NQD))
-        if bias is not None and bias.requires_grad and bias.device.type == "cpu":
-            # No fused kernel has a gradient for the bias there, and PyTorch's plain way passes three times
-            # through the weights to look for rows that see nothing; a trained bias leaves none.
-            weights_NHQM = query_NHQC / query_NHQC.shape[-1] ** 0.5 @ keys_NHMC.transpose(2, 3) + bias
-            mixed_NHQC = weights_NHQM.softmax(dim=-1) @ values_NHMC
-        else:
-            mixed_NHQC = F.scaled_dot_product_attention(query_NHQC, keys_NHMC, values_NHMC, attn_mask=bias)
+        mixed_NHQC = attention_of(self)(query_NHQC, keys_NHMC, values_NHMC, attn_mask=bias)
         return self.out(mixed_NHQC.transpose(1, 2).flatten(2))
 
 
@@ -60,4 +53,4 @@ class FeedForward(nn.Sequential):
     """Two linear layers with a ReLU between (arXiv 1706.03762, section 3.3)."""
 
     def __init__(self, d_model: int, d_ff: int, dropout: float) -> None:
-        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), Dropout(dropout), nn.Linear(d_ff, d_model))
+        super().__init__(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d_ff, d_model))

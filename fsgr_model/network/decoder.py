@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from fsgr_model.config.params import MemoryKind, ResidualKind
-from fsgr_model.kernels.dropout import Dropout
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.memory import self_attention
 from fsgr_model.network.packing import Packing
@@ -69,7 +68,7 @@ class DecoderLayer(nn.Module):
         memory_size: int,
     ) -> None:
         super().__init__()
-        drop = Dropout(dropout)
+        drop = nn.Dropout(dropout)
         self.self_attention = self_attention(d_model, num_heads, memory, memory_size)
         self.self_residual = around_attention(residual, d_model, drop)
         self.image_attention = MultiHeadAttention(d_model, num_heads)
@@ -131,7 +130,7 @@ class CaptionDecoder(nn.Module):
         )
         self.last_norm = behind_the_layers(residual, d_model)
         self.output = nn.Linear(d_model, num_words, bias=False)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.register_buffer("position_LD", sine_positions(MAX_POSITIONS, d_model), persistent=False)
         with torch.no_grad():
             # Unit rows times the root of their width: variance 1, on the scale of the positions

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.config.params import ResidualKind
-from fsgr_model.kernels.dropout import Dropout
-from fsgr_model.kernels.products import linear
+from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d
 from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
@@ -27,7 +26,7 @@ class Embed(nn.Sequential):
     """Linear, CELU(1.3), dropout, LayerNorm: how a CLIP feature enters the network."""
 
     def __init__(self, linear: nn.Linear, dropout: float) -> None:
-        super().__init__(linear, nn.CELU(alpha=1.3), Dropout(dropout), nn.LayerNorm(linear.out_features))
+        super().__init__(linear, nn.CELU(alpha=1.3), nn.Dropout(dropout), nn.LayerNorm(linear.out_features))
 
 
 class BesideEachPatch(nn.Linear):
@@ -41,7 +40,8 @@ class BesideEachPatch(nn.Linear):
         """[B, G, W] and [B, E] -> [B, G, D]"""
         grid_BGW, global_BE = grid_and_global
         grid_DW, global_DE = self.weight.split(self.widths, dim=1)
-        return linear(grid_BGW, grid_DW) + linear(global_BE, global_DE, self.bias)[:, None]
+        product = product_of(self)
+        return product(grid_BGW, grid_DW) + product(global_BE, global_DE, self.bias)[:, None]
 
 
 class GeometryBias(nn.Module):
@@ -82,7 +82,7 @@ class GridAttention(nn.Module):
     """Every patch asks the text grids, or all patches; positions enter queries and keys, never values."""
 
     def __init__(
-        self, d_model: int, num_heads: int, dropout: Dropout, side: int, residual: ResidualKind
+        self, d_model: int, num_heads: int, dropout: nn.Dropout, side: int, residual: ResidualKind
     ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(d_model, num_heads)
@@ -119,7 +119,7 @@ class EncoderLayer(nn.Module):
         residual: ResidualKind,
     ) -> None:
         super().__init__()
-        drop = Dropout(dropout)
+        drop = nn.Dropout(dropout)
         shape = (d_model, num_heads, drop, side, residual)
         self.patch_attention = GridAttention(*shape) if patch_attention or not semantics else None
         self.text_attention = GridAttention(*shape) if semantics else None

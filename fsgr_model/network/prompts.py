@@ -8,8 +8,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.kernels.dropout import Dropout
-
 
 class LatePrompts(nn.Module):
     """VPT-deep (section 3.2, eq. 5) for the last N blocks only: each has P prompts of its own.
@@ -26,7 +24,7 @@ class LatePrompts(nn.Module):
         bound = math.sqrt(6 / (3 * math.prod(patch_size) + width))
         self.vectors_NPW = nn.Parameter(torch.empty(blocks, prompts, width).uniform_(-bound, bound))
         self.projection = nn.Linear(width, width)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         nn.init.kaiming_normal_(self.projection.weight, mode="fan_out")
 
     @torch.no_grad()

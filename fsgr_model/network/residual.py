@@ -6,7 +6,6 @@ Shapes: ... whatever comes before the width, D d_model.
 from torch import Tensor, nn
 
 from fsgr_model.config.params import ResidualKind
-from fsgr_model.kernels.dropout import Dropout
 
 
 class PostNorm(nn.Module):
@@ -15,7 +14,7 @@ class PostNorm(nn.Module):
     `before` gives what the sublayer f reads, `after` joins what f made of it with x.
     """
 
-    def __init__(self, d_model: int, dropout: Dropout) -> None:
+    def __init__(self, d_model: int, dropout: nn.Dropout) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(d_model)
         self.dropout = dropout
@@ -36,7 +35,7 @@ class DoublePostNorm(PostNorm):
     residual and a norm of its own within a layer that has them too. Around attention only.
     """
 
-    def __init__(self, d_model: int, dropout: Dropout) -> None:
+    def __init__(self, d_model: int, dropout: nn.Dropout) -> None:
         super().__init__(d_model, dropout)
         self.inner_norm = nn.LayerNorm(d_model)
 
@@ -58,12 +57,12 @@ AROUND_ATTENTION = {"post": PostNorm, "double": DoublePostNorm, "pre": PreNorm}
 AROUND_FEED_FORWARD = {**AROUND_ATTENTION, "double": PostNorm}
 
 
-def around_attention(kind: ResidualKind, d_model: int, dropout: Dropout) -> PostNorm:
+def around_attention(kind: ResidualKind, d_model: int, dropout: nn.Dropout) -> PostNorm:
     """The residual of an attention sublayer."""
     return AROUND_ATTENTION[kind](d_model, dropout)
 
 
-def around_feed_forward(kind: ResidualKind, d_model: int, dropout: Dropout) -> PostNorm:
+def around_feed_forward(kind: ResidualKind, d_model: int, dropout: nn.Dropout) -> PostNorm:
     """The residual of a feed-forward sublayer."""
     return AROUND_FEED_FORWARD[kind](d_model, dropout)
 

@@ -12,7 +12,7 @@ from fsgr_model.clip.resnet import ResNetTail
 from fsgr_model.clip.split import Tail, TailOutput, mix_values, project_out, query_key_value, run_block
 from fsgr_model.clip.towers import AnyTail
 from fsgr_model.config.params import ModelParams
-from fsgr_model.kernels.products import linear
+from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.network.adapters import Adapter
 from fsgr_model.network.prompts import LatePrompts
 from fsgr_model.runtime.errors import UserError
@@ -75,7 +75,7 @@ def _attend_to_prompts_too(layer: nn.MultiheadAttention, x_BTW: Tensor, prompt_B
     W = x_BTW.shape[-1]
     query, key, value = query_key_value(layer, x_BTW)
     weight, bias = layer.in_proj_weight[W:], layer.in_proj_bias[W:]
-    prompt_key, prompt_value = linear(prompt_BPW, weight, bias).chunk(2, dim=-1)
+    prompt_key, prompt_value = product_of(layer)(prompt_BPW, weight, bias).chunk(2, dim=-1)
     # Attention does not see an order: the prompts may stand behind the patches.
     key, value = torch.cat([key, prompt_key], dim=1), torch.cat([value, prompt_value], dim=1)
     return project_out(layer, mix_values(query, key, value, layer.num_heads))

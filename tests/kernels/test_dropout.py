@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from fsgr_model.kernels.dropout import Dropout
+from fsgr_model.kernels.dropout import FastDropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_share_and_mean(p):
     torch.manual_seed(0)
     x = torch.ones(1000, 1001)
-    dropped = Dropout(p)(x)
+    dropped = FastDropout(p)(x)
     share = (dropped == 0).float().mean().item()
     assert share == pytest.approx(round(256 * p) / 256, abs=2e-3)
     assert dropped.mean().item() == pytest.approx(1.0, abs=5e-3)
@@ -22,7 +22,7 @@ def test_share_and_mean(p):
 def test_gradient_flows_where_the_value_did():
     torch.manual_seed(0)
     x = torch.randn(7, 5, requires_grad=True)
-    dropped = Dropout(0.4)(x)
+    dropped = FastDropout(0.4)(x)
     dropped.sum().backward()
     assert torch.equal(x.grad != 0, dropped != 0)
     assert (x.grad == 0).any() and (x.grad != 0).any()
@@ -30,14 +30,14 @@ def test_gradient_flows_where_the_value_did():
 
 def test_evaluation_and_zero_leave_everything():
     x = torch.randn(3, 4)
-    assert Dropout(0.5).eval()(x) is x
-    assert Dropout(0.0)(x) is x
+    assert FastDropout(0.5).eval()(x) is x
+    assert FastDropout(0.0)(x) is x
 
 
 def test_the_seed_fixes_the_mask():
     x = torch.ones(99)
     torch.manual_seed(3)
-    first = Dropout(0.3)(x)
+    first = FastDropout(0.3)(x)
     torch.manual_seed(3)
-    assert torch.equal(Dropout(0.3)(x), first)
-    assert not torch.equal(Dropout(0.3)(x), first)
+    assert torch.equal(FastDropout(0.3)(x), first)
+    assert not torch.equal(FastDropout(0.3)(x), first)

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from fsgr_model.kernels.dropout import Dropout
 from fsgr_model.network import encoder as encoder_module
 from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.encoder import CrossModalEncoder, GeometryBias, GridAttention
@@ -79,7 +79,7 @@ def test_attention_of_a_patch_by_hand():
     torch.manual_seed(0)
     side, d_model, heads = 2, 8, 2
     G, C = side * side, d_model // heads
-    layer = GridAttention(d_model, heads, Dropout(0.0), side, "post")
+    layer = GridAttention(d_model, heads, nn.Dropout(0.0), side, "post")
     visual, text, position = torch.randn(1, G, d_model), torch.randn(1, G, d_model), torch.randn(G, d_model)
     query = layer.attention.query(visual + position)[0]
     key, value = layer.attention.key(text + position)[0], layer.attention.value(text)[0]

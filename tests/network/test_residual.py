@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from fsgr_model.kernels.dropout import Dropout
 from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.decoder import DecoderLayer
 from fsgr_model.network.encoder import EncoderLayer
@@ -32,14 +32,14 @@ def sublayer(x: torch.Tensor) -> torch.Tensor:
 def test_around_attention_by_hand(kind, by_hand):
     torch.manual_seed(0)
     x, position = torch.randn(2, 4, D), torch.randn(4, D)
-    residual = around_attention(kind, D, Dropout(0.0))
+    residual = around_attention(kind, D, nn.Dropout(0.0))
     query = residual.before(x) + position
     torch.testing.assert_close(residual.after(x, query, sublayer(query)), by_hand(x, position))
 
 
 def test_the_feed_forward_layer_has_its_residual_once():
     x = torch.randn(2, 4, D)
-    residual = around_feed_forward("double", D, Dropout(0.0))
+    residual = around_feed_forward("double", D, nn.Dropout(0.0))
     read = residual.before(x)
     torch.testing.assert_close(residual.after(x, read, sublayer(read)), norm(x + sublayer(x)))
 
@@ -54,7 +54,7 @@ def test_only_pre_norm_needs_a_norm_behind_the_layers():
 def test_dropout_acts_on_what_the_sublayer_made(kind):
     torch.manual_seed(0)
     x = torch.randn(50, D)
-    residual = around_attention(kind, D, Dropout(0.5)).train()
+    residual = around_attention(kind, D, nn.Dropout(0.5)).train()
     assert not torch.equal(residual.after(x, x, 100 * x), residual.after(x, x, 100 * x))
     assert torch.equal(residual.eval().after(x, x, x), residual.after(x, x, x))
 
