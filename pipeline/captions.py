@@ -18,18 +18,18 @@ DATA = Path("data")
 
 def main() -> None:
     params = load_params()
-    parts, features = read_test_split(DATA, params.model.semantics)
+    parts, features = read_test_split(DATA, params.model)
     for phase in ("xe", "scst"):
         out = DATA / "captions" / f"{phase}.json"
         captions = caption_split(parts, features, DATA / "models" / phase, params.model, params.decode)
         save_json(out, captions)
 
 
-def read_test_split(data: Path, codebook: bool) -> tuple[Parts, RowStore]:
+def read_test_split(data: Path, model: ModelParams) -> tuple[Parts, RowStore]:
     """What both networks are built of, and the features of the test split, which say where CLIP was cut."""
     clip = load_clip(data / "clip", pick_device())
     features = RowStore(data / "features" / "test.h5", clip.identity)
-    return read_parts(data, clip, features.identity["cut"], codebook), features
+    return read_parts(data, clip, features.identity["cut"], model.semantics), features
 
 
 def caption_split(

@@ -18,18 +18,18 @@ from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, r
 from fsgr_model.clip.split import vision_tower
 from fsgr_model.clip.towers import make_trunk
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
-from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING
+from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING, read_lists
 from fsgr_model.runtime.artifacts import fingerprint, whole_folder
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.training.clip_pairs import Pairs
-from fsgr_model.training.clip_training import ClipTraining, retrieval_accuracy
+from fsgr_model.training.clip_training import retrieval_accuracy, train_clip
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
 Config = dict[str, Any]
 # Of what a resume point of the training holds.
-RESUME_VERSION = 3
+RESUME_VERSION = 4
 
 
 def prepare_clip(
@@ -94,11 +94,14 @@ def train_demo(
     apart = dataset / PRETRAINING
     drawn = (apart / IMAGES).exists()
     place, what = (apart, "pictures of its own") if drawn else (dataset, "training images")
-    train = Pairs(place, "train", preprocess, tokenizer, runtime)
+    lists = read_lists(place)
+    train = Pairs(lists.images_of("train"), lists.captions, preprocess, tokenizer, runtime=runtime)
     key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), train.key])
     point = held.enter_context(resume_point("clip", key))
-    ClipTraining(model, train, training, point, runtime.save_minutes).run()
-    unseen = Pairs(dataset, "val", preprocess, tokenizer, runtime)
+    train_clip(model, train, training, point, runtime.save_minutes)
+    if place != dataset:
+        lists = read_lists(dataset)
+    unseen = Pairs(lists.images_of("val"), lists.captions, preprocess, tokenizer, runtime=runtime)
     accuracy = retrieval_accuracy(model, unseen)
     print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")
     return (

@@ -4,16 +4,16 @@ Shapes: N images, B pairs a step, C context length.
 """
 
 import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fsgr_model.clip.image_reading import Preprocess, check_files, read_batches
 from fsgr_model.config.params import RuntimeParams
-from fsgr_model.datasets.normal_form import Split, read_captions, read_images
+from fsgr_model.datasets.normal_form import CaptionRecord, ImageRecord
 from fsgr_model.runtime.artifacts import fingerprint
 from fsgr_model.runtime.progress import progress
 from fsgr_model.text.function_words import FUNCTION_WORDS
@@ -22,28 +22,68 @@ Tokenizer = Callable[[list[str]], torch.Tensor]
 LONGEST_PHRASE = 3
 
 
+@dataclass(frozen=True)
+class PairBatch:
+    """`image_BCHW`: pictures; token ids of a caption and of a phrase of each, int64 [B, C], on the CPU;
+    `said_BB`: whether a caption of the image (row) says the phrase (column).
+    """
+
+    image_ids: list[int]
+    image_BCHW: torch.Tensor
+    caption_BC: torch.Tensor
+    phrase_BC: torch.Tensor
+    said_BB: torch.Tensor
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """Pictures, in float32, and who says which on a device; token ids stay, to be numbered anew."""
+        images = self.image_BCHW.to(device, non_blocking=True).float()
+        return replace(self, image_BCHW=images, said_BB=self.said_BB.to(device))
+
+    def first(self, images: int) -> "PairBatch":
+        """The batch of the first so many pairs."""
+        return PairBatch(
+            self.image_ids[:images],
+            self.image_BCHW[:images],
+            self.caption_BC[:images],
+            self.phrase_BC[:images],
+            self.said_BB[:images, :images],
+        )
+
+
+@dataclass(frozen=True)
+class PairGroup:
+    """What a step is made of: rows of the images, and the token ids that were drawn for them."""
+
+    rows: NDArray[np.int64]
+    captions: list[torch.Tensor]
+    phrases: list[torch.Tensor]
+
+
 class Pairs:
     """Images [N, 3, H, W] float16 and, for each, token ids [captions, C] of its captions.
 
     `said`: the words of all captions of an image in one text, where a phrase is found as a part of it.
+    `waited`: nothing ever waits for them.
     """
+
+    waited = 0.0
 
     def __init__(
         self,
-        dataset: Path,
-        split: Split,
+        records: Sequence[ImageRecord],
+        captions: Mapping[int, Sequence[CaptionRecord]],
         preprocess: Preprocess,
         tokenizer: Tokenizer,
+        *,
         runtime: RuntimeParams,
     ) -> None:
-        records = read_images(dataset, split)
         check_files(records)
-        captions = read_captions(dataset)
         batches = read_batches(records, preprocess, runtime.image_batch, runtime.workers)
         total = math.ceil(len(records) / runtime.image_batch)
-        shown = progress(batches, total, f"images of {split}", "batches")
+        shown = progress(batches, total, "images of CLIP's training", "batches")
+        self.image_ids = [record.image_id for record in records]
         self.images = torch.cat([images.half() for _, images in shown])
-        self.tokens = [tokenizer([c.text for c in captions[record.image_id]]) for record in records]
+        self.tokens = [tokenizer([c.text for c in captions[image_id]]) for image_id in self.image_ids]
         self.said = ["".join(map(spelled, tokens)) for tokens in self.tokens]
         self.function_tokens = function_tokens(tokenizer)
         self.key = fingerprint([[r.sha256, [c.text for c in captions[r.image_id]]] for r in records])
@@ -51,8 +91,8 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int, seed: int, epoch: int) -> list["Step"]:
-        """The steps of an epoch: a function of seed and epoch only.
+    def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> list[PairGroup]:
+        """What each step of an epoch is made of: a function of seed and epoch only.
 
         Every image comes once, with one of its captions and a phrase of one; an incomplete last batch is left
         out.
@@ -64,31 +104,25 @@ class Pairs:
             cut_phrase(self.tokens[i][draw.integers(len(self.tokens[i]))], self.function_tokens, draw)
             for i in order
         ]
-        size = min(size, len(self))
+        size = min(batch_size, len(self))
         parts = [slice(end - size, end) for end in range(size, len(self) + 1, size)]
-        return [
-            Step(
-                torch.from_numpy(order[part]),
-                torch.stack(captions[part]),
-                torch.stack(phrases[part]),
-                self.said_by(order[part], phrases[part]),
-            )
-            for part in parts
-        ]
+        return [PairGroup(order[part], captions[part], phrases[part]) for part in parts]
 
-    def said_by(self, rows: np.ndarray, phrases: list[torch.Tensor]) -> torch.Tensor:
+    def batches(self, groups: Sequence[PairGroup]) -> Iterator[PairBatch]:
+        """A batch for each group."""
+        for group in groups:
+            yield PairBatch(
+                [self.image_ids[row] for row in group.rows],
+                self.images[torch.from_numpy(group.rows)],
+                torch.stack(group.captions),
+                torch.stack(group.phrases),
+                self.said_by(group.rows, group.phrases),
+            )
+
+    def said_by(self, rows: NDArray[np.int64], phrases: Sequence[torch.Tensor]) -> torch.Tensor:
         """bool [B, B]: whether a caption of the image (row) says the phrase (column)."""
         spellings = [spelled(phrase) for phrase in phrases]
         return torch.tensor([[phrase in self.said[row] for phrase in spellings] for row in rows])
-
-
-class Step(NamedTuple):
-    """`rows_B` of the images; token ids of a caption and of a phrase of each, [B, C]; who says which."""
-
-    rows_B: torch.Tensor
-    captions_BC: torch.Tensor
-    phrases_BC: torch.Tensor
-    said_BB: torch.Tensor
 
 
 def words_of(tokens_C: torch.Tensor) -> list[int]:

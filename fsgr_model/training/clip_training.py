@@ -8,9 +8,6 @@ Shapes: N images, B pairs a step, G patches, C context length, E joint width, W 
 """
 
 import math
-import time
-from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,14 +19,12 @@ from fsgr_model.clip.split import run_blocks
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.install import speed_up_training
-from fsgr_model.runtime.device import autocast, pick_device
-from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import told_what_fits
-from fsgr_model.runtime.progress import progress
+from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.resume import ResumePoint
-from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
-from fsgr_model.training.clip_pairs import Pairs, Step
+from fsgr_model.training.clip_pairs import PairBatch, Pairs
+from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.task import Step, Task
 
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
 MOST_LOGIT_SCALE = math.log(100)
@@ -64,145 +59,70 @@ class CompactEmbedding:
         self.module.token_embedding = self.full
 
 
-def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Linear warm-up over `warmup` steps, then half a cosine to zero at `steps`; `step` counts from 0."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+class CosineRates:
+    """Linear warm-up, then half a cosine to zero at the end; a rate per step."""
+
+    def __init__(self, params: ClipTrainingParams) -> None:
+        self.peak, self.epochs = params.lr, params.epochs
+        self.warmup_epochs: float = params.warmup_epochs
+
+    def __call__(self, epoch: int, step: int, steps: int) -> float:
+        """As `Schedule`."""
+        warmup = round(self.warmup_epochs * steps)
+        done = (epoch - 1) * steps + step
+        if done < warmup:
+            return self.peak * (done + 1) / warmup
+        share = (done - warmup) / max(1, self.epochs * steps - warmup)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * share))
 
 
-@dataclass
-class Position:
-    """The next step: `epoch` and `step` count from 0; `total` is the sum of the epoch's losses so far."""
+class Contrast(Task[PairBatch]):
+    """open_clip's contrastive loss of the images with their captions, and those with phrases."""
 
-    epoch: int = 0
-    step: int = 0
-    total: float = 0.0
+    name, section = "CLIP", "clip.training"
+    uses_dropout = True
 
+    def __init__(self, embedding: CompactEmbedding, params: ClipTrainingParams) -> None:
+        self.heads = nn.Module()
+        self.embedding, self.params = embedding, params
 
-class ClipTraining:
-    """Trains a model in place with open_clip's contrastive loss; goes on where its resume point stands."""
+    def loss(self, model: Any, batch: PairBatch, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss on the pictures of the batch, moved and some of them grey."""
+        moved = move(batch.image_BCHW, self.params.shift)
+        images = drop_colours(moved, self.params.gray_scale_prob)
+        return batch_loss(model, self.embedding, images, batch), {}
 
-    def __init__(
-        self,
-        model: Any,
-        pairs: Pairs,
-        params: ClipTrainingParams,
-        point: ResumePoint,
-        save_minutes: float,
-    ) -> None:
-        self.device = pick_device()
-        self.embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
-        self.model = model.train().to(self.device)
-        speed_up_training(self.model)
-        self.optimiser = Optimiser(model, "muon", params.lr, params.weight_decay)
-        self.pairs, self.params, self.point = pairs, params, point
-        self.save_seconds = 60 * save_minutes
-        self.position = Position()
-
-    def run(self) -> None:
-        """Train to the last epoch, and leave the model on the CPU in evaluation mode.
-
-        Raises:
-            UserError: the loss is not finite, or the memory of the GPU is too small.
-            Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
-        """
-        self._restore()
-        with stop_request() as stop:
-            try:
-                first, epochs = self.position.epoch, self.params.epochs
-                for _ in progress(range(first, epochs), epochs, "training CLIP", "epochs", done=first):
-                    self._train_epoch(stop)
-            except Overdue:
-                raise
-            except Stopped as stopped:
-                self._save()
-                place = f"epoch {self.position.epoch + 1}/{self.params.epochs}, step {self.position.step}"
-                stopped.kept = f"saved training CLIP {place} in {self.point.folder}"
-                raise
-        self.embedding.restore()
-        self.model.cpu().eval()
-
-    def _train_epoch(self, stop: StopRequest) -> None:
-        """The rest of an epoch. All it draws depends on seed and epoch only: a resumed run is the same."""
-        now = self.position
-        if now.step == 0:
-            torch.manual_seed(self.params.seed * 1_000_003 + now.epoch)
-        steps = self.pairs.batches(self.params.batch_size, self.params.seed, now.epoch)
-        saved_at = time.monotonic()
-        for batch in steps[now.step :]:
-            fitting = told_what_fits(
-                partial(self._try_images, batch), len(batch.rows_B), "clip.training.batch_size"
-            )
-            with stop.held_back(), fitting:
-                self._train_step(batch, len(steps))
-            if time.monotonic() - saved_at > self.save_seconds:
-                self._save()
-                saved_at = time.monotonic()
-        with stop.held_back():
-            print(f"training CLIP: epoch {now.epoch + 1}: loss {now.total / len(steps):.3f}", flush=True)
-            self.position = Position(now.epoch + 1)
-            self._save()
-
-    def _train_step(self, batch: Step, steps: int) -> None:
-        now, params = self.position, self.params
-        step = now.epoch * steps + now.step
-        warmup = round(params.warmup_epochs * steps)
-        rate = learning_rate(step, params.epochs * steps, warmup, params.lr)
-        self.optimiser.set_rate(rate)
-        images = move(self.pairs.images[batch.rows_B].float(), params.shift)
-        loss = batch_loss(self.model, self.embedding, drop_colours(images, params.gray_scale_prob), batch)
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"training CLIP: the loss is {loss.item()} at step {step}, learning rate {rate:.2g}; "
-                "lower clip.training.lr"
-            )
-        loss.backward()
-        self.optimiser.step()
+    def after_step(self, model: Any) -> None:
+        """CLIP's clamp of the temperature."""
         with torch.no_grad():
-            self.model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
-        now.step += 1
-        now.total += loss.item()
-
-    def _try_images(self, batch: Step, images: int) -> None:
-        """Forward and backward of the first images of a batch, only to see whether the memory holds them."""
-        rows_B, captions_BC, phrases_BC, said_BB = (rows[:images] for rows in batch)
-        part = Step(rows_B, captions_BC, phrases_BC, said_BB[:, :images])
-        self.optimiser.clear_gradients()
-        batch_loss(self.model, self.embedding, self.pairs.images[part.rows_B].float(), part).backward()
-        self.optimiser.clear_gradients()
-
-    def _save(self) -> None:
-        state = self.model.state_dict()
-        tensors = {f"model.{name}": value.detach().contiguous() for name, value in state.items()}
-        self.point.save(tensors | self.optimiser.tensors() | random_state(self.device), asdict(self.position))
-
-    def _restore(self) -> None:
-        saved = self.point.load()
-        if saved is None:
-            return
-        tensors, position = saved
-        self.position = Position(**position)
-        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        self.model.load_state_dict(weights)
-        self.optimiser.load(tensors)
-        set_random_state(self.device, tensors)
-        print(f"going on after epoch {self.position.epoch}, step {self.position.step}", flush=True)
+            model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
 
 
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The state of PyTorch's generators of the CPU and of `device`, as named tensors for a resume point."""
-    states = {"random.cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states["random.device"] = torch.get_device_module(device).get_rng_state()
-    return states
+def train_clip(
+    model: Any, pairs: Pairs, params: ClipTrainingParams, point: ResumePoint, save_minutes: float
+) -> None:
+    """Train a model in place, and leave it on the CPU in evaluation mode; go on where `point` stands.
 
-
-def set_random_state(device: torch.device, tensors: dict[str, torch.Tensor]) -> None:
-    """Take over what `random_state` gave; names of other things are passed over."""
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(tensors["random.device"])
+    Raises:
+        UserError: the loss is not finite, or the memory of the GPU is too small.
+        Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
+    """
+    embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
+    model.to(pick_device())
+    speed_up_training(model)
+    Loop(
+        model,
+        Contrast(embedding, params),
+        pairs,
+        Optimiser(model, "muon", params.lr, params.weight_decay),
+        params=params,
+        schedule=CosineRates(params),
+        seed=params.seed,
+        resume=point,
+        save_minutes=save_minutes,
+    ).run()
+    embedding.restore()
+    model.cpu().eval()
 
 
 def move(images: torch.Tensor, shift: float) -> torch.Tensor:
@@ -223,22 +143,23 @@ def drop_colours(images: torch.Tensor, chance: float) -> torch.Tensor:
     if chance == 0:
         return images
     grey = torch.rand(len(images), 1, 1, 1) < chance
-    return torch.where(grey, images.mean(dim=1, keepdim=True), images)
+    return torch.where(grey.to(images.device), images.mean(dim=1, keepdim=True), images)
 
 
-def batch_loss(model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: Step) -> torch.Tensor:
+def batch_loss(
+    model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: PairBatch
+) -> torch.Tensor:
     """open_clip's loss of the images with their captions, plus those of images and patches with phrases."""
-    device = model.logit_scale.device
-    texts = [embedding.number(tokens_BC) for tokens_BC in (batch.captions_BC, batch.phrases_BC)]
-    with autocast(device):
-        image_BE, patch_BGE = image_and_patches(model.visual, images.to(device))
-        caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
-    scale, said_BB = model.logit_scale.exp(), batch.said_BB.to(device)
-    return (
-        open_clip.ClipLoss()(image_BE, caption_BE, scale)
-        + phrase_loss(scale * image_BE @ phrase_BE.T, said_BB)
-        + phrase_loss(scale * patch_scores(patch_BGE, phrase_BE), said_BB)
-    )
+    texts = [embedding.number(tokens_BC) for tokens_BC in (batch.caption_BC, batch.phrase_BC)]
+    image_BE, patch_BGE = image_and_patches(model.visual, images)
+    caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
+    scale = model.logit_scale.exp()
+    with torch.autocast(images.device.type, enabled=False):
+        return (
+            open_clip.ClipLoss()(image_BE, caption_BE, scale)
+            + phrase_loss(scale * image_BE @ phrase_BE.T, batch.said_BB)
+            + phrase_loss(scale * patch_scores(patch_BGE, phrase_BE), batch.said_BB)
+        )
 
 
 def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

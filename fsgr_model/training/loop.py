@@ -137,8 +137,7 @@ class Loop(Generic[BatchT]):
         norm = self.optimiser.gradient_norm()
         # One wait for the device per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
-        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-            raise UserError(self._not_finite(loss_value, norm_value, rate, batch.image_ids))
+        self._check_finite(loss_value, norm_value, rate, batch)
         if self.max_norm is not None:
             self.optimiser.clip_gradients(norm_value, self.max_norm)
         self.optimiser.step()
@@ -179,12 +178,14 @@ class Loop(Generic[BatchT]):
     def _out_of_patience(self) -> bool:
         return self.patience is not None and self.progress.epochs_since_best >= self.patience
 
-    def _not_finite(self, loss: float, norm: float, rate: float, image_ids: list[int]) -> str:
+    def _check_finite(self, loss: float, norm: float, rate: float, batch: BatchT) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
         now = self.progress
-        kept = f"the best network so far is {self.best_file}; " if self.validate else ""
-        return (
+        kept = f" and the best network so far is {self.best_file}" if self.validate else ""
+        raise UserError(
             f"{self.task.name} epoch {now.epoch}, step {now.step + 1}: loss {loss}, gradient norm {norm}, "
-            f"learning rate {rate:.3g}, images {image_ids}: not finite, so training stops; {kept}"
+            f"learning rate {rate:.3g}, images {batch.image_ids}: not finite, so training stops{kept}; "
             "try a smaller learning rate"
         )
 

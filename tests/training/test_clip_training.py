@@ -17,25 +17,25 @@ from fsgr_model.clip.loading import build_model, build_preprocess, build_tokeniz
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams
-from fsgr_model.datasets.normal_form import read_images
+from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.stopping import Stopped
-from fsgr_model.training import clip_pairs
 from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, spelled
 from fsgr_model.training.clip_training import (
-    ClipTraining,
     CompactEmbedding,
+    CosineRates,
     batch_loss,
     drop_colours,
     image_and_patches,
-    learning_rate,
     move,
     patch_scores,
     phrase_loss,
     retrieval_accuracy,
+    train_clip,
 )
+from fsgr_model.training.loop import Loop
 from pipeline.clip import prepare_clip
 from tests.worlds.clip import tiny_config
 
@@ -53,14 +53,19 @@ def pairs(dataset):
     return read_pairs(dataset, "train")
 
 
-def read_pairs(dataset, split):
+def read_pairs(dataset, split, captions=None):
     preprocess = build_preprocess(default_preprocessing(CONFIG, {"resize_mode": "squash"}))
-    return Pairs(dataset, split, preprocess, build_tokenizer(CONFIG), RuntimeParams(workers=0))
+    images, captions = read_images(dataset, split), captions or read_captions(dataset)
+    return Pairs(images, captions, preprocess, build_tokenizer(CONFIG), runtime=RuntimeParams(workers=0))
 
 
-def train_clip(model, pairs, params, key):
+def train(model, pairs, params, key):
     with resume_point("clip", key) as point:
-        ClipTraining(model, pairs, params, point, save_minutes=60).run()
+        train_clip(model, pairs, params, point, save_minutes=60)
+
+
+def batches_of(pairs, size, *, seed, epoch):
+    return list(pairs.batches(pairs.epoch_groups(size, seed, epoch)))
 
 
 def new_model():
@@ -69,11 +74,11 @@ def new_model():
 
 
 def stop_in_step(number, how):
-    """`ClipTraining._train_step` that calls `how` once it has taken so many steps."""
-    plain, taken = ClipTraining._train_step, []
+    """`Loop._train_step` that calls `how` once it has taken so many steps."""
+    plain, taken = Loop._train_step, []
 
-    def step(self, batch, steps):
-        plain(self, batch, steps)
+    def step(self, batch):
+        plain(self, batch)
         taken.append(batch)
         if len(taken) == number:
             how()
@@ -95,40 +100,42 @@ def vanish():
 def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch, steps, how):
     params = PARAMS.model_copy(update={"batch_size": 4, "shift": 0.1, "gray_scale_prob": 0.5})
     whole = new_model()
-    train_clip(whole, pairs, params, "whole")
+    train(whole, pairs, params, "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
-        patch.setattr(ClipTraining, "_train_step", stop_in_step(steps, how))
-        train_clip(new_model(), pairs, params, "resumed")
+        patch.setattr(Loop, "_train_step", stop_in_step(steps, how))
+        train(new_model(), pairs, params, "resumed")
     if how is not vanish:
         assert isinstance(stopped.value, Stopped)
-        assert f"saved training CLIP epoch {(steps - 1) // 3 + 1}/3, step {(steps - 1) % 3 + 1} in " in str(
+        assert f"saved CLIP epoch {(steps - 1) // 3 + 1}/3, step {(steps - 1) % 3 + 1} in " in str(
             stopped.value
         )
     resumed = new_model()
     torch.manual_seed(99)
-    train_clip(resumed, pairs, params, "resumed")
+    train(resumed, pairs, params, "resumed")
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
 def test_another_key_never_resumes(pairs, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ClipTraining, "_train_step", stop_in_step(2, vanish))
-        train_clip(new_model(), pairs, PARAMS, "one")
-    taken = []
-    monkeypatch.setattr(ClipTraining, "_train_step", lambda self, batch, steps: taken.append(self.position))
-    train_clip(new_model(), pairs, PARAMS, "other")
-    assert [position.epoch for position in taken] == [0, 1, 2]
+        patch.setattr(Loop, "_train_step", stop_in_step(2, vanish))
+        train(new_model(), pairs, PARAMS, "one")
+    plain, taken = Loop._train_step, []
+    monkeypatch.setattr(
+        Loop, "_train_step", lambda self, batch: taken.append(self.progress.epoch) or plain(self, batch)
+    )
+    train(new_model(), pairs, PARAMS, "other")
+    assert taken == [1, 2, 3]
 
 
 def test_it_learns(pairs):
-    (batch,) = pairs.batches(12, seed=0, epoch=0)
+    (batch,) = batches_of(pairs, 12, seed=0, epoch=1)
     losses = []
     for params in (PARAMS, PARAMS.model_copy(update={"epochs": 150, "batch_size": 12})):
         model = new_model()
-        train_clip(model, pairs, params, str(params.epochs))
+        train(model, pairs, params, str(params.epochs))
         embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
-        losses.append(batch_loss(model, embedding, pairs.images[batch.rows_B].float(), batch).item())
+        losses.append(batch_loss(model, embedding, batch.image_BCHW.float(), batch).item())
         embedding.restore()
     assert losses[1] < 0.75 * losses[0]
     assert retrieval_accuracy(model, pairs) > 0.5
@@ -158,13 +165,13 @@ def test_pictures_for_clip_alone_take_the_place_of_the_training_split(dataset, t
 
 
 def test_small_table_has_the_gradients_of_the_large_one(pairs):
-    (batch,) = pairs.batches(12, seed=0, epoch=0)
-    used = torch.unique(torch.cat([batch.captions_BC, batch.phrases_BC]))
+    (batch,) = batches_of(pairs, 12, seed=0, epoch=1)
+    used = torch.unique(torch.cat([batch.caption_BC, batch.phrase_BC]))
     gradients = []
     for rows in (torch.arange(49408), used):
         model = new_model().eval()
         embedding = CompactEmbedding(model, rows)
-        batch_loss(model, embedding, pairs.images[batch.rows_B].float(), batch).backward()
+        batch_loss(model, embedding, batch.image_BCHW.float(), batch).backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     large, small = gradients
     large["token_embedding.weight"] = large["token_embedding.weight"][used]
@@ -186,16 +193,19 @@ def test_trained_rows_return_to_the_large_table():
 
 
 def test_every_image_comes_once_an_epoch_with_one_of_its_captions(pairs):
-    steps = pairs.batches(4, seed=1, epoch=0)
-    assert sorted(torch.cat([step.rows_B for step in steps]).tolist()) == list(range(12))
+    steps = batches_of(pairs, 4, seed=1, epoch=1)
+    taken = [image_id for step in steps for image_id in step.image_ids]
+    assert sorted(taken) == pairs.image_ids and taken != pairs.image_ids
     for step in steps:
-        for row, tokens in zip(step.rows_B, step.captions_BC, strict=True):
-            assert any(torch.equal(tokens, caption) for caption in pairs.tokens[row])
-    again = pairs.batches(4, seed=1, epoch=0)
+        for image_id, tokens in zip(step.image_ids, step.caption_BC, strict=True):
+            captions = pairs.tokens[pairs.image_ids.index(image_id)]
+            assert any(torch.equal(tokens, caption) for caption in captions)
+    again = batches_of(pairs, 4, seed=1, epoch=1)
     for one, two in zip(steps, again, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-    other = torch.cat([step.rows_B for step in pairs.batches(4, seed=1, epoch=1)])
-    assert not torch.equal(other, torch.cat([step.rows_B for step in steps]))
+        assert one.image_ids == two.image_ids
+        assert torch.equal(one.caption_BC, two.caption_BC) and torch.equal(one.phrase_BC, two.phrase_BC)
+    other = batches_of(pairs, 4, seed=1, epoch=2)
+    assert [step.image_ids for step in other] != [step.image_ids for step in steps]
 
 
 def test_a_phrase_is_a_run_of_words_between_content_words():
@@ -238,7 +248,7 @@ def test_who_says_a_phrase(pairs):
 
 
 def test_every_image_says_its_own_phrase(pairs):
-    for step in pairs.batches(4, seed=1, epoch=0):
+    for step in batches_of(pairs, 4, seed=1, epoch=1):
         assert step.said_BB.diagonal().all()
 
 
@@ -319,12 +329,13 @@ def test_some_pictures_lose_their_colours_and_nothing_else():
 
 
 def test_a_batch_larger_than_the_split_is_all_of_it(pairs):
-    (step,) = pairs.batches(100, seed=1, epoch=0)
-    assert len(step.rows_B) == 12
+    (step,) = batches_of(pairs, 100, seed=1, epoch=1)
+    assert len(step.image_ids) == 12
 
 
 def test_learning_rate_rises_then_falls_to_zero():
-    rates = [learning_rate(step, 10, 4, 0.8) for step in range(11)]
+    schedule = CosineRates(PARAMS.model_copy(update={"epochs": 5, "warmup_epochs": 2, "lr": 0.8}))
+    rates = [schedule(1 + step // 2, step % 2, 2) for step in range(11)]
     assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert rates[4] == pytest.approx(0.8)
     assert rates[7] == pytest.approx(0.4)
@@ -335,13 +346,14 @@ def test_a_loss_that_is_not_finite_stops(pairs):
     model = new_model()
     with torch.no_grad():
         model.visual.proj.fill_(math.nan)
-    with pytest.raises(UserError, match="the loss is nan at step 0"):
-        train_clip(model, pairs, PARAMS, "key")
+    with pytest.raises(
+        UserError, match=r"CLIP epoch 1, step 1: loss nan.*not finite, so training stops; try"
+    ):
+        train(model, pairs, PARAMS, "key")
 
 
-def test_key_changes_with_pictures_and_captions(pairs, dataset, monkeypatch):
-    captions = clip_pairs.read_captions(dataset)
+def test_key_changes_with_pictures_and_captions(pairs, dataset):
+    captions = read_captions(dataset)
     first = captions[11][0]
     captions[11][0] = replace(first, text="something else")
-    monkeypatch.setattr(clip_pairs, "read_captions", lambda folder: captions)
-    assert read_pairs(dataset, "train").key != pairs.key
+    assert read_pairs(dataset, "train", captions).key != pairs.key

@@ -63,7 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = Run("train_xe", data, data / "models" / "xe", root / "xe.tsv", params.seed, 10.0)
         train_xe(run, params.lr, params.model, params.xe)
     weights = data / "models" / "xe"
-    parts, features = read_test_split(data, params.model.semantics)
+    parts, features = read_test_split(data, params.model)
     captions = caption_split(parts, features, weights, params.model, params.decode)
     save_json(data / "captions" / "xe.json", captions)
     fact = {"what": "sha256 of model", "value": sha256_file(weights / "model.safetensors")}
