@@ -16,6 +16,8 @@ def speed_up_training(network: nn.Module) -> None:
     """For a network that is going to be trained, on the device on which it is."""
     speed_up_products(network)
     train_with_onednn(network)
+    if next(network.parameters()).device.type != "cpu":
+        return
     for module in list(network.modules()):
         setattr(module, ATTENTION, attention)
         for name, layer in module.named_children():

@@ -12,9 +12,10 @@ def test_share_and_mean(p):
     x = torch.ones(1000, 1001)
     dropped = FastDropout(p)(x)
     share = (dropped == 0).float().mean().item()
-    assert share == pytest.approx(round(256 * p) / 256, abs=2e-3)
+    # Four standard deviations of a million draws.
+    assert share == pytest.approx(p, abs=4 * (p * (1 - p) / 1_001_000) ** 0.5)
     assert dropped.mean().item() == pytest.approx(1.0, abs=5e-3)
-    # Every place is dropped as often as any other: no byte of the random words is special.
+    # Every place is dropped as often as any other: no part of the random words is special.
     by_place = (dropped.view(-1)[: 8 * 125_000].view(-1, 8) == 0).float().mean(dim=0)
     assert (by_place - share).abs().max() < 6e-3
 
@@ -41,3 +42,32 @@ def test_the_seed_fixes_the_mask():
     torch.manual_seed(3)
     assert torch.equal(FastDropout(0.3)(x), first)
     assert not torch.equal(FastDropout(0.3)(x), first)
+
+
+def test_given_the_mask_it_is_pytorchs_dropout():
+    """Values and gradients, up to the last bits of the scale."""
+    torch.manual_seed(0)
+    x = torch.randn(200, 30, requires_grad=True)
+    dropped = FastDropout(0.1)(x)
+    mask = (dropped != 0).float()
+    expected = x * mask / 0.9
+    torch.testing.assert_close(dropped, expected, rtol=1e-4, atol=0)
+    gradients = [torch.autograd.grad(y.square().sum(), x, retain_graph=True)[0] for y in (dropped, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=0)
+
+
+def test_a_tenth_is_a_tenth():
+    """26 bytes of 256, as a mask of bytes would have it, are 0.1016: fifty standard deviations away."""
+    torch.manual_seed(1)
+    x = torch.ones(10_000_000)
+    share = (FastDropout(0.1)(x) == 0).float().mean().item()
+    assert share == pytest.approx(0.1, abs=5e-4)
+
+
+@torch.no_grad()
+def test_neighbours_are_dropped_independently():
+    torch.manual_seed(2)
+    gone = (FastDropout(0.3)(torch.ones(4_000_000)) == 0).double()
+    for distance in (1, 2, 3, 4, 5):
+        both = (gone[:-distance] * gone[distance:]).mean().item()
+        assert both == pytest.approx(0.09, abs=1e-3)
