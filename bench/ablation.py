@@ -109,7 +109,7 @@ def main() -> None:
         if "baseline" in given.rows:
             tables.append(gains(scores, given.rows, given.seeds, study))
         partial.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-    plot(scores, given.rows, given.seeds, DOCS / "images" / f"{name}.png", study)
+    plot(scores, given.rows, given.seeds, DOCS / "images" / f"{name}.png", study=study)
 
 
 def cell_name(row: str, seed: int, study: str = "ablation") -> str:
@@ -130,9 +130,11 @@ def cost(changes: Sequence[str]) -> dict[str, float]:
     images = captioned_images(train, assembly.vocabulary, xe, labels=inputs.labels)
     speed_up_training(assembly.captioner)
     captioner = assembly.captioner.train()
-    optimiser = Optimiser(captioner, params.xe.optimiser, params.lr, 0.0, heads=task.heads)
+    optimiser = Optimiser(captioner, params.xe.optimiser, params.lr, weight_decay=0.0, heads=task.heads)
     seconds = []
-    groups = images.epoch_groups(params.xe.batch_size, params.seed, epoch=1)[: WARM_UP_STEPS + TIMED_STEPS]
+    groups = images.epoch_groups(params.xe.batch_size, seed=params.seed, epoch=1)[
+        : WARM_UP_STEPS + TIMED_STEPS
+    ]
     for step, batch in enumerate(images.batches(groups)):
         start = time.perf_counter()
         loss, _ = task.loss(captioner, batch.to(assembly.device), Step(params.seed, 1, step))
@@ -199,7 +201,7 @@ def gains(
 
 
 def plot(
-    scores: Mapping[str, Scores], rows: list[str], seeds: list[int], path: Path, study: str = "ablation"
+    scores: Mapping[str, Scores], rows: list[str], seeds: list[int], path: Path, *, study: str = "ablation"
 ) -> None:
     """CIDEr on seen and unseen combinations, a point a seed, XE beside SCST."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")

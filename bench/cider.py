@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     limits = measure_limits()
     rows = measure(Work(captions, num_words, given.frequencies), pick_device(), limits)
-    publish("cider", rows, limits, pick_device(), given.out, given.page)
+    publish("cider", rows, limits, pick_device(), out=given.out, page=given.page)
 
 
 def measure(work: Work, device: torch.device, limits: Limits) -> list[Row]:

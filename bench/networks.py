@@ -139,7 +139,7 @@ def _captioner(tail: Any, sizes: Sizes, params: ModelParams, device: torch.devic
         F.normalize(torch.randn(rows, sizes.joint_width), dim=-1)
         for rows in (sizes.num_concepts, sizes.num_words)
     )
-    return Captioner(tail, sizes.side, codebook_KE, word_VE, params).to(device)
+    return Captioner(tail, sizes.side, codebook_KE, word_VE, params=params).to(device)
 
 
 def random_batch(sizes: Sizes, images: int, token_width: int, device: torch.device) -> Batch:

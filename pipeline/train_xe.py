@@ -91,7 +91,9 @@ def progressive_alignment(
     weights = level_weights(xe.epochs, xe.alignment_weight)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        alignment = ProgressiveAlignment(captions, tower, d_model, tower.joint_width, weights)
+        alignment = ProgressiveAlignment(
+            captions, tower, d_model, joint_width=tower.joint_width, weights=weights
+        )
     alignment.heads.to(tower.layers.position_CW.device)
     count = sum(weight.numel() for weight in alignment.heads.parameters())
     print(f"alignment heads, dropped after training: {count:,} parameters\n{describe_by_epoch(weights)}")

@@ -115,7 +115,7 @@ class ReferenceCaptioner(nn.Module):
     word_position: Tensor
 
     def __init__(
-        self, codebook_KE: Tensor, vision_width: int, side: int, num_words: int, params: ModelParams
+        self, codebook_KE: Tensor, vision_width: int, *, side: int, num_words: int, params: ModelParams
     ) -> None:
         super().__init__()
         D, joint = params.d_model, codebook_KE.shape[1]
@@ -206,7 +206,9 @@ def reference_of(model: Captioner, params: ModelParams, vision_width: int, side:
     assert params.residual == "post" and params.memory == "none"
     weights = {**model.encoder.state_dict(prefix="e."), **model.decoder.state_dict(prefix="d.")}
     num_words = model.decoder.output.out_features
-    reference = ReferenceCaptioner(model.quantiser.codebook_KE, vision_width, side, num_words, params)
+    reference = ReferenceCaptioner(
+        model.quantiser.codebook_KE, vision_width, side=side, num_words=num_words, params=params
+    )
     renamed = {reference_name(name): weight for name, weight in weights.items()}
     reference.load_state_dict({**renamed, "quantiser.codebook_KE": model.quantiser.codebook_KE})
     return reference.to(model.quantiser.codebook_KE.device)

@@ -28,7 +28,7 @@ class Decoding:
 
 
 def check_pictures(
-    images: list[RawImage], params: DatasetParams, all_images: bool, workers: int, findings: Findings
+    images: list[RawImage], params: DatasetParams, all_images: bool, workers: int, *, findings: Findings
 ) -> Decoding | None:
     """Look for every file and decode a sample, spread evenly over the lists, or all of them; None if none is
     there to decode.
@@ -49,7 +49,14 @@ def check_pictures(
         found = [(image, inspect_image(folder / image.file_name)) for image in chosen]
         bad += [(image, facts) for image, facts in found if isinstance(facts, str)]
     seconds = (time.perf_counter() - start) * (max(workers, 1) if all_images else 1)
-    _report(bad, len(images), len(chosen), folder, params.on_bad_image == "skip", findings)
+    _report(
+        bad,
+        len(images),
+        decoded=len(chosen),
+        folder=folder,
+        skip=params.on_bad_image == "skip",
+        findings=findings,
+    )
     return Decoding(len(chosen), seconds / len(chosen)) if chosen else None
 
 
@@ -67,7 +74,14 @@ def check_shards(
                 bad.append((RawImage(count, "train", f"{shard.name}: {name}", ""), error.reason))
     seconds = time.perf_counter() - start
     total = sum(len(place_of) for place_of in places.values())
-    _report(bad, total, count, Path(params.root), params.on_bad_image == "skip", findings)
+    _report(
+        bad,
+        total,
+        decoded=count,
+        folder=Path(params.root),
+        skip=params.on_bad_image == "skip",
+        findings=findings,
+    )
     return Decoding(count, seconds / count) if count else None
 
 
@@ -82,6 +96,7 @@ def _members(shard: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
 def _report(
     bad: list[tuple[RawImage, str]],
     images: int,
+    *,
     decoded: int,
     folder: Path,
     skip: bool,

@@ -97,7 +97,7 @@ class Steps:
 
     def _train(self, task: Task, batch: Batch, params: PhaseParams) -> None:
         model = self.plan.captioner.train(task.uses_dropout)
-        optimiser = Optimiser(model, params.optimiser, self.params.lr, params.weight_decay)
+        optimiser = Optimiser(model, params.optimiser, self.params.lr, weight_decay=params.weight_decay)
         with autocast(self.device):
             loss, _ = task.loss(model, batch, FIRST)
         loss.backward()
@@ -121,6 +121,7 @@ def estimate_hours(
     config: dict[str, Any],
     name: str,
     params: Params,
+    *,
     concepts: int,
     words: int,
     findings: Findings,
@@ -131,7 +132,7 @@ def estimate_hours(
     the stages that take little.
     """
     start = time.perf_counter()
-    plan = draw_with_zeros(config, name, params, concepts, words)
+    plan = draw_with_zeros(config, name, params, concepts, words=words)
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     try:
         found = time_all(steps, params)
@@ -150,11 +151,11 @@ def estimate_hours(
 
 
 def draw_with_zeros(
-    config: dict[str, Any], name: str, params: Params, concepts: int, words: int
+    config: dict[str, Any], name: str, params: Params, concepts: int, *, words: int
 ) -> Blueprint:
     """The network with weights of zeros: steps take as long as with others, and nothing needs to be drawn."""
     with UnsetWeights():
-        plan = draw_blueprint(config, name, params, concepts, words, pick_device())
+        plan = draw_blueprint(config, name, params, concepts, words=words, device=pick_device())
     for part in (plan.trunk, plan.tail, plan.captioner):
         for weight in part.parameters():
             weight.detach().zero_()

@@ -95,6 +95,7 @@ def save_clip(
     model: nn.Module,
     name: str,
     config: dict[str, Any],
+    *,
     preprocessing: dict[str, Any],
     origin: dict[str, Any],
 ) -> None:

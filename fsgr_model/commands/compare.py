@@ -79,7 +79,9 @@ def draw(arguments: argparse.Namespace, a: ImageScores, b: ImageScores, rows: li
         own = references_of_test_split(DATASET, arguments.tokenizer)
         if a.references != own.fingerprint(a.image_ids):
             return "no sheet: they are not the test images that lie here"
-        draw_comparison(arguments.sheet, DATASET, a, b, rows, (arguments.a, arguments.b))
+        draw_comparison(
+            arguments.sheet, dataset=DATASET, a=a, b=b, rows=rows, names=(arguments.a, arguments.b)
+        )
     except UserError as error:
         return f"no sheet: {error}"
     return f"drawn on {arguments.sheet}"

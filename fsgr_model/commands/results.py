@@ -31,7 +31,13 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="of your method; letters, digits, hyphens, full stops")
     parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="default: here")
     arguments = parser.parse_args()
-    path = write_results(arguments.captions, arguments.images, arguments.split, arguments.name, arguments.out)
+    path = write_results(
+        arguments.captions,
+        images=arguments.images,
+        split=arguments.split,
+        name=arguments.name,
+        folder=arguments.out,
+    )
     written, expected = len(read_results(path)), SERVERS[arguments.split].images
     print(f"{path}: {written} captions")
     if written != expected:

@@ -126,7 +126,7 @@ def _matching(form: str, root: Path, pattern: str, split: str) -> list[str]:
     """The files of a split below `root`, in the order of their names."""
     if not is_pattern(form, pattern):
         return [pattern]
-    found = files_matching(root, pattern, f"dataset.captions.{split}")
+    found = files_matching(root, pattern, parameter=f"dataset.captions.{split}")
     return [path.relative_to(root).as_posix() for path in found]
 
 

@@ -155,14 +155,14 @@ def _by_suffix(suffix: str) -> Kind | None:
 
 
 def _heic(suffix: str) -> Kind:
-    return _by_package("HEIC", suffix, "the package pillow-heif", HEIF_PACKAGE)
+    return _by_package("HEIC", suffix=suffix, needed="the package pillow-heif", package=HEIF_PACKAGE)
 
 
 def _avif(suffix: str) -> Kind:
-    return _by_package("AVIF", suffix, "a newer Pillow", AVIF_PACKAGE)
+    return _by_package("AVIF", suffix=suffix, needed="a newer Pillow", package=AVIF_PACKAGE)
 
 
-def _by_package(name: str, suffix: str, needed: str, package: str) -> Kind:
+def _by_package(name: str, *, suffix: str, needed: str, package: str) -> Kind:
     if format_of_suffix(suffix) is None:
         return Kind(f'{name}, which needs {needed}: pip install "{package}"', "or convert it to JPEG")
     return Kind(f"{name} that is broken or cut off", "restore or replace it")

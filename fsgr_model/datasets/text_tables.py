@@ -65,7 +65,9 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Row]] | None:
     cells = first.split("\t")
     columns = [cell.strip().lower() for cell in cells]
     if {"filepath", "title"} <= set(columns):
-        return lambda path: _columns(path, columns.index("filepath"), columns.index("title"), len(columns), 1)
+        return lambda path: _columns(
+            path, columns.index("filepath"), caption=columns.index("title"), count=len(columns), skipped=1
+        )
     return _headless(path, first, cells)
 
 
@@ -75,7 +77,7 @@ def _headless(path: Path, first: str, cells: list[str]) -> Callable[[Path], Iter
     addresses = [place for place, cell in enumerate(cells) if ADDRESS.match(cell)]
     texts = [place for place in range(len(cells)) if place not in names + addresses]
     if len(cells) > 1 and len(names) == len(texts) == 1:
-        return lambda path: _columns(path, names[0], texts[0], len(cells), 0)
+        return lambda path: _columns(path, names[0], caption=texts[0], count=len(cells), skipped=0)
     header = [cell.strip() for cell in re.split("[\t,]", first)]
     if (addresses and not names) or ("image" not in header and any(map(ADDRESS_COLUMN.fullmatch, header))):
         raise only_addresses(path, [cells[place] for place in addresses] or [first])
@@ -102,7 +104,7 @@ def _results(path: Path) -> Iterator[Row]:
         yield found["image"].strip(), found["caption"].strip(), odd
 
 
-def _columns(path: Path, image: int, caption: int, count: int, skipped: int) -> Iterator[Row]:
+def _columns(path: Path, image: int, *, caption: int, count: int, skipped: int) -> Iterator[Row]:
     for number, line in text_lines(path):
         if number <= skipped:
             continue

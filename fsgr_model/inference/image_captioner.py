@@ -137,7 +137,11 @@ class ImageCaptioner:
         with autocast(tokens_BTW.device):
             encoded = captioner.encode(tokens_BTW)
             drawn_BSL = sample(
-                captioner.step, encoded.start, len(tokens_BTW), self.samples, self.decode.max_length
+                captioner.step,
+                encoded.start,
+                len(tokens_BTW),
+                num_samples=self.samples,
+                max_length=self.decode.max_length,
             )
         return encoded, drawn_BSL
 

@@ -76,7 +76,7 @@ def export_model(phase: str, out: Path, root: Path = Path()) -> None:
     _check_scores(scores, files.weights / WEIGHTS, metrics)
     dataset = load_json(root / "data" / "dataset" / "report.json")
     clip = load_description(root / "data" / "clip")
-    card = model_card(phase, scores, dataset, clip, files.params())
+    card = model_card(phase, scores, dataset, clip, params=files.params())
     with whole_folder(out) as folder:
         for name in SHARED:
             (folder / name).parent.mkdir(exist_ok=True)

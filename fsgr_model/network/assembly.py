@@ -90,7 +90,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
     # The draws of whoever calls are left as they are.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        captioner = Captioner(tail, tail.grid_size[0], codebook_KE, parts.word_VE, params)
+        captioner = Captioner(tail, tail.grid_size[0], codebook_KE, parts.word_VE, params=params)
     made_with = {
         "format_version": FORMAT_VERSION,
         "model": params.model_dump(),

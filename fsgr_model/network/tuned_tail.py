@@ -93,7 +93,9 @@ def tuned(tail: AnyTail, params: ModelParams) -> AnyTail | TunedTail:
     blocks, width = len(tail.blocks), tail.proj.shape[0]
     adapters = nn.ModuleList(Adapter(width) for _ in range(blocks)) if params.adapters else None
     prompts = (
-        LatePrompts(blocks, params.prompts, width, tail.patch_size, params.dropout)
+        LatePrompts(
+            blocks, prompts=params.prompts, width=width, patch_size=tail.patch_size, dropout=params.dropout
+        )
         if params.prompts
         else None
     )

@@ -29,7 +29,7 @@ RESIZED = {
 
 
 def model_card(
-    phase: str, scores: dict[str, Any], dataset: dict[str, Any], clip: dict[str, Any], params: Params
+    phase: str, scores: dict[str, Any], dataset: dict[str, Any], clip: dict[str, Any], *, params: Params
 ) -> str:
     """Markdown, from the metrics file, the dataset's report, `clip.json` and the parameters of the run."""
     facts = {fact["what"]: fact["value"] for fact in scores["provenance"]}

@@ -189,7 +189,7 @@ class CiderD:
         row_M = self.index.find(key_M, image_N[slot_M // MAX_ORDER])
         shared_S = np.flatnonzero(row_M >= 0)
         dot_NKR = self._dot_products(
-            row_M[shared_S], slot_M[shared_S], idf_M[shared_S], weight_M[shared_S], N
+            row_M[shared_S], slot_M[shared_S], idf_M[shared_S], weight_M[shared_S], N=N
         )
         scale_NKR = norm_NK[:, :, None] * self.norm_AKR[image_N]
         # Where a norm is zero, so is the product.
@@ -213,7 +213,7 @@ class CiderD:
             raise ValueError(f"images without references: {np.unique(id_N[unknown_N])[:10].tolist()}")
         return place_N
 
-    def _dot_products(self, row_S: Ints, slot_S: Ints, idf_S: Floats, weight_S: Floats, N: int) -> Floats:
+    def _dot_products(self, row_S: Ints, slot_S: Ints, idf_S: Floats, weight_S: Floats, *, N: int) -> Floats:
         """Sum of min(caption's, reference's) x reference's weight over shared n-grams, [N, K, R]."""
         reference_SR = self.counts_MR[row_S] * idf_S[:, None]
         product_SR = np.minimum(weight_S[:, None], reference_SR) * reference_SR

@@ -48,7 +48,7 @@ class _ImageList(TypedDict):
     images: list[_Image]
 
 
-def write_results(captions: Path, images: Path, split: str, name: str, folder: Path) -> Path:
+def write_results(captions: Path, *, images: Path, split: str, name: str, folder: Path) -> Path:
     """Write a caption for each image of the list `images`, under the name that the server asks for.
 
     Args:

@@ -99,7 +99,7 @@ class Contrast(Task[PairBatch]):
 
 
 def train_clip(
-    model: Any, pairs: Pairs, params: ClipTrainingParams, point: ResumePoint, save_minutes: float
+    model: Any, pairs: Pairs, params: ClipTrainingParams, point: ResumePoint, *, save_minutes: float
 ) -> None:
     """Train a model in place, and leave it on the CPU in evaluation mode; go on where `point` stands.
 
@@ -114,7 +114,7 @@ def train_clip(
         model,
         Contrast(embedding, params),
         pairs,
-        Optimiser(model, "muon", params.lr, params.weight_decay),
+        Optimiser(model, "muon", params.lr, weight_decay=params.weight_decay),
         params=params,
         schedule=CosineRates(params),
         seed=params.seed,

@@ -115,11 +115,11 @@ class Loop(Generic[BatchT]):
     def _batches(self) -> Iterator[BatchT]:
         """The batches of the epoch that are left."""
         now, started_at = self.progress, time.monotonic()
-        groups = self.source.epoch_groups(self.batch_size, self.seed, now.epoch)
+        groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_an_epoch = len(groups)
         self.source.waited = 0.0
         coming = self.source.batches(groups[now.step :])
-        yield from progress(coming, len(groups), self._place(), "steps", done=now.step)
+        yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
         share = self.source.waited / max(took, 1e-9)
         print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
@@ -137,7 +137,7 @@ class Loop(Generic[BatchT]):
         norm = self.optimiser.gradient_norm()
         # One wait for the device per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
-        self._check_finite(loss_value, norm_value, rate, batch)
+        self._check_finite(loss_value, norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None:
             self.optimiser.clip_gradients(norm_value, self.max_norm)
         self.optimiser.step()
@@ -178,7 +178,7 @@ class Loop(Generic[BatchT]):
     def _out_of_patience(self) -> bool:
         return self.patience is not None and self.progress.epochs_since_best >= self.patience
 
-    def _check_finite(self, loss: float, norm: float, rate: float, batch: BatchT) -> None:
+    def _check_finite(self, loss: float, *, norm: float, rate: float, batch: BatchT) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         now = self.progress

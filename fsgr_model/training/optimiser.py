@@ -30,6 +30,7 @@ class Optimiser:
         model: nn.Module,
         kind: Kind,
         rate: float,
+        *,
         weight_decay: float,
         visual_factor: float = 1.0,
         heads: nn.Module | None = None,

@@ -35,7 +35,7 @@ class Banks:
     oldest.
     """
 
-    def __init__(self, layers: int, window: int, rows: int, d_model: int, device: torch.device) -> None:
+    def __init__(self, layers: int, *, window: int, rows: int, d_model: int, device: torch.device) -> None:
         self.key_ATRD = torch.zeros(layers, window, rows, d_model, dtype=torch.float16, device=device)
         self.value_ATRD = torch.zeros_like(self.key_ATRD)
         self.filled_TR = torch.zeros(window, rows, dtype=torch.bool, device=device)
@@ -110,7 +110,9 @@ class PrototypeSearch:
         self.memories = [module for module in model.decoder.modules() if isinstance(module, Prototypes)]
         rows = -(-ROWS_PER_PROTOTYPE * params.memory_size // params.memory_window)
         device = model.decoder.word_embedding.weight.device
-        self.banks = Banks(len(self.memories), params.memory_window, rows, params.d_model, device)
+        self.banks = Banks(
+            len(self.memories), window=params.memory_window, rows=rows, d_model=params.d_model, device=device
+        )
 
     @property
     def found(self) -> bool:

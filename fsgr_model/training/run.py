@@ -78,9 +78,9 @@ def training_loop(
         assembly.captioner,
         params.optimiser,
         peak_rate,
-        params.weight_decay,
-        params.visual_lr_factor,
-        task.heads,
+        weight_decay=params.weight_decay,
+        visual_factor=params.visual_lr_factor,
+        heads=task.heads,
     )
     with resume_point(run.stage, fingerprint(made_of)) as resume:
         print(f"{task.name} on {assembly.device}\n{describe_rates(schedule.rates)}", flush=True)

@@ -18,7 +18,7 @@ from pipeline.codebook import make_codebook
 
 def make(concepts, dataset, clip_folder, tmp_path):
     params = CodebookParams(concepts=str(concepts), templates="scene")
-    make_codebook(params, dataset, clip_folder, tmp_path / "codebook")
+    make_codebook(params, dataset, clip_folder=clip_folder, folder=tmp_path / "codebook")
     return load_codebook(tmp_path / "codebook")
 
 
@@ -42,7 +42,7 @@ def test_a_list_of_five_thousand_concepts(dataset, clip_folder, tmp_path):
     names = [f"thing {number}" for number in range(5000)]
     (tmp_path / "names.txt").write_text("\n".join(names))
     params = CodebookParams(concepts=str(tmp_path / "names.txt"), templates="simple")
-    make_codebook(params, dataset, clip_folder, tmp_path / "codebook")
+    make_codebook(params, dataset, clip_folder=clip_folder, folder=tmp_path / "codebook")
     codebook = load_codebook(tmp_path / "codebook")
     assert codebook.names == names and codebook.embeddings_KE.shape == (5000, 16)
     meant = [4999, 17, 300]

@@ -37,7 +37,7 @@ def build(word_VE: torch.Tensor, **changes: object) -> Captioner:
     )
     codebook_KE = F.normalize(torch.randn(K, JOINT), dim=-1)
     tail = Tail(build_model(CONFIG, "small"), 1, params.align)
-    return Captioner(tail, SIDE, codebook_KE if params.semantics else None, word_VE, params)
+    return Captioner(tail, SIDE, codebook_KE if params.semantics else None, word_VE, params=params)
 
 
 @pytest.fixture
@@ -164,7 +164,9 @@ def test_by_onednn_behind_a_resnet_too(word_VE, align, monkeypatch):
         top_k=3,
         align=align,
     )
-    captioner = Captioner(tail, SIDE, F.normalize(torch.randn(K, JOINT), dim=-1), word_VE, params).eval()
+    captioner = Captioner(
+        tail, SIDE, F.normalize(torch.randn(K, JOINT), dim=-1), word_VE, params=params
+    ).eval()
     tokens_BTW, word_BSL = torch.randn(2, 10, 256), torch.randint(0, V, (2, 3, 4))
     with torch.no_grad():
         expected = captioner(tokens_BTW, word_BSL)

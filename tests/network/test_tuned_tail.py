@@ -49,7 +49,7 @@ def make(config: dict[str, Any], cut: int, **changes: Any) -> tuple[nn.Module, C
     codebook_KE, word_VE = (F.normalize(torch.randn(rows, E), dim=-1) for rows in (K, V))
     params = model_params(**changes)
     tail = Tail(clip, cut, params.align)
-    captioner = Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params)
+    captioner = Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params=params)
     with torch.no_grad():
         for weight in visual_weights(captioner).values():
             weight.normal_(std=0.2)

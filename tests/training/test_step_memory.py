@@ -34,7 +34,7 @@ def captioner_with(adapters: bool, layers: int = 2) -> Captioner:
     torch.manual_seed(0)
     tail = Tail(build_model(CLIP, "tiny"), 1, "csa")
     unit = F.normalize(torch.randn(520, 64), dim=-1)
-    return Captioner(tail, 7, unit[:20], unit[20:], params).train()
+    return Captioner(tail, 7, unit[:20], unit[20:], params=params).train()
 
 
 def saved_bytes(model: Captioner, B: int, S: int, L: int) -> int:

@@ -73,7 +73,14 @@ def tiny_data(tmp_path_factory) -> Path:
 
 def write_clip(data: Path) -> dict:
     preprocessing = default_preprocessing(CLIP_CONFIG, {})
-    save_clip(data / "clip", build_model(CLIP_CONFIG, "tiny"), "tiny", CLIP_CONFIG, preprocessing, {})
+    save_clip(
+        data / "clip",
+        build_model(CLIP_CONFIG, "tiny"),
+        "tiny",
+        CLIP_CONFIG,
+        preprocessing=preprocessing,
+        origin={},
+    )
     return clip_identity(load_description(data / "clip"))
 
 
