@@ -10,6 +10,24 @@ or loses that full stop depending on the caption that happens to come next; here
 
 import re
 
+from fsgr_model.text.character_kinds import (
+    CLOSING,
+    DECIMAL,
+    DIGIT,
+    HYPHEN,
+    LETTER,
+    MARK,
+    NO_BREAK,
+    NOTHING,
+    OPENING,
+    QUOTE,
+    RAISED,
+    SLASH,
+    SOFT_HYPHEN,
+    SPACE,
+    in_kinds,
+)
+
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
 # Words that keep their full stop: in any case; only capitalised; only before a digit.
@@ -35,69 +53,80 @@ def _any_of(words: str) -> str:
     return "|".join(words.split())
 
 
-_MARK = "\xad\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065e\u0900-\u0903\u093c\u093e-\u094d"
-_NO_LETTER = "\\W\\d_\xb2\xb3\xb9\xbc-\xbe\u2070-\u2189\u2460-\u249b"
-_L = f"(?:[^{_NO_LETTER}]|[{_MARK}])"
-_LD = rf"(?:{_L}|\d)"
-_APOSTROPHE = "(?:['\u2019\x92]|&apos;)"
-_PIECE = rf"(?:[dDoOlL]{_APOSTROPHE}(?={_LD}))?{_LD}+"
-_THING = rf"{_PIECE}(?:_{_LD}+)*"
+# Kinds of characters within a rule's brackets; a letter proper, what a word may hold, a digit.
+_P, _D = f"A-Za-z{LETTER}", f"0-9{DIGIT}"
+_L = f"[{_P}{MARK}{SOFT_HYPHEN}]"
+_LD = f"[{_P}{MARK}{SOFT_HYPHEN}{_D}]"
+_PD = f"[{_P}{_D}]"
+_HD = f"(?:[{_P}{_D}{SOFT_HYPHEN}])"
+_N = f"[{_D}]"
+_DS = f"[{_D}{SOFT_HYPHEN}]"
+_APOSTROPHE = f"(?:['{CLOSING}]|&apos;)"
+_ELISION = f"(?:['`{CLOSING}{OPENING}]|&apos;)"
+_PIECE = rf"(?:[dDoOlL]{_ELISION}(?={_HD}))?{_HD}+"
+_THING = rf"{_PIECE}(?:_{_PD}+)*"
 _ACRONYM = r"[A-Za-z](?:\.[A-Za-z])+\."
 _STATE = _any_of(_CAPITALISED + " " + _CAPITALISED.upper())
 _DOTTED = rf"(?:(?i:{_any_of(_ABBREVIATIONS)})|{_STATE})\."
 _START = _any_of(_SENTENCE_STARTS + _SENTENCE_STARTS.upper())
-_SPACE = "[ \xa0]"
-_HYPHEN = "[-\u058a\u2010\u2011]"
-_URL = r"[^\s\"<>|()]"
-_ATTRIBUTE = r"[A-Za-z][\w.:-]*(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?"
+_SPACE = f"[ {NO_BREAK}]"
+_BLANK = f"[ {NO_BREAK}{SPACE}]"
+_DASH = f"[-{HYPHEN}]"
+_URL = rf"[^ {SPACE}{NO_BREAK}\"<>|()]"
+_NAME = "[A-Za-z0-9_]"
+_ATTRIBUTE = rf"[A-Za-z][A-Za-z0-9_.:-]*(?:{_BLANK}*={_BLANK}*(?:\"[^\"]*\"|'[^']*'|[^ {SPACE}\"'<>]+))?"
 
 # A token is group 1 where a rule has one (the rest only has to follow), else the whole match.
 _RULES = [
     # words and their contractions
-    rf"({_L}*(?![nN])[^\W\d_])[nN]{_APOSTROPHE}[tT]",
-    rf"[nN]{_APOSTROPHE}[tT]",
+    rf"({_L}*(?![nN])[{_P}])[nN]{_ELISION}[tT]",
+    rf"[nN]{_ELISION}[tT]",
     rf"({_LD}+){_APOSTROPHE}(?i:[msd]|re|ve|ll)(?!{_L})",
     rf"{_APOSTROPHE}(?i:[msd]|re|ve|ll)(?!{_L})",
+    rf"{CLOSING}(?i:[msdn]|re|ve|ll)",
     rf"{_L}{_LD}*(?:[.!?]{_L}{_LD}*)*",
-    rf"{_LD}+(?:_{_LD}+)*",
+    rf"{_PD}+(?:_{_PD}+)*",
     rf"(?i:{_APOSTROPHE}(?:n{_APOSTROPHE}?|em|cause|til))(?!{_L}|-)",
     rf"{_APOSTROPHE}n{_APOSTROPHE}",
     r"(?i:'t(?:is|was))",
     rf"(?i:[ldj]|dunkin|somethin|ol){_APOSTROPHE}",
-    rf"(?i:(?:cap{_APOSTROPHE}n|c{_APOSTROPHE}mon|s{_APOSTROPHE}mores|e{_APOSTROPHE}er))",
-    rf"(?:[A-HJ-XZn]|[dol]){_APOSTROPHE}{_L}{{2}}{_LD}*",
-    rf"{_L}+[aeiouyAEIOUY]{_APOSTROPHE}[aeiouA-Z]{_L}*",
-    rf"([yY]{_APOSTROPHE}){_L}",
+    rf"(?i:(?:cap{_APOSTROPHE}n|c{_APOSTROPHE}(?:mon|est)|s{_APOSTROPHE}mores|e{_APOSTROPHE}er))",
+    rf"[A-HJ-XZdlno]{_ELISION}[{_P}]{{2,}}",
+    rf"[dDlLoO]{_ELISION}{_PD}{{2,}}",
+    rf"[{_P}]+[aeiouyAEIOUY]{_ELISION}[aeiouA-Z][{_P}]*",
+    rf"([yY]{_APOSTROPHE})[{_P}]",
     # abbreviations and acronyms
     _DOTTED,
-    rf"([A-Za-z])\.{_SPACE}+(?:{_START})\s",
-    rf"((?i:{_any_of(_BEFORE_DIGIT)})\.)\s?\d",
+    rf"([A-Za-z])\.{_SPACE}+(?:{_START}){_BLANK}",
+    rf"((?i:{_any_of(_BEFORE_DIGIT)})\.){_BLANK}?{_N}",
     r"[A-Z]+(?:&[A-Z]+)+",
     r"[cC](?:\+\+|#)",
     # words joined by hyphens and slashes
-    rf"(?:{_THING}|(?:[dDoOlL]{_APOSTROPHE})?{_LD}(?:{_LD}|[.,])*)(?:{_HYPHEN}(?:{_ACRONYM}|{_THING}))+",
-    rf"{_PIECE}(?:(?:{_HYPHEN}|\\?/){_PIECE})+",
+    rf"(?:{_THING}|(?:[dDoOlL]{_ELISION})?{_PD}[{_P}{_D}.,]*)(?:{_DASH}(?:{_ACRONYM}|{_THING}))+",
+    rf"{_PIECE}(?:(?:{_DASH}|\\?/){_PIECE})+",
     # numbers
-    r"[+-]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)",
-    rf"{_APOSTROPHE}(?:[2-9]0s|\d\d(?!\S))",
-    r"(?:\d{1,4}[ \xa0-])?\d{1,4}(?:\\?/|\u2044)\d{1,4}",
-    r"(?:\(\d{2,3}\)[ \xa0]?|(?:\+\+?)?(?:\d{2,4}[ \xa0-])?\d{2,4}[ \xa0-])\d{3,4}[ \xa0-]?\d{3,5}",
+    rf"[+-]?{SOFT_HYPHEN}*(?:{_N}{_DS}*(?:[.,:{DECIMAL}]{_DS}+)*|(?:[.,:{DECIMAL}]{_DS}+)+)",
+    rf"{_APOSTROPHE}(?:[2-9]0s|\d\d(?![^ {SPACE}]))",
+    rf"(?:{_N}{{1,4}}[ {NO_BREAK}-])?{_N}{{1,4}}(?:\\?/|{SLASH}){_N}{{1,4}}",
+    rf"(?:\({_N}{{2,3}}\){_SPACE}?|(?:\+\+?)?(?:{_N}{{2,4}}[ {NO_BREAK}-])?{_N}{{2,4}}[ {NO_BREAK}-])"
+    rf"{_N}{{3,4}}[ {NO_BREAK}-]?{_N}{{3,5}}",
     r"[A-Z]+\$",
     # addresses, tags, smileys
-    rf"(?i:https?)://{_URL}+\.{_URL}*[^\s\"<>|().!?,{{}}-]",
+    rf"(?i:https?)://{_URL}+\.{_URL}*[^ {SPACE}{NO_BREAK}\"<>|().!?,{{}}-]",
     rf"(?i:https?)://{_URL}+\.{_URL}*/",
     r"(?i:www)\.(?:[\w-]+\.)+[A-Za-z]{2,4}(?:/[^\s\"<>|().!?,{}-]*)?",
     r"(?:[A-Za-z0-9]+\.)+(?:com|net|org|edu)(?:/[^\s\"<>|()]+[^\s\"<>|().,!?{}])",
     r"(?:mailto:)?[\w.+-]++(?<=\w)@\w(?:[\w.-]*\w)?(?:'s)?",
-    r"@[A-Za-z_]\w*",
+    rf"@[A-Za-z_]{_NAME}*",
     rf"#{_L}+",
-    rf"</?[A-Za-z][\w.-]*(?:\s+{_ATTRIBUTE})*\s*/?>|<!--.*?-->|<[?!][^<>]*>",
-    r"(?:[<>]?[:;=]['-]?[()DPp\\|\[\]]|:-?O|:3|8-?D)(?![^\W_])",
+    rf"</?[A-Za-z][A-Za-z0-9_.-]*(?:{_BLANK}+{_ATTRIBUTE})*{_BLANK}*/?>|<!--.*?-->|<[?!][^<>]*>",
+    r"(?:[<>]?[:;=]['-]?[()DPp\\|\[\]]|:-?O|:3|8-?D)(?![A-Za-z0-9])",
     r"\^_\^|-_-|=_=|>_<|~_~",
     # single marks and runs of them
     r"[?!]+",
     r"-{5,}|-{2,4}",
-    r"\\?\*+|_+|@+|#+|<<|>>|&#\d+;|&[lg]t;",
+    rf"\\?\*+|_+|@+|#+|{RAISED}+|<<|>>|&#\d+;|&[lg]t;",
+    rf"[`{OPENING}{CLOSING}{QUOTE}]{{2}}",
     r"-[LRlr][RrCcSs][Bb]-",
 ]
 _COMPILED = [re.compile(rule) for rule in _RULES]
@@ -113,7 +142,7 @@ _SPLIT = {
     "'tis": ("'t", "is"),
     "'twas": ("'t", "was"),
 }
-_STRAIGHT = {"n't", "'s", "'m", "'d", "'re", "'ve", "'ll"}
+_STRAIGHT = {"n't", "n`t", "'s", "'m", "'d", "'re", "'ve", "'ll"}
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _SHOWN = _BRACKETS | {
     **dict.fromkeys("\x80\xa4\u20a0\u20ac", "$"),
@@ -127,13 +156,13 @@ _SHOWN = _BRACKETS | {
     "&lt;": "<",
     "&gt;": ">",
 }
-_ENTITIES = {"&amp;": "&", "&quot;": '"', "&apos;": "'", "&nbsp;": "\xa0"}
-# Marks that are tokens; every other character that no rule takes (emoji, control characters) vanishes.
-_SYMBOL = re.compile(
-    "[$%&*+/<=>@^|~\\\\#\xa1\xa5-\xa9\xac\xae-\xb4\xb6-\xb9\xbf\xd7\xf7\u2016\u2017\u201a\u201e-\u2023\u2030-\u2038"
-    "\u203b\u203e-\u2042\u2044\u2070\u2074-\u207e\u2080-\u208e\u20a4\u2100-\u214f\u2155-\u215e\u2190-\u2bff\u3001"
-    "\u3002\u3012\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0\uffe1\uffe5\uffe6]"
-)
+_ENTITIES = {"&amp;": "&", "&quot;": '"', "&apos;": "'", "&nbsp;": NO_BREAK}
+_QUOTES = {
+    **dict.fromkeys("\x91\u2018\u201b\u2039", "`"),
+    **dict.fromkeys("\x92\u2019\u203a", "'"),
+    **dict.fromkeys("\x93\u201c\xab", "``"),
+    **dict.fromkeys("\x94\u201d\xbb", "''"),
+}
 
 
 def ptb_tokenize(text: str) -> list[str]:
@@ -143,44 +172,59 @@ def ptb_tokenize(text: str) -> list[str]:
     """
     for entity, character in _ENTITIES.items():
         text = text.replace(entity, character)
+    kinds = in_kinds(text)
     tokens: list[str] = []
     position = 0
-    while position < len(text):
-        if text[position].isspace():
+    while position < len(kinds):
+        if kinds[position] in _BLANKS:
             position += 1
             continue
-        plain = _PLAIN_WORD.match(text, position)
-        token = plain.group() if plain else _longest_match(text, position)
-        position += len(token)
-        tokens.extend(_shown(token))
+        plain = _PLAIN_WORD.match(kinds, position)
+        end = plain.end() if plain else _longest_match(kinds, position)
+        tokens.extend(_shown(text[position:end], kinds[position:end]))
+        position = end
     return [token for token in tokens if token not in PUNCTUATION]
 
 
-def _longest_match(text: str, position: int) -> str:
-    """The token at `position`: that of the rule which reaches farthest, or one character."""
+def _longest_match(kinds: str, position: int) -> int:
+    """Where the token at `position` ends: that of the rule which reaches farthest, or one character."""
     best = None
     for pattern in _COMPILED:
-        match = pattern.match(text, position)
+        match = pattern.match(kinds, position)
         if match and match.end() > (best.end() if best else position):
             best = match
     if best is None:
-        return text[position]
-    return best.group(1) if best.re.groups else best.group()
+        return position + 1
+    return best.end(1 if best.re.groups else 0)
 
 
-def _shown(token: str) -> tuple[str, ...]:
+def _shown(token: str, kinds: str) -> tuple[str, ...]:
     """What a matched token looks like in the output; none for a character that is no token."""
     token = token.lower()
+    if token in PUNCTUATION or token == '"':
+        return ()
     if token in _SHOWN:
         return (_SHOWN[token],)
-    if len(token) == 1 and not token.isalnum() and token != "_":
-        return (token,) if _SYMBOL.match(token) else ()
-    straight = token.replace("\u2019", "'").replace("\x92", "'")
+    if len(kinds) == 1 and kinds in _DROPPED:
+        return ()
+    if kinds[0] in _QUOTE_SIGNS:
+        shown = "".join(_QUOTES.get(sign, sign) for sign in token)
+        if len(kinds) < 3:
+            return (shown,)
+    straight = token.translate(_STRAIGHT_SIGNS)
     if straight in _STRAIGHT:
         return (straight,)
     if token in _SPLIT:
         return _SPLIT[token]
     for bracket in "()":
         token = token.replace(bracket, _BRACKETS[bracket])
-    token = re.sub(r"\s", "\xa0", token.replace("\xad", ""))
+    if kinds[0] != "#" and "@" not in kinds:
+        token = token.replace(SOFT_HYPHEN, "")
+    token = re.sub(r"\s", NO_BREAK, token)
     return () if set(token) <= {"."} or (set(token) == {"-"} and len(token) < 5) else (token,)
+
+
+_BLANKS = " " + NO_BREAK + SPACE
+_DROPPED = NOTHING + SOFT_HYPHEN + HYPHEN + DECIMAL
+_QUOTE_SIGNS = "`" + OPENING + CLOSING + QUOTE
+_STRAIGHT_SIGNS = str.maketrans({"\u2019": "'", "\x92": "'", "\x91": "`", "\u2018": "`", "\u201b": "`"})
