@@ -12,10 +12,12 @@ import unicodedata
 
 LETTER, MARK, DIGIT, SYMBOL, RAISED, NOTHING = "λ", "\u0301", "٣", "§", "²", "\x00"
 # Characters that some rule names stand for themselves, or for the one that is treated alike.
-SPACE, NO_BREAK, SOFT_HYPHEN, HYPHEN = "\u3000", "\xa0", "\xad", "\u2010"
+WIDE, NO_BREAK, SOFT_HYPHEN, HYPHEN = "\u3000", "\xa0", "\xad", "\u2010"
 OPENING, CLOSING, QUOTE, DECIMAL, SLASH, COMMA = "\u2018", "\u2019", "\u201c", "\u066b", "\u2044", "\u3001"
 _ALIKE = {
-    SPACE: "\t\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029" + "".join(map(chr, range(0x2000, 0x200B))) + SPACE,
+    " ": "\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029",
+    "\t": "\t",
+    WIDE: "".join(map(chr, range(0x2000, 0x200B))) + WIDE,
     NO_BREAK: NO_BREAK,
     SOFT_HYPHEN: SOFT_HYPHEN,
     HYPHEN: "\u058a\u2010\u2011",

@@ -12,6 +12,7 @@ import re
 
 from fsgr_model.text.character_kinds import (
     CLOSING,
+    COMMA,
     DECIMAL,
     DIGIT,
     HYPHEN,
@@ -24,28 +25,35 @@ from fsgr_model.text.character_kinds import (
     RAISED,
     SLASH,
     SOFT_HYPHEN,
-    SPACE,
+    WIDE,
     in_kinds,
 )
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
-# Words that keep their full stop: in any case; only capitalised; only before a digit.
-_ABBREVIATIONS = r"""
-    [A-Z](?:\.[A-Z])* adj adm adv al ala alex apr ariz assn assoc asst atty attys aug ave bancorp bhd
-    bldg blvd brig bros calif capt cf cie cmdr co col colo comdr conn corp cos cpl ct dak dec dept det dr
-    drs elec ens esq est etc ext feb fla fri ft ga gen gov govs hon inc ind insp intl invt jan jos jr jul
-    jun kan kans ky lieut lt ltd maj mar md messrs mfg mich minn mlle mme mo mon mont mr mrs ms msgr mt
-    mtg natl neb nev nov oct okla penn pfc ph\.d ph plc ppte ppty pres prof profs pte ptes pty ptys pvt
-    rd rep reps rev rt sen sens sep sept seq sfc sgt spc sq sr st ste supt supts sys tel tenn thu thurs
-    treas tue tues univ va vs vt wed wis wisc wm wyo ed\.d
+# Words that keep their full stop: in any case, and with a character behind it as good as two letters longer
+# ("Jan.a" is cut, "Mr.a" is not); the same, but not in capitals; only capitalised; only before a digit.
+_FIRM = """
+    al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est etc ext
+    feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov oct okla
+    penn plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo ph\\.d ed\\.d
 """
+_COMPANIES = "[Pp]?[Pp]t[ey]s?"
 _CAPITALISED = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
+_TITLES = """
+    adj adm adv alex asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft gen gov
+    govs hon insp invt jos lieut lt maj messrs mfg mlle mme mr mrs ms msgr mt mtg natl pfc ph pres prof profs
+    pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
+"""
 _BEFORE_DIGIT = "art ca fig figs no nos op pp prop"
 # A lone letter's full stop ends the sentence where one of these words follows.
 _SENTENCE_STARTS = """
     A About According After An As At But Earlier He Her Here If In It Last Many More Now Once One Other
     Our She Since So Some Such That The Their Then There These They This We What When While Yet You
+"""
+_SUFFIXES = """
+    bat bmp c cgi cpp dll docx? exe gif gz h html? jar java jpe?g mov mp3 pdf php pl png ppt ps py sql tar txt
+    wav x xml zip
 """
 
 
@@ -53,95 +61,97 @@ def _any_of(words: str) -> str:
     return "|".join(words.split())
 
 
-# Kinds of characters within a rule's brackets; a letter proper, what a word may hold, a digit.
+# Kinds of characters, as they stand within brackets: letters proper and digits.
 _P, _D = f"A-Za-z{LETTER}", f"0-9{DIGIT}"
-_L = f"[{_P}{MARK}{SOFT_HYPHEN}]"
-_LD = f"[{_P}{MARK}{SOFT_HYPHEN}{_D}]"
-_PD = f"[{_P}{_D}]"
-_HD = f"(?:[{_P}{_D}{SOFT_HYPHEN}])"
-_N = f"[{_D}]"
-_DS = f"[{_D}{SOFT_HYPHEN}]"
+_N, _PD, _HD = f"[{_D}]", f"[{_P}{_D}]", f"[{_P}{_D}{SOFT_HYPHEN}]"
+# A character of a word: the first, any other.
+_ACCENTED = "&[AEIOUaeiou](?i:acute|grave|uml);"
+_L = f"(?:[{_P}{MARK}{SOFT_HYPHEN}]|{_ACCENTED})"
+_LD = f"(?:[{_P}{_D}{MARK}{SOFT_HYPHEN}]|{_ACCENTED})"
 _APOSTROPHE = f"(?:['{CLOSING}]|&apos;)"
 _ELISION = f"(?:['`{CLOSING}{OPENING}]|&apos;)"
-_PIECE = rf"(?:[dDoOlL]{_ELISION}(?={_HD}))?{_HD}+"
-_THING = rf"{_PIECE}(?:_{_PD}+)*"
-_ACRONYM = r"[A-Za-z](?:\.[A-Za-z])+\."
-_STATE = _any_of(_CAPITALISED + " " + _CAPITALISED.upper())
-_DOTTED = rf"(?:(?i:{_any_of(_ABBREVIATIONS)})|{_STATE})\."
 _START = _any_of(_SENTENCE_STARTS + _SENTENCE_STARTS.upper())
-_SPACE = f"[ {NO_BREAK}]"
-_BLANK = f"[ {NO_BREAK}{SPACE}]"
-_DASH = f"[-{HYPHEN}]"
-_URL = rf"[^ {SPACE}{NO_BREAK}\"<>|()]"
-_NAME = "[A-Za-z0-9_]"
-_ATTRIBUTE = rf"[A-Za-z][A-Za-z0-9_.:-]*(?:{_BLANK}*={_BLANK}*(?:\"[^\"]*\"|'[^']*'|[^ {SPACE}\"'<>]+))?"
+_STATE = _any_of(_CAPITALISED + " " + _CAPITALISED.upper())
+_SPACE, _BLANKS = f"[ {NO_BREAK}]", f" \t{NO_BREAK}{WIDE}"
+_THING = rf"(?:[dDoOlL]{_ELISION}{_HD})?{_HD}+(?:_{_PD}+)*"
+# Addresses and tags: characters that end one; a path; a part of a host; a part of a mail address.
+_URL = r' \t"<>|()'
+_PATH = rf"/[^{_URL}]+[^{_URL}{{}}.!?,-]"
+_LABEL = r"[^ \t!\"$'(),\-./:;<=>?@[\\\]^_`{|}]"
+_MAIL = rf"[^{_URL}{{}}{NO_BREAK}.]"
+_NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
+_ATTRIBUTE = rf"""{_NAME}(?: *= *(?:"[^"]*"|'[^']*'))?"""
 
-# A token is group 1 where a rule has one (the rest only has to follow), else the whole match.
-_RULES = [
-    # words and their contractions
-    rf"({_L}*(?![nN])[{_P}])[nN]{_ELISION}[tT]",
+# What these rules match is shown as it is written, soft hyphens and all: files, addresses, tags.
+_FILES = [rf"{_LD}+\.(?i:{_any_of(_SUFFIXES)})(?=[{_BLANKS}!,.?]|$)"]
+_ADDRESSES = [
+    rf"(?i:https?)://[^{_URL}{{}}]+[^{_URL}{{}}.!?,-]",
+    rf"(?i:www)\.(?:[^{_URL}{{}}!?,.]+\.)+[A-Za-z]{{2,4}}(?:{_PATH})?",
+    rf"(?:(?![0-9]){_LABEL}+\.)+(?i:com|net|org|edu)(?:{_PATH})?",
+    rf"<?[A-Za-z0-9](?:{_MAIL}|\.)*@{_MAIL}+(?:\.{_MAIL}+)*>?",
+    r"@[A-Za-z_][A-Za-z0-9_]*",
+    rf"#[{_P}{MARK}{SOFT_HYPHEN}]+",
+    rf"<{_NAME}(?: +{_ATTRIBUTE})* */?>|</{_NAME} *>|<[!?][A-Za-z-][^>]*>",
+]
+# Rules with a group: the group is the token, and what has to follow counts towards the rule's length.
+_CONTRACTIONS = [
+    "(?i:(can)not|(gim)me|(gon)na|(got)ta|(lem)me|(wan)na)",
+    rf"((?:(?i:{_any_of(_FIRM)})|{_COMPANIES}|{_STATE})\.).",
+    rf"({_L}*(?![nN])[A-Za-z])[nN]{_ELISION}[tT]",
     rf"[nN]{_ELISION}[tT]",
-    rf"({_LD}+){_APOSTROPHE}(?i:[msd]|re|ve|ll)(?!{_L})",
-    rf"{_APOSTROPHE}(?i:[msd]|re|ve|ll)(?!{_L})",
-    rf"{CLOSING}(?i:[msdn]|re|ve|ll)",
+    rf"({_LD}+){_APOSTROPHE}(?i:[msd]|re|ve|ll)",
+    rf"{_APOSTROPHE}(?i:[msd]|re|ve|ll)(?![A-Za-z])",
+    rf"{CLOSING}(?i:[msd]|re|ve|ll)",
+]
+_WORDS = [
     rf"{_L}{_LD}*(?:[.!?]{_L}{_LD}*)*",
     rf"{_PD}+(?:_{_PD}+)*",
-    rf"(?i:{_APOSTROPHE}(?:n{_APOSTROPHE}?|em|cause|til))(?!{_L}|-)",
-    rf"{_APOSTROPHE}n{_APOSTROPHE}",
-    r"(?i:'t(?:is|was))",
+    rf"[A-HJ-XZdlno]{_ELISION}[{_P}]{{2,}}",
+    rf"[dDlLoO]{_ELISION}{_PD}{{2,}}(?:_{_PD}+)*",
+    rf"[{_P}]+[aeiouyAEIOUY]{_ELISION}[aeiouA-Z][{_P}]*",
+    r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
+    rf"(?!{SOFT_HYPHEN}){_THING}(?:[-{HYPHEN}]{_THING})+",
+    r"[A-Za-z0-9][A-Za-z0-9.,]*(?:-(?:[A-Za-z](?:\.[A-Za-z])+\.|[A-Za-z0-9]+))+",
+]
+_RULES = [
+    # a word's full stop is its own before another stop
+    *(rf"((?:{word})\.)[,:;{COMMA}]" for word in _WORDS),
+    # apostrophes
+    rf"{_APOSTROPHE}(?i:em|cause|til|n{_APOSTROPHE})",
+    rf"'[nN](?=['{CLOSING}{NO_BREAK} ])|(?:{CLOSING}|&apos;)[nN]",
+    r"('[tT])(?i:is|was)",
     rf"(?i:[ldj]|dunkin|somethin|ol){_APOSTROPHE}",
     rf"(?i:(?:cap{_APOSTROPHE}n|c{_APOSTROPHE}(?:mon|est)|s{_APOSTROPHE}mores|e{_APOSTROPHE}er))",
-    rf"[A-HJ-XZdlno]{_ELISION}[{_P}]{{2,}}",
-    rf"[dDlLoO]{_ELISION}{_PD}{{2,}}",
-    rf"[{_P}]+[aeiouyAEIOUY]{_ELISION}[aeiouA-Z][{_P}]*",
     rf"([yY]{_APOSTROPHE})[{_P}]",
-    # abbreviations and acronyms
-    _DOTTED,
-    rf"([A-Za-z])\.{_SPACE}+(?:{_START}){_BLANK}",
-    rf"((?i:{_any_of(_BEFORE_DIGIT)})\.){_BLANK}?{_N}",
-    r"[A-Z]+(?:&[A-Z]+)+",
+    # abbreviations, acronyms
+    rf"(?:(?i:{_any_of(_FIRM + _TITLES)})|{_COMPANIES}|{_STATE}|[A-Za-z](?:\.[A-Za-z])*)\.",
+    rf"([A-Za-z])\.{_SPACE}+(?:{_START})[{_BLANKS}]",
+    rf"((?i:{_any_of(_BEFORE_DIGIT)})\.)[{_BLANKS}]?{_N}",
     r"[cC](?:\+\+|#)",
-    # words joined by hyphens and slashes
-    rf"(?:{_THING}|(?:[dDoOlL]{_ELISION})?{_PD}[{_P}{_D}.,]*)(?:{_DASH}(?:{_ACRONYM}|{_THING}))+",
-    rf"{_PIECE}(?:(?:{_DASH}|\\?/){_PIECE})+",
+    r"[A-Za-z0-9]+(?:-[A-Za-z]+)*(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+)*){1,2}",
     # numbers
-    rf"[+-]?{SOFT_HYPHEN}*(?:{_N}{_DS}*(?:[.,:{DECIMAL}]{_DS}+)*|(?:[.,:{DECIMAL}]{_DS}+)+)",
-    rf"{_APOSTROPHE}(?:[2-9]0s|\d\d(?![^ {SPACE}]))",
+    rf"[+-]?{SOFT_HYPHEN}*(?:{_N}[{_D}{SOFT_HYPHEN}]*)?(?:[.,:{DECIMAL}]{_N}[{_D}{SOFT_HYPHEN}]*)+",
+    rf"[+-]?{SOFT_HYPHEN}*{_N}[{_D}{SOFT_HYPHEN}]*",
+    rf"{_APOSTROPHE}(?:[2-9]0s|\d\d(?![^{_BLANKS}]))",
     rf"(?:{_N}{{1,4}}[ {NO_BREAK}-])?{_N}{{1,4}}(?:\\?/|{SLASH}){_N}{{1,4}}",
     rf"(?:\({_N}{{2,3}}\){_SPACE}?|(?:\+\+?)?(?:{_N}{{2,4}}[ {NO_BREAK}-])?{_N}{{2,4}}[ {NO_BREAK}-])"
     rf"{_N}{{3,4}}[ {NO_BREAK}-]?{_N}{{3,5}}",
     r"[A-Z]+\$",
-    # addresses, tags, smileys
-    rf"(?i:https?)://{_URL}+\.{_URL}*[^ {SPACE}{NO_BREAK}\"<>|().!?,{{}}-]",
-    rf"(?i:https?)://{_URL}+\.{_URL}*/",
-    r"(?i:www)\.(?:[\w-]+\.)+[A-Za-z]{2,4}(?:/[^\s\"<>|().!?,{}-]*)?",
-    r"(?:[A-Za-z0-9]+\.)+(?:com|net|org|edu)(?:/[^\s\"<>|()]+[^\s\"<>|().,!?{}])",
-    r"(?:mailto:)?[\w.+-]++(?<=\w)@\w(?:[\w.-]*\w)?(?:'s)?",
-    rf"@[A-Za-z_]{_NAME}*",
-    rf"#{_L}+",
-    rf"</?[A-Za-z][A-Za-z0-9_.-]*(?:{_BLANK}+{_ATTRIBUTE})*{_BLANK}*/?>|<!--.*?-->|<[?!][^<>]*>",
-    r"(?:[<>]?[:;=]['-]?[()DPp\\|\[\]]|:-?O|:3|8-?D)(?![A-Za-z0-9])",
-    r"\^_\^|-_-|=_=|>_<|~_~",
-    # single marks and runs of them
+    # smileys
+    r"[<>]?[:;=]['*o-]?[()DPdpO\\{|@\[\]](?![A-Za-z0-9])",
+    "['<=>^~x-]_['<=>^~x-]",
+    # entities, single marks and runs of them
+    "&(?i:amp|apos|gt|lt|nbsp|quot|md|mdash|ndash|cdq|odq|ht|lr|qc|ql|qr|tl|ur);|&#[0-9]+;",
     r"[?!]+",
-    r"-{5,}|-{2,4}",
-    rf"\\?\*+|_+|@+|#+|{RAISED}+|<<|>>|&#\d+;|&[lg]t;",
+    r"-{5,}|-{2,4}|\.{3,}|''",
+    rf"\\?\*+|_+|@+|#+|{RAISED}+|<<|>>",
     rf"[`{OPENING}{CLOSING}{QUOTE}]{{2}}",
     r"-[LRlr][RrCcSs][Bb]-",
 ]
-_COMPILED = [re.compile(rule) for rule in _RULES]
-_PLAIN_WORD = re.compile(r"[A-Za-z]+(?= |, |$)")
+_COMPILED = [re.compile(rule) for rule in (*_FILES, *_CONTRACTIONS, *_WORDS, *_RULES, *_ADDRESSES)]
+_AS_WRITTEN = {*_COMPILED[: len(_FILES)], *_COMPILED[-len(_ADDRESSES) :]}
+_PLAIN_WORD = re.compile(r"(?!(?i:cannot|gimme|gonna|gotta|lemme|wanna)\b)[A-Za-z]+(?= |, |$)")
 
-_SPLIT = {
-    "cannot": ("can", "not"),
-    "gimme": ("gim", "me"),
-    "gonna": ("gon", "na"),
-    "gotta": ("got", "ta"),
-    "lemme": ("lem", "me"),
-    "wanna": ("wan", "na"),
-    "'tis": ("'t", "is"),
-    "'twas": ("'t", "was"),
-}
 _STRAIGHT = {"n't", "n`t", "'s", "'m", "'d", "'re", "'ve", "'ll"}
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _SHOWN = _BRACKETS | {
@@ -153,10 +163,10 @@ _SHOWN = _BRACKETS | {
     "\xbe": "3/4",
     "\u2153": "1/3",
     "\u2154": "2/3",
+    "&amp;": "&",
     "&lt;": "<",
     "&gt;": ">",
 }
-_ENTITIES = {"&amp;": "&", "&quot;": '"', "&apos;": "'", "&nbsp;": NO_BREAK}
 _QUOTES = {
     **dict.fromkeys("\x91\u2018\u201b\u2039", "`"),
     **dict.fromkeys("\x92\u2019\u203a", "'"),
@@ -170,8 +180,6 @@ def ptb_tokenize(text: str) -> list[str]:
 
     A token may hold a no-break space (`1\xa01/2`), as the official one does. Brackets stay, as `-lrb-`.
     """
-    for entity, character in _ENTITIES.items():
-        text = text.replace(entity, character)
     kinds = in_kinds(text)
     tokens: list[str] = []
     position = 0
@@ -179,52 +187,51 @@ def ptb_tokenize(text: str) -> list[str]:
         if kinds[position] in _BLANKS:
             position += 1
             continue
-        plain = _PLAIN_WORD.match(kinds, position)
-        end = plain.end() if plain else _longest_match(kinds, position)
-        tokens.extend(_shown(text[position:end], kinds[position:end]))
+        if plain := _PLAIN_WORD.match(kinds, position):
+            tokens.append(plain.group().lower())
+            position = plain.end()
+            continue
+        end, as_written = _longest_match(kinds, position)
+        tokens.extend(_shown(text[position:end].lower(), kinds[position:end], as_written=as_written))
         position = end
     return [token for token in tokens if token not in PUNCTUATION]
 
 
-def _longest_match(kinds: str, position: int) -> int:
-    """Where the token at `position` ends: that of the rule which reaches farthest, or one character."""
+def _longest_match(kinds: str, position: int) -> tuple[int, bool]:
+    """Where the token at `position` ends, and whether it is shown as written.
+
+    The rule which reaches farthest has it, or one character is a token.
+    """
     best = None
     for pattern in _COMPILED:
         match = pattern.match(kinds, position)
         if match and match.end() > (best.end() if best else position):
             best = match
     if best is None:
-        return position + 1
-    return best.end(1 if best.re.groups else 0)
+        return position + 1, False
+    return best.end(best.lastindex or 0), best.re in _AS_WRITTEN
 
 
-def _shown(token: str, kinds: str) -> tuple[str, ...]:
+def _shown(token: str, kinds: str, *, as_written: bool) -> tuple[str, ...]:
     """What a matched token looks like in the output; none for a character that is no token."""
-    token = token.lower()
-    if token in PUNCTUATION or token == '"':
-        return ()
+    if as_written:
+        return (token.translate(_ONE_WORD),)
     if token in _SHOWN:
         return (_SHOWN[token],)
-    if len(kinds) == 1 and kinds in _DROPPED:
+    if kinds in _NO_TOKENS or set(kinds) <= {SOFT_HYPHEN}:
         return ()
-    if kinds[0] in _QUOTE_SIGNS:
-        shown = "".join(_QUOTES.get(sign, sign) for sign in token)
-        if len(kinds) < 3:
-            return (shown,)
-    straight = token.translate(_STRAIGHT_SIGNS)
+    straight = token.translate(_STRAIGHT_SIGNS).replace("&apos;", "'")
     if straight in _STRAIGHT:
         return (straight,)
-    if token in _SPLIT:
-        return _SPLIT[token]
-    for bracket in "()":
-        token = token.replace(bracket, _BRACKETS[bracket])
-    if kinds[0] != "#" and "@" not in kinds:
-        token = token.replace(SOFT_HYPHEN, "")
-    token = re.sub(r"\s", NO_BREAK, token)
+    if set(kinds) <= _QUOTE_SIGNS:
+        return ("".join(_QUOTES.get(sign, sign) for sign in token),)
+    token = token.replace(SOFT_HYPHEN, "").replace("&amp;", "&").translate(_ONE_WORD)
     return () if set(token) <= {"."} or (set(token) == {"-"} and len(token) < 5) else (token,)
 
 
-_BLANKS = " " + NO_BREAK + SPACE
-_DROPPED = NOTHING + SOFT_HYPHEN + HYPHEN + DECIMAL
-_QUOTE_SIGNS = "`" + OPENING + CLOSING + QUOTE
+_NO_TOKENS = {NOTHING, HYPHEN, DECIMAL, '"', "&nbsp;", "&quot;", "&apos;", "&md;", "&mdash;", "&ndash;"}
+_QUOTE_SIGNS = {"`", OPENING, CLOSING, QUOTE}
 _STRAIGHT_SIGNS = str.maketrans({"\u2019": "'", "\x92": "'", "\x91": "`", "\u2018": "`", "\u201b": "`"})
+_ONE_WORD = str.maketrans(
+    {**dict.fromkeys(" \t\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029", NO_BREAK), "(": "-lrb-", ")": "-rrb-"}
+)
