@@ -63,7 +63,7 @@ def _any_of(words: str) -> str:
 
 # Kinds of characters, as they stand within brackets: letters proper and digits.
 _P, _D = f"A-Za-z{LETTER}", f"0-9{DIGIT}"
-_N, _PD, _HD = f"[{_D}]", f"[{_P}{_D}]", f"[{_P}{_D}{SOFT_HYPHEN}]"
+_N, _PD = f"[{_D}]", f"[{_P}{_D}]"
 # A character of a word: the first, any other.
 _ACCENTED = "&[AEIOUaeiou](?i:acute|grave|uml);"
 _L = f"(?:[{_P}{MARK}{SOFT_HYPHEN}]|{_ACCENTED})"
@@ -72,51 +72,54 @@ _APOSTROPHE = f"(?:['{CLOSING}]|&apos;)"
 _ELISION = f"(?:['`{CLOSING}{OPENING}]|&apos;)"
 _START = _any_of(_SENTENCE_STARTS + _SENTENCE_STARTS.upper())
 _STATE = _any_of(_CAPITALISED + " " + _CAPITALISED.upper())
+_NUMBER = f"{SOFT_HYPHEN}*{_N}(?:{SOFT_HYPHEN}?{_N})*"
 _SPACE, _BLANKS = f"[ {NO_BREAK}]", f" \t{NO_BREAK}{WIDE}"
-_THING = rf"(?:[dDoOlL]{_ELISION}{_HD})?{_HD}+(?:_{_PD}+)*"
+_PIECE = rf"(?:[dDoOlL]{_ELISION}{_PD}{{2,}}|{_PD}+)"
+_THING = rf"{_PIECE}(?:_{_PIECE})*"
 # Addresses and tags: characters that end one; a path; a part of a host; a part of a mail address.
 _URL = r' \t"<>|()'
 _PATH = rf"/[^{_URL}]+[^{_URL}{{}}.!?,-]"
-_LABEL = r"[^ \t!\"$'(),\-./:;<=>?@[\\\]^_`{|}]"
+_LABEL = r"[^ \tA-Z0-9!\"$'(),\-./:;<=>?@[\\\]^_`{|}]"
 _MAIL = rf"[^{_URL}{{}}{NO_BREAK}.]"
 _NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
 _ATTRIBUTE = rf"""{_NAME}(?: *= *(?:"[^"]*"|'[^']*'))?"""
+_TAG = rf"<{_NAME}(?: +{_ATTRIBUTE})* */?>|</{_NAME} *>|<[!?][A-Za-z-][^>]*>"
 
 # What these rules match is shown as it is written, soft hyphens and all: files, addresses, tags.
-_FILES = [rf"{_LD}+\.(?i:{_any_of(_SUFFIXES)})(?=[{_BLANKS}!,.?]|$)"]
+_FILE = rf"{_LD}+(?:\.{_LD}+)*\.(?i:{_any_of(_SUFFIXES)})(?=[{_BLANKS}!,.?]|$)"
 _ADDRESSES = [
     rf"(?i:https?)://[^{_URL}{{}}]+[^{_URL}{{}}.!?,-]",
     rf"(?i:www)\.(?:[^{_URL}{{}}!?,.]+\.)+[A-Za-z]{{2,4}}(?:{_PATH})?",
-    rf"(?:(?![0-9]){_LABEL}+\.)+(?i:com|net|org|edu)(?:{_PATH})?",
-    rf"<?[A-Za-z0-9](?:{_MAIL}|\.)*@{_MAIL}+(?:\.{_MAIL}+)*>?",
+    rf"(?:{_LABEL}+\.)+(?i:com|net|org|edu)(?:{_PATH})?",
+    rf"(?:<|&lt;)?[A-Za-z0-9](?:{_MAIL}|\.)*@{_MAIL}+(?:\.{_MAIL}+)*(?:>|&gt;)?",
     r"@[A-Za-z_][A-Za-z0-9_]*",
     rf"#[{_P}{MARK}{SOFT_HYPHEN}]+",
-    rf"<{_NAME}(?: +{_ATTRIBUTE})* */?>|</{_NAME} *>|<[!?][A-Za-z-][^>]*>",
+    _TAG,
 ]
 # Rules with a group: the group is the token, and what has to follow counts towards the rule's length.
 _CONTRACTIONS = [
     "(?i:(can)not|(gim)me|(gon)na|(got)ta|(lem)me|(wan)na)",
-    rf"((?:(?i:{_any_of(_FIRM)})|{_COMPANIES}|{_STATE})\.).",
-    rf"({_L}*(?![nN])[A-Za-z])[nN]{_ELISION}[tT]",
+    rf"((?:(?i:{_any_of(_FIRM)})|{_COMPANIES}|{_STATE})\.)-?.",
+    rf"({_L}*(?![nN])[A-Za-z]{SOFT_HYPHEN}*)[nN]{_ELISION}[tT]",
     rf"[nN]{_ELISION}[tT]",
     rf"({_LD}+){_APOSTROPHE}(?i:[msd]|re|ve|ll)",
     rf"{_APOSTROPHE}(?i:[msd]|re|ve|ll)(?![A-Za-z])",
-    rf"{CLOSING}(?i:[msd]|re|ve|ll)",
+    rf"(?:{CLOSING}|&apos;)(?i:[msd]|re|ve|ll)",
 ]
 _WORDS = [
     rf"{_L}{_LD}*(?:[.!?]{_L}{_LD}*)*",
-    rf"{_PD}+(?:_{_PD}+)*",
-    rf"[A-HJ-XZdlno]{_ELISION}[{_P}]{{2,}}",
-    rf"[dDlLoO]{_ELISION}{_PD}{{2,}}(?:_{_PD}+)*",
-    rf"[{_P}]+[aeiouyAEIOUY]{_ELISION}[aeiouA-Z][{_P}]*",
+    _THING,
     r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
-    rf"(?!{SOFT_HYPHEN}){_THING}(?:[-{HYPHEN}]{_THING})+",
-    r"[A-Za-z0-9][A-Za-z0-9.,]*(?:-(?:[A-Za-z](?:\.[A-Za-z])+\.|[A-Za-z0-9]+))+",
+    rf"{_THING}(?:[-{HYPHEN}]{_THING})+",
+    rf"[A-Za-z0-9][A-Za-z0-9.,{SOFT_HYPHEN}]*(?:-(?:[A-Za-z](?:\.[A-Za-z])+\.|[A-Za-z0-9{SOFT_HYPHEN}]+))+",
 ]
 _RULES = [
     # a word's full stop is its own before another stop
     *(rf"((?:{word})\.)[,:;{COMMA}]" for word in _WORDS),
     # apostrophes
+    rf"[A-HJ-XZdlno]{_ELISION}[{_P}]{{2,}}",
+    rf"[{_P}]+[aeiouyAEIOUY]{_ELISION}[aeiouA-Z][{_P}]*",
+    rf"[oO]{_ELISION}[oO]",
     rf"{_APOSTROPHE}(?i:em|cause|til|n{_APOSTROPHE})",
     rf"'[nN](?=['{CLOSING}{NO_BREAK} ])|(?:{CLOSING}|&apos;)[nN]",
     r"('[tT])(?i:is|was)",
@@ -125,13 +128,13 @@ _RULES = [
     rf"([yY]{_APOSTROPHE})[{_P}]",
     # abbreviations, acronyms
     rf"(?:(?i:{_any_of(_FIRM + _TITLES)})|{_COMPANIES}|{_STATE}|[A-Za-z](?:\.[A-Za-z])*)\.",
-    rf"([A-Za-z])\.{_SPACE}+(?:{_START})[{_BLANKS}]",
+    rf"([A-Za-z])\.[{_BLANKS}]+(?:{_START}|M[RSrs]\.|{_TAG})(?:[{_BLANKS}]|$)",
     rf"((?i:{_any_of(_BEFORE_DIGIT)})\.)[{_BLANKS}]?{_N}",
     r"[cC](?:\+\+|#)",
     r"[A-Za-z0-9]+(?:-[A-Za-z]+)*(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+)*){1,2}",
     # numbers
-    rf"[+-]?{SOFT_HYPHEN}*(?:{_N}[{_D}{SOFT_HYPHEN}]*)?(?:[.,:{DECIMAL}]{_N}[{_D}{SOFT_HYPHEN}]*)+",
-    rf"[+-]?{SOFT_HYPHEN}*{_N}[{_D}{SOFT_HYPHEN}]*",
+    rf"[+-]?(?:{_NUMBER})?(?:[.,:{DECIMAL}](?!{SOFT_HYPHEN}){_NUMBER})+",
+    rf"[+-]?{_NUMBER}",
     rf"{_APOSTROPHE}(?:[2-9]0s|\d\d(?![^{_BLANKS}]))",
     rf"(?:{_N}{{1,4}}[ {NO_BREAK}-])?{_N}{{1,4}}(?:\\?/|{SLASH}){_N}{{1,4}}",
     rf"(?:\({_N}{{2,3}}\){_SPACE}?|(?:\+\+?)?(?:{_N}{{2,4}}[ {NO_BREAK}-])?{_N}{{2,4}}[ {NO_BREAK}-])"
@@ -142,14 +145,18 @@ _RULES = [
     "['<=>^~x-]_['<=>^~x-]",
     # entities, single marks and runs of them
     "&(?i:amp|apos|gt|lt|nbsp|quot|md|mdash|ndash|cdq|odq|ht|lr|qc|ql|qr|tl|ur);|&#[0-9]+;",
+    rf"[{_BLANKS}]+",
+    rf"\.{{3,5}}|\.(?:{_SPACE}\.){{2,4}}",
     r"[?!]+",
-    r"-{5,}|-{2,4}|\.{3,}|''",
+    r"-{5,}|-{2,4}|''",
     rf"\\?\*+|_+|@+|#+|{RAISED}+|<<|>>",
     rf"[`{OPENING}{CLOSING}{QUOTE}]{{2}}",
     r"-[LRlr][RrCcSs][Bb]-",
 ]
-_COMPILED = [re.compile(rule) for rule in (*_FILES, *_CONTRACTIONS, *_WORDS, *_RULES, *_ADDRESSES)]
-_AS_WRITTEN = {*_COMPILED[: len(_FILES)], *_COMPILED[-len(_ADDRESSES) :]}
+_COMPILED = [re.compile(rule) for rule in (*_CONTRACTIONS, _FILE, *_WORDS, *_RULES, *_ADDRESSES)]
+_AS_WRITTEN = {re.compile(rule) for rule in (_FILE, *_ADDRESSES)}
+# A run of blanks; one that a no-break or a wide space begins may be the start of an address.
+_BLANK = re.compile(rf"[ \t][{_BLANKS}]*")
 _PLAIN_WORD = re.compile(r"(?!(?i:cannot|gimme|gonna|gotta|lemme|wanna)\b)[A-Za-z]+(?= |, |$)")
 
 _STRAIGHT = {"n't", "n`t", "'s", "'m", "'d", "'re", "'ve", "'ll"}
@@ -184,8 +191,8 @@ def ptb_tokenize(text: str) -> list[str]:
     tokens: list[str] = []
     position = 0
     while position < len(kinds):
-        if kinds[position] in _BLANKS:
-            position += 1
+        if blanks := _BLANK.match(kinds, position):
+            position = blanks.end()
             continue
         if plain := _PLAIN_WORD.match(kinds, position):
             tokens.append(plain.group().lower())
@@ -218,20 +225,20 @@ def _shown(token: str, kinds: str, *, as_written: bool) -> tuple[str, ...]:
         return (token.translate(_ONE_WORD),)
     if token in _SHOWN:
         return (_SHOWN[token],)
-    if kinds in _NO_TOKENS or set(kinds) <= {SOFT_HYPHEN}:
+    if kinds in _NO_TOKENS or set(kinds) <= _BLANK_SIGNS:
         return ()
     straight = token.translate(_STRAIGHT_SIGNS).replace("&apos;", "'")
     if straight in _STRAIGHT:
         return (straight,)
     if set(kinds) <= _QUOTE_SIGNS:
         return ("".join(_QUOTES.get(sign, sign) for sign in token),)
-    token = token.replace(SOFT_HYPHEN, "").replace("&amp;", "&").translate(_ONE_WORD)
-    return () if set(token) <= {"."} or (set(token) == {"-"} and len(token) < 5) else (token,)
+    token = token.replace("&amp;", "&").translate(_SIGNS).translate(_ONE_WORD)
+    return () if set(token) <= {".", NO_BREAK} or (set(token) == {"-"} and len(token) < 5) else (token,)
 
 
 _NO_TOKENS = {NOTHING, HYPHEN, DECIMAL, '"', "&nbsp;", "&quot;", "&apos;", "&md;", "&mdash;", "&ndash;"}
+_BLANK_SIGNS = {*_BLANKS, SOFT_HYPHEN}
 _QUOTE_SIGNS = {"`", OPENING, CLOSING, QUOTE}
 _STRAIGHT_SIGNS = str.maketrans({"\u2019": "'", "\x92": "'", "\x91": "`", "\u2018": "`", "\u201b": "`"})
-_ONE_WORD = str.maketrans(
-    {**dict.fromkeys(" \t\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029", NO_BREAK), "(": "-lrb-", ")": "-rrb-"}
-)
+_ONE_WORD = str.maketrans(dict.fromkeys(" \t\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029", NO_BREAK))
+_SIGNS = str.maketrans({SOFT_HYPHEN: "", "(": "-lrb-", ")": "-rrb-"})
