@@ -89,4 +89,4 @@ _KINDS.update({ord(character): kind for kind, characters in _ALIKE.items() for c
 
 def in_kinds(text: str) -> str:
     """The text with each character replaced by the sign of its kind; ASCII signs stand for themselves."""
-    return text.translate(_KINDS)
+    return text if text.isascii() and text.isprintable() else text.translate(_KINDS)
