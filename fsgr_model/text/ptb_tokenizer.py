@@ -33,26 +33,28 @@ from fsgr_model.text.character_kinds import (
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
-# Words that keep their full stop: cut from a letter behind it ("Jan.a"); those of companies, not all in capitals;
-# of states, with a capital; the rest, which are not cut ("Mr.a"); only before a digit.
+# Words that keep their full stop: even with a letter behind it ("Jan.a"); the same, of companies, not all in
+# capitals; the same, of states, with a capital; not with a letter behind it ("Mr.a"); only before a digit.
 _FIRM = """
-    al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est etc ext
-    feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov oct okla
-    penn plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo ph\\.d ed\\.d
+    al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est
+    etc ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb
+    nev nov oct okla penn plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed
+    wis wisc wyo ph\\.d ed\\.d
 """
 _COMPANIES = "[Pp]?[Pp]t[ey]s?"
 _CAPITALISED = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
 _TITLES = """
-    adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft gen gov
-    govs hon insp invt jos lieut lt maj messrs mfg mlle mme mr mrs ms msgr mt mtg natl pfc ph pres prof profs
-    pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
+    adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec
+    ens ft gen gov govs hon insp invt jos lieut lt maj messrs mfg mlle mme mr mrs ms msgr mt mtg natl
+    pfc ph pres prof profs pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
 """
 _CUT_IN_TWO = "(can)not|(gim)me|(gon)na|(got)ta|(lem)me|(wan)na"
 _BEFORE_DIGIT = "art ca fig figs no nos op pp prop"
 # A lone letter's full stop ends the sentence where one of these words follows.
 _SENTENCE_STARTS = """
-    A About According After An As At But Earlier He Her Here If In It Last Many More Now Once One Other
-    Our She Since So Some Such That The Their Then There These They This We What When While Yet You
+    A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Now
+    Once One Other Our She Since So Some Such That The Their Then There These They This We What When While Yet
+    You
 """
 _SUFFIXES = """
     bat bmp c cgi cpp dll docx? exe gif gz h html? jar java jpe?g mov mp3 pdf php pl png ppt ps py sql tar txt
