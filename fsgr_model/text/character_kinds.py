@@ -3,9 +3,10 @@
 Its rules never ask which letter of Tamil or Greek stands somewhere, only of which kind a character is. So a
 text is first written in kinds, one character for one, and the tokenizer's rules read that.
 
-The kinds were found by setting every character of the Basic Multilingual Plane into 145 places (`a?b`, `1?2`,
-`#?b`, ...) and sorting them by the program's answers. They follow Unicode's categories where nothing below
-says otherwise: the program's tables are older than Python's, and it has its own lists of marks and symbols.
+The kinds were found by setting every character of the Basic Multilingual Plane into 12 places (`a?b`, `1?2`,
+`#?b`, ...), all but the bulk of Han and Hangul into 133 more, and sorting them by the program's answers. They
+follow Unicode's categories where nothing below says otherwise: the program's tables are older than Python's,
+and it has its own lists of marks and symbols.
 """
 
 import unicodedata
@@ -40,8 +41,8 @@ def _numbers(ranges: str) -> frozenset[int]:
     return frozenset(number for end in ends for number in range(end[0], end[-1] + 1))
 
 
-# Letters and digits that are too new for the program, with the
-# unassigned code points beside them, so that letters which a later Unicode puts there stay unknown.
+# Letters and digits that are too new for the program, with the unassigned code points beside them, so that
+# letters which a later Unicode puts there stay unknown.
 _UNKNOWN = _numbers("""
     037f-0383 0528-0530 0560 0588 05eb-05ef 085f-088f 08a1 08ad-08c9 0978 0980 09fc 0af2-0af9 0c34
     0c5a-0c5f 0c80 0cd7-0cdd 0d04 0d50-0d5f 0de0-0df1 0e85-0e86 0e89 0e8b-0e8c 0e8e-0e93 0e98 0ea0
