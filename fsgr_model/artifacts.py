@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import yaml
 
-from fsgr_model.errors import UserError
+from fsgr_model.errors import UserError, naming
 
 # Bytes of memory for a byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
 MEMORY_A_BYTE = 5
@@ -27,9 +27,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        with naming(path):
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -43,6 +44,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     one in its place.
     """
     partial, former = (path.with_name(f"{path.name}.{state}") for state in ("partial", "former.partial"))
+    _give_back(former, path)
     for left_behind in (partial, former):
         shutil.rmtree(left_behind, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -53,9 +55,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.replace(former)
         partial.replace(path)
-    finally:
-        for left_behind in (partial, former):
-            shutil.rmtree(left_behind, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        _give_back(former, path)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _give_back(former: Path, path: Path) -> None:
+    """Where a run ended, or was killed, between the two moves, the folder of before gets its place again."""
+    if former.exists() and not path.exists():
+        former.replace(path)
 
 
 def check_free_space(folder: Path, needed: int) -> None:

@@ -13,6 +13,7 @@ from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rg
 from fsgr_model.datasets.listing import listed
 from fsgr_model.datasets.raw_form import RawImage
 from fsgr_model.datasets.reading import names_start
+from fsgr_model.errors import naming
 
 SAMPLE = 200
 # A shard is read from its start, so a sample of its pictures costs as much as all before them.
@@ -72,7 +73,7 @@ def check_shards(
 
 
 def _members(shard: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(shard) as archive:
+    with naming(shard), tarfile.open(shard) as archive:
         for name in names:
             opened = archive.extractfile(name)
             assert opened is not None, "the reader of shards lists regular files only"

@@ -1,5 +1,6 @@
 """What lies in the folders of the pictures, against what the lists name."""
 
+import errno
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -83,8 +84,11 @@ def _entries(path: str) -> Iterator["os.DirEntry[str]"]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or into a folder that is closed to us: nothing that we could enter
-        return False
+    except OSError as error:
+        # A link to itself, or into a folder that is closed to us: nothing that we could enter.
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM):
+            return False
+        raise
 
 
 def _suffix(name: str) -> str:
