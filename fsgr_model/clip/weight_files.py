@@ -64,6 +64,8 @@ def read_weights(path: Path) -> Weights:
     """
     if path.suffix == ".safetensors":
         with naming(path):
+            # safetensors calls every file that it cannot open missing.
+            path.open("rb").close()
             return load_file(path)
     if is_torchscript(path):
         weights = torch.jit.load(path, map_location="cpu").state_dict()

@@ -26,8 +26,9 @@ CALLS = frozenset(
         "is_file", "is_dir", "is_symlink", "getsize", "resolve", "realpath", "samefile", "disk_usage",
         "statvfs", "posix_fallocate", "flock", "lockf", "File", "memmap", "fromfile", "tofile", "mmap",
         "load", "savez", "loadtxt", "safe_open", "load_file", "save_file", "is_zipfile", "ZipFile",
-        "extractfile", "extract", "extractall", "getmembers", "TemporaryFile", "NamedTemporaryFile", "TemporaryDirectory",
-        "mkdtemp", "mkstemp", "Popen", "run", "check_output", "truetype", "download_pretrained",
+        "extractfile", "extract", "extractall", "getmembers", "TemporaryFile", "NamedTemporaryFile",
+        "TemporaryDirectory", "mkdtemp", "mkstemp", "Popen", "run", "check_output", "truetype",
+        "download_pretrained",
     )
 )  # fmt: skip
 # Names that other things have too, and of what they are places.
