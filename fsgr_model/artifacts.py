@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from fsgr_model.errors import UserError, naming
 
@@ -179,11 +180,26 @@ def load_yaml(path: Path) -> Any:
     Raises:
         UserError: the file is missing, cannot be read, is not UTF-8 text, or is not valid YAML.
     """
-    text = read_text(path)
+    return parse_yaml(read_text(path), str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The value of a YAML text, as DVC reads it; `name` is for the message.
+
+    That is YAML 1.2, where 010 is ten and `off` a word. By YAML 1.1 a stage would run with another value than
+    `dvc.lock` and `dvc exp show` name.
+
+    Raises:
+        UserError: it is not valid YAML, or has a key twice.
+    """
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{name} is not valid YAML: {place}{error.problem or error.context}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

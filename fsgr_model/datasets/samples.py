@@ -13,7 +13,7 @@ from typing import Any
 
 from fsgr_model.artifacts import parse_json
 from fsgr_model.datasets.listing import listed
-from fsgr_model.datasets.picture_folders import PICTURES
+from fsgr_model.datasets.picture_kinds import PICTURE_SUFFIXES
 from fsgr_model.errors import UserError
 from fsgr_model.lines import lines_of
 
@@ -44,7 +44,7 @@ class Sample:
     def members_like(self, kind: str) -> list[Member] | None:
         """The list that members of this kind belong to, if any."""
         end = kind.rpartition(".")[2]
-        if end in PICTURES:
+        if end in PICTURE_SUFFIXES:
             return self.pictures
         return {"txt": self.texts, "json": self.described}.get(end)
 
@@ -161,6 +161,6 @@ def refuse_without_picture(shard: Path, samples: Iterable[tuple[str, Sample]]) -
     ]
     if bare:
         raise UserError(
-            f"{shard}: samples without a picture ({', '.join(sorted(PICTURES))}): {listed(bare)}; "
+            f"{shard}: samples without a picture ({', '.join(sorted(PICTURE_SUFFIXES))}): {listed(bare)}; "
             "make the shard again without them"
         )

@@ -5,10 +5,9 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
 from typing_extensions import TypedDict
 
-from fsgr_model.artifacts import fingerprint, sha256_file
+from fsgr_model.artifacts import fingerprint, load_yaml, sha256_file
 from fsgr_model.clip.description import load_description
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
@@ -71,7 +70,7 @@ def pipeline_provenance(data: Path, params_file: Path, phase: str) -> list[Fact]
         "model": data / "models" / phase / "model.safetensors",
         "captions": data / "captions" / f"{phase}.json",
     }
-    params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    params = load_yaml(params_file)
     clip = load_description(data / "clip")
     return [
         Fact(what="git revision", value=git_revision()),

@@ -15,6 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
+from fsgr_model.artifacts import read_text
 from fsgr_model.clip.codebook import read_concepts
 from fsgr_model.dataset_params import DatasetParams, ShardParams
 from fsgr_model.datasets.contract import check_contract
@@ -188,7 +189,7 @@ def image_list(folder: Path) -> Path:
 
 
 def read_caption_lines(path: Path) -> None:
-    read_lines(path, ImageNames(image_list(path.parent / "list")))
+    read_lines(read_text(path), path, ImageNames(image_list(path.parent / "list")))
 
 
 def words_file(folder: Path) -> Path:
