@@ -70,7 +70,7 @@ class Refusals:
         # Calls of functions of the project that are called as a file's are, and files in memory.
         self.no_file: set[Place] = set()
         # Come to in a thread, or beside one: a fork there would lack a part of the process.
-        self.later: dict[Place, str] = {}
+        self.later: dict[Place, None] = {}
         self.outcomes: list[Outcome] = []
         self.refused: tuple[Place, int] | None = None
         self.driver, self.tree, self.before = "", Tree(Path()), dict[str, str]()
@@ -83,11 +83,14 @@ class Refusals:
             self.no_file.add(place)
             return call(*given, **named)
         if self.refused and self.refused[0] == place:
-            raise _error(self.refused[1], call, _path(call, given))
+            path = _path(call, given)
+            if not self.tree.about.exists():
+                self.tree.about.write_text(path)
+            raise _error(self.refused[1], call, path)
         if not self.refused and (way := (place, self._callers())) not in self.done:
             self.done.add(way)
             if threading.active_count() > 1:
-                self.later[place] = _path(call, given)
+                self.later[place] = None
             else:
                 self._fork_at(place, call, given)
         return call(*given, **named)
@@ -99,9 +102,9 @@ class Refusals:
         code, said = _ended(driver.main, lambda: self.refused is not None)
         assert code == driver.ends, f"{driver.name} ends with {code}: {said}"
         after = tree.contents()
-        for place, path in self.later.items():
+        for place in self.later:
             tree.restore(start)
-            self._rerun(place, path, driver.main)
+            self._rerun(place, driver.main)
         for outcome in self.outcomes[first:]:
             outcome.ends = driver.ends
             _judge(outcome, after)
@@ -130,14 +133,17 @@ class Refusals:
         if self.refused:
             raise _error(self.refused[1], call, path)
 
-    def _rerun(self, place: Place, path: str, main: Callable[[], None]) -> None:
+    def _rerun(self, place: Place, main: Callable[[], None]) -> None:
         taken = self.tree.taken()
         for number in self.numbers(place):
-            outcome = Outcome(self.driver, place, number, path=path)
+            outcome = Outcome(self.driver, place, number)
+            self.tree.about.unlink(missing_ok=True)
             if (child := _fork(self.tree.output)) == 0:
                 self.refused = (place, number)
                 _ended(main, lambda: True)
             self._collect(outcome, child, taken)
+            assert self.tree.about.exists(), f"{self.driver} does not come to {place} again"
+            outcome.path = self.tree.about.read_text()
 
     def _collect(self, outcome: Outcome, child: int, taken: Any) -> None:
         outcome.code = _wait(child)

@@ -25,7 +25,6 @@ OTHER_NAME = {
     "_owned: os.fstat": "the folder is named that the lock is for",
     "MeteorProgram._reason: self._said.seek": "the file has no name",
     "MeteorProgram._reason: self._said.read": "the file has no name",
-    "RowWriter.write: self._file.flush": "the first of three files is refused in the thread, not the last",
 }
 
 

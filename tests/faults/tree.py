@@ -30,6 +30,11 @@ class Tree:
         """Where forks write what they say."""
         return self.aside / "said"
 
+    @property
+    def about(self) -> Path:
+        """Where a fork writes which file was the first to be refused."""
+        return self.aside / "about"
+
     def taken(self) -> Taken:
         """How it is now. A second name keeps each file when it is deleted, and its content is held."""
         now = self._look()
