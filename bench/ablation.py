@@ -15,14 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from matplotlib.figure import Figure
 
 from bench.experiments import PHASES, Scores, everything, run_experiments, spread
 from fsgr_model.config.params import Params
 from fsgr_model.kernels.install import speed_up_training
 from fsgr_model.network.assembly import build_captioner, parameter_counts
-from fsgr_model.runtime.artifacts import save_json, whole_file
+from fsgr_model.runtime.artifacts import load_yaml, parse_yaml, save_json, whole_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.training.inputs import captioned_images, read_inputs
@@ -147,14 +146,14 @@ def cost(changes: Sequence[str]) -> dict[str, float]:
 
 def changed_params(changes: Sequence[str]) -> Params:
     """params.yaml with changes written as for `dvc exp run -S`."""
-    values: dict[str, Any] = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = load_yaml(Path("params.yaml"))
     for change in changes:
         name, value = change.split("=")
         *sections, key = name.split(".")
         section = values
         for inner in sections:
             section = section[inner]
-        section[key] = yaml.safe_load(value)
+        section[key] = parse_yaml(value, change)
     return Params.model_validate(values)
 
 

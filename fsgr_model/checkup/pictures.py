@@ -12,6 +12,7 @@ from fsgr_model.datasets.image_check import check_images, inspect_image
 from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
 from fsgr_model.datasets.raw_form import RawImage
 from fsgr_model.datasets.reading import names_start
+from fsgr_model.runtime.errors import naming
 from fsgr_model.runtime.listing import listed
 
 SAMPLE = 200
@@ -86,7 +87,7 @@ def check_shards(
 
 
 def _members(shard: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(shard) as archive:
+    with naming(shard), tarfile.open(shard) as archive:
         for name in names:
             opened = archive.extractfile(name)
             assert opened is not None, "the reader of shards lists regular files only"

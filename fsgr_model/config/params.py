@@ -1,7 +1,7 @@
 """Every parameter of params.yaml: its type, its bounds, and one sentence that says what it does.
 
 Unknown names, wrong types and values out of range are refused in one line before anything runs.
-YAML reads 5e-06 as text; pydantic turns such text back into a number.
+The file is read as DVC reads it; numbers that a program wrote as text become numbers again.
 """
 
 from math import ceil
@@ -243,7 +243,7 @@ class DecodeParams(Section):
 
 
 def _off(value: object) -> object:
-    """YAML reads a bare `off` as false, and DVC writes it so: `dvc exp run -S evaluate.meteor=off`."""
+    """Programs with YAML 1.1 take a bare `off` for false, and write it so."""
     return "off" if value is False else value
 
 

@@ -22,6 +22,7 @@ from fsgr_model.datasets.picture_kinds import (
     raw_file,
 )
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.resources import OF_MACHINE
 
 # What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
 DECODING_ERRORS = (
@@ -82,6 +83,7 @@ def check_image_file(path: Path) -> None:
     """Look whether there is an image file that may be read, without opening it.
 
     Raises:
+        OSError: of the machine, not of this file.
         BadImage: the file is missing, cannot be looked at, is larger than any picture that would be decoded,
             or is no file: a pipe would be waited for and a device read for ever.
     """
@@ -100,6 +102,9 @@ def _file_errors(path: Path) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError):
         raise BadImage(str(path), reason="missing") from None
     except OSError as error:
+        # A picture may be left out; all of them, for want of a connection, may not.
+        if error.errno in OF_MACHINE:
+            raise
         raise BadImage(str(path), reason=f"cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise BadImage(str(path), reason=f"not a file name ({error})") from None

@@ -3,12 +3,18 @@
 First bytes count for more than a suffix: phones and servers name a JPEG `.HEIC`, and a HEIC `.jpg`.
 """
 
+import posixpath
 import re
 from dataclasses import dataclass
 from functools import cache
 
 from PIL import Image
 
+# Suffixes that pictures in lists and folders have, in lower case. More can be decoded, but other files are
+# there as well.
+PICTURE_SUFFIXES = frozenset(
+    ("avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
+)
 # As many first bytes as `kind_of` looks at; an SVG may open with a comment.
 HEAD_BYTES = 1024
 HEIF_PACKAGE = "pillow-heif>=0.22,<2"
@@ -91,6 +97,15 @@ AVIF_BRANDS = frozenset((b"avif", b"avis"))
 HEIF_BRANDS = HEIC_BRANDS | {b"mif1", b"msf1"}
 HEIC_SUFFIXES = (".heic", ".heics", ".heif", ".heifs", ".hif")
 AVIF_SUFFIXES = (".avif", ".avifs")
+
+
+def suffix_of_name(name: str) -> str:
+    """What follows the last full stop of a file name, in lower case; empty for `.jpg`, which is hidden."""
+    return posixpath.splitext(name)[1][1:].lower()
+
+
+def is_picture_name(name: str) -> bool:
+    return suffix_of_name(name) in PICTURE_SUFFIXES
 
 
 @cache

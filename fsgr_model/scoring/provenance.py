@@ -7,10 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from typing_extensions import TypedDict
 
-from fsgr_model.runtime.artifacts import fingerprint
+from fsgr_model.runtime.artifacts import fingerprint, load_yaml
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
 CIDER_SIGNATURE = (
@@ -46,7 +45,7 @@ def git_revision() -> str:
     try:
         revision = git("rev-parse", "HEAD")
         return revision + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (FileNotFoundError, PermissionError, subprocess.CalledProcessError):
         return "unknown: not a git checkout"
 
 
@@ -67,7 +66,7 @@ def pipeline_provenance(
     sums: Mapping[str, str], params_file: Path, clip_identity: Mapping[str, Any]
 ) -> list[Fact]:
     """Everything that scores were made from; `sums`: the SHA-256 of files, by what they hold."""
-    params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    params = load_yaml(params_file)
     clip = f"{clip_identity['model']}, weights sha256 {clip_identity['weights']}"
     return [
         Fact(what="git revision", value=git_revision()),

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml as parse_for_dvc
 from pydantic import BaseModel
 
 from fsgr_model.config import dataset_params, params
 from fsgr_model.config.dataset_params import PerSplit
 from fsgr_model.config.params import load_params
 from fsgr_model.config.section import Section
+from fsgr_model.runtime.artifacts import parse_yaml
 from fsgr_model.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +99,67 @@ def test_a_file_that_is_not_yaml_or_not_there(tmp_path):
     assert "does not exist" in message(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("lr: [1\n")
     assert "is not valid YAML" in message(tmp_path / "params.yaml")
+
+
+# What YAML 1.1 and 1.2 read differently, and what both read alike.
+VALUES = {
+    "010": 10,
+    "0o10": 8,
+    "0x10": 16,
+    "yes": "yes",
+    "no": "no",
+    "on": "on",
+    "off": "off",
+    "true": True,
+    "1e-4": 1e-4,
+    "5e-06": 5e-6,
+    "1_000": 1000,
+    "12:30:00": "12:30:00",
+    "~": None,
+    "null": None,
+    "-0": 0,
+    "089": 89,
+    ".5": 0.5,
+    "{010: off}": {10: "off"},
+}
+
+
+@pytest.mark.parametrize("text", VALUES)
+def test_a_value_is_read_as_dvc_records_it(text):
+    found = parse_yaml(f"seed: {text}", "params.yaml")
+    assert found == {"seed": VALUES[text]} and type(found["seed"]) is type(VALUES[text])
+    assert found == parse_for_dvc(f"seed: {text}", "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("before", "written", "name", "value"),
+    [
+        ("seed: 42", "seed: 010", "seed", 10),
+        ("seed: 42", "seed: 0o10", "seed", 8),
+        ("lr: 2.0e-3", "lr: 1e-4", "lr", 1e-4),
+    ],
+)
+def test_a_parameter_is_the_number_that_dvc_records(tmp_path, before, written, name, value):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace(f"\n{before}\n", f"\n{written}\n", 1))
+    assert getattr(load_params(path), name) == parse_for_dvc(path.read_text(), path)[name] == value
+
+
+def test_a_switch_may_be_written_in_words(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace("adapters: false", "adapters: yes"))
+    assert load_params(path).model.adapters is True
+
+
+def test_a_time_is_no_number(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(re.sub("save_minutes: .*", "save_minutes: 12:30:00", (ROOT / "params.yaml").read_text()))
+    assert "runtime.save_minutes: Input should be a valid number" in message(path)
+
+
+def test_a_parameter_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "params.yaml").write_text("lr: 1.0\nseed: 3\nlr: 2.0\n")
+    assert 'line 3, column 1: found duplicate key "lr"' in message(tmp_path / "params.yaml")
 
 
 def sections() -> list[type[BaseModel]]:

@@ -177,3 +177,22 @@ def test_captions_of_another_list_and_other_kinds_of_files(tmp_path: Path) -> No
 def test_a_name_that_would_not_be_understood(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=re.escape(repr(name))):
         write(tmp_path, name=name)
+
+
+def test_captions_may_come_through_a_pipe_that_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images.json"
+    images.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}]}))
+    for name, text in (
+        ("lines", json.dumps({"path": "a.jpg", "caption": "a dog"}) + "\n"),
+        ("results", json.dumps([{"image_id": 1, "caption": "a dog"}])),
+    ):
+        (tmp_path / name).write_text(text)
+        read, plain = [], Path.read_bytes
+        monkeypatch.setattr(
+            Path, "read_bytes", lambda path, read=read, plain=plain: read.append(path) or plain(path)
+        )
+        write_results(tmp_path / name, images=images, split="val2014", name=name, folder=tmp_path)
+        monkeypatch.undo()
+        assert read.count(tmp_path / name) == 1
