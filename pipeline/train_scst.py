@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from fsgr_model.config.params import ModelParams, ScstParams, load_params
+from fsgr_model.config.model_params import ModelParams
+from fsgr_model.config.params import load_params
+from fsgr_model.config.training_params import ScstParams
 from fsgr_model.network.assembly import build_captioner, load_weights
 from fsgr_model.runtime.artifacts import sha256_file
 from fsgr_model.runtime.device import pick_device

@@ -14,7 +14,8 @@ import torch
 from fsgr_model.checkup.blueprint import Blueprint, draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.params import Params, PhaseParams
+from fsgr_model.config.params import Params
+from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.runtime.device import autocast, pick_device
 from fsgr_model.runtime.unset_weights import UnsetWeights
@@ -79,13 +80,13 @@ class Steps:
     @torch.no_grad()
     def validation(self, n: int) -> None:
         model = self.plan.captioner.eval()
-        with autocast(self.device):
+        with autocast(self.device, self.params.xe.precision):
             start = model.encode(self._batch(n).tokens_BTW).start
             greedy(model.step, start, n, self.params.xe.max_length)
 
     def xe(self, n: int) -> None:
         xe = self.params.xe
-        contrast = [PatchContrast(xe.contrast_weight, xe.contrast_anchors)] if xe.contrast_weight else []
+        contrast = [PatchContrast(xe.contrast.weight, xe.contrast.anchors)] if xe.contrast else []
         self._train(CrossEntropy(contrast), self._batch(n), xe)
 
     def scst(self, n: int) -> None:
@@ -98,7 +99,7 @@ class Steps:
     def _train(self, task: Task, batch: Batch, params: PhaseParams) -> None:
         model = self.plan.captioner.train(task.uses_dropout)
         optimiser = Optimiser(model, params.optimiser, self.params.lr, weight_decay=params.weight_decay)
-        with autocast(self.device):
+        with autocast(self.device, params.precision):
             loss, _ = task.loss(model, batch, FIRST)
         loss.backward()
         optimiser.clip_gradients(optimiser.gradient_norm().item(), params.grad_clip_norm)

@@ -39,7 +39,7 @@ def search(captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams) -> tu
         UserError: the best caption of an image has no finite probability.
     """
     captioner.eval()
-    with autocast(tokens_BTW.device):
+    with autocast(tokens_BTW.device, decode.precision):
         encoded = captioner.encode(tokens_BTW)
         caption_BSL, score_BS = beam_search(
             captioner.step,

@@ -17,7 +17,7 @@ from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors

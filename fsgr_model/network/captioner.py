@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.towers import AnyTail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
 from fsgr_model.network.encoder import CrossModalEncoder
 from fsgr_model.network.quantiser import SemanticQuantiser
@@ -70,8 +70,8 @@ class Captioner(nn.Module):
             num_layers=params.decoder_layers,
             dropout=params.dropout,
             residual=params.residual,
-            memory=params.memory,
-            memory_size=params.memory_size,
+            memory=params.memory.kind if params.memory else "none",
+            memory_size=params.memory.size if params.memory else 0,
         )
         for part in (self.encoder, self.decoder):
             _initialise_linear_layers(part)

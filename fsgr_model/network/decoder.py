@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.config.params import MemoryKind, ResidualKind
+from fsgr_model.config.model_params import MemoryKind, ResidualKind
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.memory import self_attention
 from fsgr_model.network.packing import Packing

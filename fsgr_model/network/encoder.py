@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.config.params import ResidualKind
+from fsgr_model.config.model_params import ResidualKind
 from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d

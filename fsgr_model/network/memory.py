@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.config.params import MemoryKind
+from fsgr_model.config.model_params import MemoryKind
 from fsgr_model.network.attention import MultiHeadAttention
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fsgr_model.config.params import PhaseParams, ScstParams
+from fsgr_model.config.training_params import PhaseParams, ScstParams
 from fsgr_model.kernels.install import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
 from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
@@ -97,6 +97,7 @@ def training_loop(
             validate=validation.score,
             patience=params.patience,
             max_norm=params.grad_clip_norm,
+            precision=params.precision,
         )
 
 

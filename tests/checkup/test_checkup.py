@@ -224,8 +224,8 @@ def test_disk_is_images_by_tokens_by_width_by_two_bytes(project: Project) -> Non
 
 
 def test_hours_of_every_long_stage(project: Project) -> None:
-    project.values["model"] |= {"adapters": True, "prompts": 3}
-    project.values["xe"]["contrast_weight"] = 0.25
+    project.values["model"]["tail"] = {"adapters": True, "prompts": 3, "prompt_start": "random"}
+    project.values["xe"]["contrast"] = {"weight": 0.25, "anchors": 4096}
     threads = torch.get_num_threads()
     findings = project.check(timing=True)
     assert findings.problems == [] and torch.get_num_threads() == threads

@@ -98,7 +98,8 @@ def write_params(root: Path) -> Params:
     values["labels"] |= {"attention": "value"}
     values["vocab"]["min_count"] = 1
     values["model"] |= {"d_model": 24, "num_heads": 4, "d_ff": 32, "encoder_layers": 1, "decoder_layers": 2}
-    values["model"] |= {"top_k": 3, "dropout": 0.0, "adapters": True, "prompts": 2}
+    values["model"] |= {"top_k": 3, "dropout": 0.0}
+    values["model"]["tail"] = {"adapters": True, "prompts": 2, "prompt_start": "patches"}
     values["xe"] |= {"epochs": 12, "batch_size": 4, "warmup_epochs": 0, "decay": [], "max_length": 10}
     values["decode"] |= {"beam_size": 3, "max_length": 10, "batch_size": 5}
     values["runtime"]["workers"] = 0
