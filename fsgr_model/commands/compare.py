@@ -1,4 +1,4 @@
-"""Set two systems side by side: python -m fsgr_model compare main blind-42
+"""Set two systems side by side: fsgr compare main blind-42
 
 A and B are names that DVC or git know (experiments, branches, tags, commits), `workspace`, COCO result files,
 or what fsgr score --by-image wrote. With --references, files need no project. Every score is resampled

@@ -1,7 +1,7 @@
 """Write captions as an evaluation server wants them:
 
-    python -m fsgr_model caption --json val2014/ > val.jsonl
-    python -m fsgr_model results --captions val.jsonl --images captions_val2014.json \\
+    fsgr caption --json val2014/ > val.jsonl
+    fsgr results --captions val.jsonl --images captions_val2014.json \\
         --split val2014 --name mine
 
 writes captions_val2014_mine_results.json. The COCO server wants the files of val2014 and test2014 in one zip.

@@ -122,7 +122,7 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=picture_formats()) as picture:
             if raw := _raw_kind(picture, data, name):
                 raise BadImage(name, reason=raw.what, remedy=raw.remedy)
-            return _as_rgb(ImageOps.exif_transpose(picture))
+            return as_rgb(picture)
     except UnidentifiedImageError:
         raise _unidentified(data, name) from None
     except Image.DecompressionBombError:
@@ -151,7 +151,13 @@ def _unidentified(data: bytes, name: str) -> BadImage:
     )
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of any colour mode, turned as it says, in RGB; what is transparent stands on white.
+
+    Raises:
+        ValueError: a picture of floating point numbers holds NaN or infinity.
+    """
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
         return _grey(np.asarray(picture) / 65535)
     if picture.mode in ("I", "F"):

@@ -52,13 +52,13 @@ def pipeline_model(phase: str, root: Path = Path()) -> ModelFiles:
 
 
 def exported_model(folder: Path) -> ModelFiles:
-    """A folder that `python -m fsgr_model export` wrote.
+    """A folder that `fsgr export` wrote.
 
     Raises:
         UserError: it is none.
     """
     if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} holds no {WEIGHTS}; give a folder that python -m fsgr_model export wrote")
+        raise UserError(f"{folder} holds no {WEIGHTS}; give a folder that fsgr export wrote")
     return ModelFiles(folder, folder, folder / "params.yaml")
 
 

@@ -52,7 +52,7 @@ def write_results(captions: Path, *, images: Path, split: str, name: str, folder
     """Write a caption for each image of the list `images`, under the name that the server asks for.
 
     Args:
-        captions: a COCO result file, or the JSON lines of `python -m fsgr_model caption --json`.
+        captions: a COCO result file, or the JSON lines of `fsgr caption --json`.
         images: JSON with `images`, each with `id` and `file_name`, as COCO and nocaps give them out.
         split: one of SERVERS.
         name: of your method.
