@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from bench.experiments import PHASES, Scores, everything, run_experiments, spread
 from fsgr_model.config.params import Params
-from fsgr_model.kernels.install import speed_up_training
+from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import build_captioner, parameter_counts
 from fsgr_model.runtime.artifacts import load_yaml, parse_yaml, save_json, whole_file
 from fsgr_model.runtime.device import pick_device

@@ -22,8 +22,9 @@ from bench.rows import Row, publish
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from fsgr_model.text.vocabulary import EOS, PAD, SPECIALS
 

@@ -24,7 +24,8 @@ from fsgr_model.inference.decoding import Step
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import EOS, SPECIALS
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.scst import SelfCritical

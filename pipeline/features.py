@@ -14,7 +14,7 @@ from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.config.params import RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
-from fsgr_model.kernels.install import speed_up_inference
+from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command

@@ -11,7 +11,7 @@ from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.runtime.artifacts import save_json, whole_folder
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import DocumentFrequencies
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.coverage import coverage, described
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.vocabulary import SPECIALS, build_vocabulary, save_word_embeddings

@@ -19,7 +19,8 @@ from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.runtime.device import autocast, pick_device
 from fsgr_model.runtime.unset_weights import UnsetWeights
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.contrast import PatchContrast

@@ -18,7 +18,7 @@ from torch import nn
 
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.kernels.install import speed_up_products
+from fsgr_model.kernels.products import speed_up_products
 from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
 from fsgr_model.runtime.errors import UserError, naming, raise_if_refused
 from fsgr_model.runtime.unset_weights import UnsetWeights

@@ -21,7 +21,7 @@ from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
 from fsgr_model.inference.decoding import preceding_words, sample, spoken_log_probs
 from fsgr_model.inference.model_folder import ModelFiles
-from fsgr_model.kernels.install import speed_up_inference
+from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention_maps import recorded_image_attention
 from fsgr_model.network.captioner import Encoded

@@ -18,7 +18,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import run_blocks
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.config.params import ClipTrainingParams
-from fsgr_model.kernels.install import speed_up_training
+from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.training.clip_pairs import PairBatch, Pairs

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fsgr_model.config.training_params import PhaseParams, ScstParams
-from fsgr_model.kernels.install import speed_up_training
+from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
 from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.resume import resume_point

@@ -7,7 +7,8 @@ from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import autocast
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages

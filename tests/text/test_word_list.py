@@ -11,7 +11,7 @@ from fsgr_model.config.params import VocabParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.runtime.artifacts import load_json, save_json
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.scoring.cider_d import DocumentFrequencies
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.coverage import coverage
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, load_word_embeddings

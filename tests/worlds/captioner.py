@@ -25,7 +25,8 @@ from fsgr_model.datasets.normal_form import (
 )
 from fsgr_model.network.assembly import Assembly, Parts, build_captioner, read_parts
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import Vocabulary, build_vocabulary, save_word_embeddings
 from fsgr_model.training.alignment import ProgressiveAlignment
 from fsgr_model.training.batches import CaptionedImages
