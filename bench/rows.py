@@ -1,4 +1,4 @@
-"""Rows of a benchmark: a printed table, JSON that runs are compared by, and the tables of docs/speed.md."""
+"""Rows of a benchmark: a printed table, JSON that runs are compared by, and tables of docs/experiments/."""
 
 import platform
 import shlex
