@@ -1,12 +1,45 @@
 """Pages and files that are written by a program are as it would write them now."""
 
-import pytest
+from collections.abc import Iterator
+from typing import Any
 
-from tests.listings import errors, licences, lowest
+import pytest
+import yaml
+
+from tests.listings import commands, errors, licences, lowest, parameters
 
 
 def test_errors_are_those_of_the_code() -> None:
     assert errors.PAGE.read_text(encoding="utf-8") == errors.page(), "run python -m tests.listings.errors"
+
+
+def test_parameters_are_those_of_the_code() -> None:
+    assert parameters.PAGE.read_text(encoding="utf-8") == parameters.page(), (
+        "run python -m tests.listings.parameters"
+    )
+
+
+def test_every_parameter_of_the_project_is_on_the_page() -> None:
+    """Each leaf of params.yaml, whatever the page's writer makes of its type."""
+    page = parameters.PAGE.read_text(encoding="utf-8")
+    values = yaml.safe_load((parameters.ROOT / "params.yaml").read_text(encoding="utf-8"))
+    names = [*leaves(values)]
+    assert len(names) > 50
+    assert not [name for name in names if f"\n| `{name}` |" not in page]
+
+
+def leaves(values: dict[str, Any], section: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{section}{name}.")
+        else:
+            yield f"{section}{name}"
+
+
+def test_commands_are_those_of_the_code() -> None:
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page(), (
+        "run python -m tests.listings.commands"
+    )
 
 
 def test_lowest_requirements_are_the_lower_bounds() -> None:
