@@ -23,7 +23,7 @@ HEAD = """# The commands
 exit code 0 when all went well, with 1 when something was refused (one line on stderr says what;
 [errors](errors.md) lists the messages), and with 2 when the command line is wrong.
 
-This page is written by `python -m tests.listings.commands` from what the commands' own `--help` prints; a test
+This page is written by `python -m tests.listings.commands` from what the commands print with `--help`; a test
 compares them.
 
 | command | what it is for |
