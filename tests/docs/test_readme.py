@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from fsgr_model.config.dataset_params import FILES_OF_FORMAT
 from tests.listings import rooms, stage_deps
 
 ROOT = Path(__file__).parents[2]
@@ -41,10 +42,8 @@ def test_its_stages_are_those_of_dvc_yaml() -> None:
     assert shown == {name: set(stage["params"]) for name, stage in STAGES.items()}
 
 
-def test_every_preset_and_format_is_counted() -> None:
-    """"Nine formats": all of them but the demo, which is drawn."""
-    from fsgr_model.config.dataset_params import FILES_OF_FORMAT
-
+def test_every_format_is_counted() -> None:
+    """All formats but the demo, which is drawn."""
     assert len(FILES_OF_FORMAT) - 1 == 9 and "nine formats" in README
 
 

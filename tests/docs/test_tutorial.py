@@ -48,7 +48,6 @@ def test_the_tutorial_runs_as_printed(project: Scratch) -> None:
             shown = shown.replace(said, done)
         ended = project.run("bash", "-c", shown, check=False)
         assert ended.returncode == 0, f"{shown}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}"
-    assert (project.folder / "compare.png").is_file()
     assert len(list((project.folder / "sheets").iterdir())) == 1
     assert (project.folder / "model" / "README.md").is_file()
     listed = project.run("dvc", "exp", "show", "--csv").stdout
