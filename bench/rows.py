@@ -51,7 +51,7 @@ def publish(
 
     Args:
         bench: the name of the module, such as "xe_step".
-        page: a Markdown file, where the table goes between `<!-- xe_step -->` and `<!-- /xe_step -->`; or None.
+        page: a Markdown file, where the table goes between `<!-- xe_step -->` and `<!-- /xe_step -->`, if any.
     """
     entry = bench if device.type == "cpu" else f"{bench} on {device.type}"
     result = {
@@ -78,7 +78,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def put_into_page(page: Path, entry: str, text: str) -> None:
-    """Replace what stands between the two marks of an entry; an entry without marks gets a section at the end.
+    """Replace the text between the two marks of an entry; without marks it gets a section at the end.
 
     Raises:
         UserError: the page has only one of the marks, or has them in the wrong order.

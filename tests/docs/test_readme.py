@@ -1,4 +1,4 @@
-"""The README is short, has the two commands, and its tables are those of dvc.yaml; so are architecture.md's."""
+"""The README is short and has its two commands; its tables, and those of architecture.md, are true."""
 
 import re
 from pathlib import Path
