@@ -51,7 +51,7 @@ def publish(
 
     Args:
         bench: the name of the module, such as "xe_step".
-        page: a Markdown file, where the table goes between `<!-- xe_step -->` and `<!-- /xe_step -->`, if any.
+        page: a Markdown file, with or without the lines `<!-- xe_step -->` and `<!-- /xe_step -->`; or None.
     """
     entry = bench if device.type == "cpu" else f"{bench} on {device.type}"
     result = {
