@@ -1,5 +1,6 @@
 """The README is short and has its two commands; its tables, and those of architecture.md, are true."""
 
+import json
 import re
 from pathlib import Path
 
@@ -62,3 +63,16 @@ def test_the_citation_is_yaml_with_the_papers() -> None:
     assert citation["license"] == "MIT"
     assert len(citation["references"]) == 5
     assert all(paper["title"] and paper["authors"] for paper in citation["references"])
+
+
+def test_ci_and_the_container_use_what_is_here() -> None:
+    """The workflow calls .ci/run; the container has the oldest Python allowed and makes the environment."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    container = json.loads((ROOT / ".devcontainer.json").read_text(encoding="utf-8"))
+    oldest = re.search(
+        r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    )
+    assert oldest and container["image"].endswith(f":{oldest[1]}")
+    assert container["postCreateCommand"] == "make .venv/bin/.dev"
