@@ -22,6 +22,9 @@ CODE = re.compile(r"`([^`\n]+)`")
 # NAME stands for a name that the reader chooses.
 OURS = re.compile(r"(?!.*NAME)(fsgr_model|pipeline|bench|tests|docs|presets|findings|\.ci|\.github)/[\w./-]*")
 TEST = re.compile(r"([\w/]*test_\w+\.py)(?:::(\w+))?")
+PARAMETERS = ROOT / "docs" / "reference" / "parameters.md"
+PARAMETER = re.compile(r"(\w+(?:\.\w+)+)(?:(?::| ?=) ?.*)?")
+SUFFIXES = (".json", ".md", ".py", ".tsv", ".safetensors", ".h5")
 # It may name what was removed.
 HISTORY = {"CHANGELOG.md"}
 
@@ -69,6 +72,18 @@ def missing_tests(text: str) -> Iterator[str]:
             yield code
 
 
+def unknown_parameters(text: str) -> Iterator[str]:
+    """Parameters in backticks, alone or with a value, that are not on the page of parameters."""
+    known = re.findall(r"^\| `([\w.\[\]]+)` \|", PARAMETERS.read_text(encoding="utf-8"), re.MULTILINE)
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    for code in CODE.findall(text):
+        found = PARAMETER.fullmatch(code)
+        if found is None or found[1].partition(".")[0] not in sections or found[1].endswith(SUFFIXES):
+            continue
+        if not any(name == found[1] or name.startswith(f"{found[1]}.") for name in known):
+            yield code
+
+
 def test_there_are_pages() -> None:
     assert {"README.md", "docs/index.md", "docs/reference/errors.md"} <= set(PAGES)
 
@@ -79,9 +94,9 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", sorted(set(PAGES) - HISTORY))
-def test_paths_and_tests_that_are_named_exist(page: str) -> None:
+def test_paths_tests_and_parameters_that_are_named_exist(page: str) -> None:
     text = prose(page)
-    assert [*missing_paths(text), *missing_tests(text)] == []
+    assert [*missing_paths(text), *missing_tests(text), *unknown_parameters(text)] == []
 
 
 def test_every_page_is_reached_from_the_index() -> None:
@@ -101,3 +116,5 @@ def test_what_is_broken_is_noticed() -> None:
     ]
     here = "`docs/test_links.py::test_there_are_pages` `docs/test_links.py::test_gone` `test_gone.py`"
     assert list(missing_tests(here)) == ["docs/test_links.py::test_gone", "test_gone.py"]
+    said = "`xe.epochs` `xe.epochz: 3` `clip.json` `model` `scst.lr=1e-5` `scst.rate=1e-5` `a.b`"
+    assert list(unknown_parameters(said)) == ["xe.epochz: 3", "scst.rate=1e-5"]

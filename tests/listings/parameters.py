@@ -45,11 +45,20 @@ def section(name: str, kind: type[Section], demo: Any) -> Iterator[str]:
     for field, info in plain.items():
         yield row(f"{name}.{field}" if name else field, info, demo)
     for field, info in fields.items():
+        label = f"{name}.{field}" if name else field
+        below = demo.get(field) if isinstance(demo, dict) else None
         for inner in filter(has_own_part, sections_of(info.annotation)):
-            below = demo.get(field) if isinstance(demo, dict) else None
-            label = f"{name}.{field}" if name else field
             entry = f"{label}[]" if is_list(info.annotation) else label
-            yield from section(entry, inner, below if isinstance(below, dict) else None)
+            yield from section(entry, inner, below if belongs(below, inner) else None)
+
+
+def belongs(values: Any, kind: type[Section]) -> bool:
+    """Whether values of params.yaml are of this section: a parameter may be one of several sections."""
+    return isinstance(values, dict) and all(
+        values.get(name, info.default) in typing.get_args(info.annotation)
+        for name, info in kind.model_fields.items()
+        if name == "kind"
+    )
 
 
 def first_paragraph(kind: type[Section]) -> str:
@@ -114,6 +123,7 @@ def has_own_part(kind: type[Section]) -> bool:
 
 
 def one_of(texts: list[str]) -> str:
+    texts = list(dict.fromkeys(texts))
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
 
 

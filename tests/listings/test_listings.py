@@ -1,11 +1,14 @@
 """Pages and files that are written by a program are as it would write them now."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
+from pydantic import Field
 
+from fsgr_model.config.params import DecayStep
+from fsgr_model.config.section import Section
 from tests.listings import commands, errors, licences, lowest, parameters
 
 
@@ -34,6 +37,36 @@ def leaves(values: dict[str, Any], section: str = "") -> Iterator[str]:
             yield from leaves(value, f"{section}{name}.")
         else:
             yield f"{section}{name}"
+
+
+class Wide(Section):
+    """A wide one."""
+
+    kind: Literal["wide"] = Field(description="how")
+    width: int = Field(description="of it")
+
+
+class Narrow(Section):
+    """A narrow one."""
+
+    kind: Literal["narrow"] = Field(description="how")
+
+
+class Toy(Section):
+    """A toy."""
+
+    part: Wide | Narrow | None = Field(None, description="the part")
+    steps: list[DecayStep] = Field([], description="the steps")
+
+
+def test_optional_sections_and_small_ones_are_told() -> None:
+    """Two kinds of one part; their values of params.yaml stand with the kind that has them."""
+    page = "".join(parameters.section("", Toy, {"part": {"kind": "wide", "width": 7}, "steps": []}))
+    assert "| `part` | null or a section (below) | `null` | below | the part |" in page
+    assert page.count("## `part`") == 2 and "A wide one." in page and "A narrow one." in page
+    assert "| `part.width` | integer |  | `7` | of it |" in page
+    assert "| `part.kind` | `narrow` |  |  | how |" in page
+    assert "| `steps` | list of map of `epoch` (integer, at least 1) and `factor` (number, " in page
 
 
 def test_commands_are_those_of_the_code() -> None:
