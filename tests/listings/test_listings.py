@@ -7,8 +7,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from fsgr_model.config.params import DecayStep
-from fsgr_model.config.section import Section
+from fsgr_model.config.section import Count, Section
 from tests.listings import commands, errors, licences, lowest, parameters
 
 
@@ -52,11 +51,18 @@ class Narrow(Section):
     kind: Literal["narrow"] = Field(description="how")
 
 
+class Undescribed(Section):
+    """Told where it is used."""
+
+    epoch: Count
+    factor: float
+
+
 class Toy(Section):
     """A toy."""
 
     part: Wide | Narrow | None = Field(None, description="the part")
-    steps: list[DecayStep] = Field([], description="the steps")
+    steps: list[Undescribed] = Field([], description="the steps")
 
 
 def test_optional_sections_and_small_ones_are_told() -> None:
@@ -66,7 +72,7 @@ def test_optional_sections_and_small_ones_are_told() -> None:
     assert page.count("## `part`") == 2 and "A wide one." in page and "A narrow one." in page
     assert "| `part.width` | integer |  | `7` | of it |" in page
     assert "| `part.kind` | `narrow` |  |  | how |" in page
-    assert "| `steps` | list of map of `epoch` (integer, at least 1) and `factor` (number, " in page
+    assert "| `steps` | list of map of `epoch` (integer, at least 1) and `factor` (number) | `[]` |" in page
 
 
 def test_commands_are_those_of_the_code() -> None:
