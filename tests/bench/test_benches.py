@@ -68,7 +68,7 @@ def test_an_entry_without_marks_gets_a_section_at_the_end(tmp_path):
     page = tmp_path / "speed.md"
     page.write_text("before\n")
     for _ in range(2):
-        publish("beam", [], LIMITS, CPU, tmp_path / "speed.json", page)
+        publish("beam", [], LIMITS, CPU, out=tmp_path / "speed.json", page=page)
     text = page.read_text()
     assert text.startswith("before\n\n## beam\n\n<!-- beam -->\n") and text.endswith("\n<!-- /beam -->\n")
     assert text.count("<!-- beam -->") == 1
@@ -79,7 +79,7 @@ def test_a_page_with_broken_marks_is_left_alone(tmp_path, said):
     page = tmp_path / "speed.md"
     page.write_text(said)
     with pytest.raises(UserError, match="<!-- beam -->"):
-        publish("beam", [], LIMITS, CPU, tmp_path / "speed.json", page)
+        publish("beam", [], LIMITS, CPU, out=tmp_path / "speed.json", page=page)
     assert page.read_text() == said
 
 

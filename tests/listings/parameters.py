@@ -26,7 +26,7 @@ sets. A value of another type, a value beyond its bounds and a name that is not 
 line before anything runs. The files in `presets/` name the source of each of their values.
 
 This page is written by `python -m tests.listings.parameters` from the types, bounds and descriptions in
-`fsgr_model/config/params.py` and `fsgr_model/config/dataset_params.py`; a test compares it with them.
+`fsgr_model/config/`; a test compares it with them.
 """
 
 
