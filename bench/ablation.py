@@ -4,8 +4,8 @@
     python -m bench.ablation --few         # few captioned pictures, and a CLIP that has seen far more
 
 Every cell is a DVC experiment (`dvc exp show` lists ablation-all-42, ...); one that is already there is not
-run again. Then the time of an XE step is measured, one network after the other. Writes docs/ablation.json,
-docs/ablation_table.md and docs/images/ablation.png; with --few the same beside docs/ablation_few.json.
+run again. Then the time of an XE step is measured, one network after the other. Writes ablation.json
+and ablation_table.md in bench/results/, and docs/images/ablation.png; with --few the same as ablation_few.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.task import Step
 from pipeline.train_xe import prepare_xe
 
-DOCS = Path("docs")
+RESULTS, IMAGES = Path("bench/results"), Path("docs/images")
 CONTRAST = ("xe.contrast={weight: 0.0005, anchors: 4096}",)
 VISUAL = (
     "model.tail={adapters: true, prompts: 1, prompt_start: patches}",
@@ -100,13 +100,13 @@ def main() -> None:
     scores = run_experiments(cells, given.jobs)
     costs = {row: cost(changes) for row, changes in rows.items()}
     name = "ablation_few" if given.few else "ablation"
-    save_json(DOCS / f"{name}.json", {"scores": scores, "costs": costs})
-    with whole_file(DOCS / f"{name}_table.md") as partial:
+    save_json(RESULTS / f"{name}.json", {"scores": scores, "costs": costs})
+    with whole_file(RESULTS / f"{name}_table.md") as partial:
         tables = [table(scores, costs, given.seeds, study)]
         if "baseline" in given.rows:
             tables.append(gains(scores, given.rows, given.seeds, study))
         partial.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-    plot(scores, given.rows, given.seeds, DOCS / "images" / f"{name}.png", study=study)
+    plot(scores, given.rows, given.seeds, IMAGES / f"{name}.png", study=study)
 
 
 def shortened(change: str) -> str:

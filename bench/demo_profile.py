@@ -25,7 +25,7 @@ from fsgr_model.runtime.artifacts import save_json, whole_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
 
-PAGE, RESULTS = Path("docs/demo_profile.md"), Path("docs/demo_profile.json")
+PAGE, RESULTS = Path("docs/experiments/demo_profile.md"), Path("bench/results/demo_profile.json")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-RESULTS, PAGE = Path("docs/speed.json"), Path("docs/speed_data.md")
+RESULTS, PAGE = Path("bench/results/speed.json"), Path("docs/experiments/speed_data.md")
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

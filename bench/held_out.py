@@ -5,8 +5,8 @@
 
 Reads the captions of the experiments of bench.ablation, which must have run. In the captions of the demo's
 unseen test pictures it looks at every noun of a thing and at the colour said before it, and writes
-docs/held_out_table.md, or docs/held_out_few_table.md. A brown cat is held out: training shows cats, and brown
-things, but no brown cat.
+bench/results/held_out_table.md, or held_out_few_table.md. A brown cat is held out: training shows cats, and
+brown things, but no brown cat.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from fsgr_model.runtime.artifacts import whole_file
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-DOCS = Path("docs")
+RESULTS = Path("bench/results")
 WORLD = Path("data/demo/world.yaml")
 WORDS_BETWEEN = 2  # "brown and white cat", "brown sleepy cat"
 Look = tuple[str, str]  # a kind of thing, and its colour
@@ -47,7 +47,7 @@ def main() -> None:
             lines.append(
                 "| " + " | ".join([row, phase.upper(), *map(spread, zip(*of_seed, strict=True))]) + " |"
             )
-    with whole_file(DOCS / out) as partial:
+    with whole_file(RESULTS / out) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

@@ -6,7 +6,7 @@ Every stage first runs undisturbed, in a small copy of the project. Then it is s
 step of its work and started again, until a run ends by itself; its outputs are then compared: byte by byte,
 weights of networks also as numbers. After every kill no output may be there that is not whole. Runs are
 forked from a process that has imported everything, so that kills meet work and not imports. `--stages` takes
-a part of them, so that a trial can be cut in pieces. Results are added to docs/kills.json.
+a part of them, so that a trial can be cut in pieces. Results are added to bench/results/kills.json.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from bench.scratch import PREPARATION, Scratch
 from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
 from fsgr_model.runtime.errors import UserError, run_command
 
-OUT = Path("docs/kills.json")
+OUT = Path("bench/results/kills.json")
 # What each stage writes.
 OUTPUTS = {
     "clip": ("data/clip",),

@@ -3,7 +3,7 @@
     python -m bench.learning --seeds 42 43 44
 
 Every run is a DVC experiment (`dvc exp show` lists learn-42, blind-42, ...); one that is already there is not
-run again. Prints a Markdown table with mean and standard deviation and writes docs/learning.json.
+run again. Prints a Markdown table with mean and standard deviation and writes bench/results/learning.json.
 A seed changes everything random: the world that is drawn, its CLIP, and both training phases.
 """
 
@@ -14,7 +14,7 @@ from bench.experiments import Scores, everything, run_experiments, spread
 from fsgr_model.runtime.artifacts import save_json
 from fsgr_model.runtime.errors import run_command
 
-OUT = Path("docs/learning.json")
+OUT = Path("bench/results/learning.json")
 BLIND = ("xe.shuffle_features=true",)
 
 

@@ -13,7 +13,7 @@ from fsgr_model.kernels.onednn_layers import hand_to_onednn, train_with_onednn
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import pick_device
 
-RESULTS, PAGE = Path("docs/speed.json"), Path("docs/speed.md")
+RESULTS, PAGE = Path("bench/results/speed.json"), Path("docs/experiments/speed.md")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 

@@ -1,4 +1,4 @@
-"""Rows of a benchmark: a printed table, JSON that runs are compared by, and the tables of docs/speed.md."""
+"""Rows of a benchmark: a printed table, JSON that runs are compared by, and tables of docs/experiments/."""
 
 import platform
 import shlex
@@ -51,7 +51,7 @@ def publish(
 
     Args:
         bench: the name of the module, such as "xe_step".
-        page: a Markdown file with the lines `<!-- xe_step -->` and `<!-- /xe_step -->`, or None.
+        page: a Markdown file, with or without the lines `<!-- xe_step -->` and `<!-- /xe_step -->`; or None.
     """
     entry = bench if device.type == "cpu" else f"{bench} on {device.type}"
     result = {
@@ -78,16 +78,19 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def put_into_page(page: Path, entry: str, text: str) -> None:
-    """Replace what stands between the two marks of an entry.
+    """Replace the text between the two marks of an entry; without marks it gets a section at the end.
 
     Raises:
-        UserError: the page lacks the marks.
+        UserError: the page has only one of the marks, or has them in the wrong order.
     """
     first, last = f"<!-- {entry} -->", f"<!-- /{entry} -->"
-    before, mark, rest = page.read_text(encoding="utf-8").partition(first)
+    content = page.read_text(encoding="utf-8")
+    if first not in content and last not in content:
+        content = f"{content.rstrip()}\n\n## {entry}\n\n{first}\n{last}\n"
+    before, mark, rest = content.partition(first)
     _, end, after = rest.partition(last)
     if not (mark and end):
-        raise UserError(f"{page} must have the lines {first} and {last}, between which the table goes")
+        raise UserError(f"{page} must have both lines {first} and {last}, between which the table goes")
     with whole_file(page) as partial:
         partial.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
 

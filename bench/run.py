@@ -1,4 +1,5 @@
-"""Runs the benchmarks one after the other, each in a process of its own, and renews docs/speed.md.
+"""Runs the benchmarks one after the other, each in a process of its own, and renews
+docs/experiments/speed.md.
 
 python -m bench.run                        # all of them
 python -m bench.run xe_step beam -- --rounds 5

@@ -5,7 +5,7 @@
 A round is an epoch of each phase from files to files: caches are opened, resume points and weights written.
 After each round the resident memory and the open files of the process are noted, and the median time of a
 step: CPU time of the process, which other work on the machine does not stretch as it does the clock's.
-Writes docs/soak.json and docs/images/soak.png; ends with exit code 1 if anything has grown.
+Writes bench/results/soak.json and docs/images/soak.png; ends with exit code 1 if anything has grown.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from fsgr_model.training.run import Run
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
 
-DOCS = Path("docs")
+RESULTS, IMAGES = Path("bench/results"), Path("docs/images")
 # Allocators and caches settle within the first tenth; the next fifth is compared with the last.
 SETTLED, SPAN = 0.1, 0.2
 MOST_GROWTH = {"rss_mb": 0.05, "open_files": 0.0, "xe_step_ms": 0.1, "scst_step_ms": 0.1}
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     given = parser.parse_args()
-    docs = DOCS.resolve()
+    results, images = RESULTS.resolve(), IMAGES.resolve()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Scratch(Path(folder), {"xe.epochs": 1, "scst.epochs": 1, "xe.decay": []})
         scratch.run_stages(*PREPARATION)
@@ -61,8 +61,8 @@ def main() -> None:
             os.environ.pop("DVC_ROOT", None)
             samples = soak(given.minutes)
     found = growth(samples)
-    save_json(docs / "soak.json", {"growth": found, "samples": [asdict(sample) for sample in samples]})
-    plot(samples, docs / "images" / "soak.png")
+    save_json(results / "soak.json", {"growth": found, "samples": [asdict(sample) for sample in samples]})
+    plot(samples, images / "soak.png")
     print(", ".join(f"{name} {change:+.1%}" for name, change in found.items()))
     if grown := [name for name, most in MOST_GROWTH.items() if found[name] > most]:
         raise UserError(f"in {len(samples)} rounds {', '.join(grown)} grew beyond {MOST_GROWTH}")

@@ -26,7 +26,9 @@ def main() -> None:
         "--tokenizer", choices=["python", "java"], default="python", help="java: the official program"
     )
     parser.add_argument(
-        "--spice", action="store_true", help="SPICE as well; needs an old Java and a download: docs/use.md"
+        "--spice",
+        action="store_true",
+        help="SPICE as well; needs an old Java and a download: docs/howto/scores.md",
     )
     parser.add_argument(
         "--by-image", type=Path, metavar="FILE", help="write the scores of each image as JSON"

@@ -164,7 +164,7 @@ class EvaluateParams(Section):
         description="of the COCO metrics: our PTB tokenizer, or the official one, which needs Java",
     )
     spice: bool = Field(
-        False, description="SPICE as well; needs Java 8 to 15 and a download of 384 MB: docs/use.md"
+        False, description="SPICE as well; needs Java 8 to 15 and a download of 384 MB: docs/howto/scores.md"
     )
     sheet_images: Count = Field(12, description="test images on the sample sheet")
 

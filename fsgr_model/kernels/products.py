@@ -1,8 +1,8 @@
 """`F.linear`, whose large float32 products oneDNN computes on a CPU where that is faster.
 
 PyTorch multiplies float32 matrices with MKL, which on an AMD CPU with AVX-512 reached half to three quarters
-of what oneDNN did at this project's sizes; on one with AVX2 alone it was a third faster (docs/speed.md has
-the numbers). PyTorch brings both along.
+of what oneDNN did at this project's sizes; on one with AVX2 alone it was a third faster (the numbers are in
+docs/experiments/speed.md). PyTorch brings both along.
 
 Shapes: M rows, N outputs, D inputs.
 """

@@ -65,7 +65,8 @@ class GeometryBias(nn.Module):
         """Let every head see a patch's own place at first (bias 0), and few others; which ones stays random.
 
         A choice: random weights alone leave half of the heads blind for it, and ReLU gives a blocked place no
-        gradient, so whether a patch ever reads its own concept would hang on the seed (docs/model.md).
+        gradient, so whether a patch ever reads its own concept would hang on the seed
+        (docs/experiments/ablation.md).
         """
         own_F = self.geometry_OF[0]
         away_F = own_F - self.geometry_OF[self.distance_GG.flatten()].mean(dim=0)

@@ -96,7 +96,7 @@ def explain(error: BaseException, path: Path | None = None) -> str | None:
             reason = "the file system is read-only" if number == errno.EROFS else "no permission"
             return f"cannot open or write{place}: {reason}; make it writable for this user {AGAIN}"
         case errno.ENOLCK:
-            return f"the file system has no locks{place}; docs/survival.md says what can be done"
+            return f"the file system has no locks{place}; docs/howto/interruptions.md says what can be done"
     words = os.strerror(number) if number > 0 else str(error)
     way = WAY_OUT.get(errno.errorcode.get(number, ""), f"see to it, {AGAIN}")
     return f"the system refused what was asked of a file or folder{place}: {words}; {way}"

@@ -25,7 +25,9 @@ from fsgr_model.scoring.spice import JAVA_VERSIONS, check_spice, spice
 
 WORD_METRICS = (*(f"Bleu_{n}" for n in (1, 2, 3, 4)), "ROUGE_L", "CIDEr", "METEOR", "SPICE")
 MeteorSetting = Literal["auto", "off"]
-SPICE_NEEDS = f"it needs Java {JAVA_VERSIONS[0]} to {JAVA_VERSIONS[-1]} and a download of 384 MB: docs/use.md"
+SPICE_NEEDS = (
+    f"it needs Java {JAVA_VERSIONS[0]} to {JAVA_VERSIONS[-1]} and a download of 384 MB: docs/howto/scores.md"
+)
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """How the scores of this run stand to those that git has: the same, within the spread of seeds, or beyond it.
 
 Another CPU rounds products of matrices differently, so the same parameters give other weights there, and with
-them other hashes in `dvc.lock` and other scores: that is expected. How much is expected, `docs/learning.json`
-tells: the scores of the same parameters with other seeds.
+them other hashes in `dvc.lock` and other scores: that is expected. How much is expected,
+`bench/results/learning.json` tells: the scores of the same parameters with other seeds.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from fsgr_model.text.lines import lines_of
 
 PHASES = ("xe", "scst")
 SCORE = "CIDEr"
-SEEDS = Path("docs/learning.json")
+SEEDS = Path("bench/results/learning.json")
 # What `dvc repro` itself writes into files that git has.
 WRITTEN = ("dvc.lock", "metrics/", "plots/")
 CLEAN = 'git commit --all --message "results of this machine"'

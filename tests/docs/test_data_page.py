@@ -1,4 +1,4 @@
-"""What docs/data.md prints as parameters are parameters."""
+"""What docs/howto/formats.md prints as parameters are parameters."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import yaml
 
 from fsgr_model.config.dataset_params import FILES_OF_FORMAT, DatasetParams
 
-PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "formats.md").read_text()
 SECTIONS = [
     block["dataset"]
     for block in map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))

@@ -1,10 +1,10 @@
-"""Every message that a user can see, in docs/errors.md: python -m tests.listings.errors"""
+"""Every message that a user can see, in docs/reference/errors.md: python -m tests.listings.errors"""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "errors.md"
+PAGE = ROOT / "docs" / "reference" / "errors.md"
 ROOMS = ("fsgr_model", "pipeline")
 ERRORS = {"UserError", "BadImage", "ValueError", "ArgumentTypeError"}
 HEAD = """# Every error message

@@ -1,4 +1,4 @@
-"""Licences of what requirements.txt installs, in docs/licences.md: python -m tests.listings.licences"""
+"""Licences of what requirements.txt installs, in docs/reference/: python -m tests.listings.licences"""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "licences.md"
+PAGE = ROOT / "docs" / "reference" / "licences.md"
 CLASSIFIER = "License :: OSI Approved :: "
 HEAD = """# Licences of the dependencies
 

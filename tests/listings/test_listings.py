@@ -1,12 +1,84 @@
 """Pages and files that are written by a program are as it would write them now."""
 
-import pytest
+from collections.abc import Iterator
+from typing import Any, Literal
 
-from tests.listings import errors, licences, lowest
+import pytest
+import yaml
+from pydantic import Field
+
+from fsgr_model.config.section import Count, Section
+from tests.listings import commands, errors, licences, lowest, parameters
 
 
 def test_errors_are_those_of_the_code() -> None:
     assert errors.PAGE.read_text(encoding="utf-8") == errors.page(), "run python -m tests.listings.errors"
+
+
+def test_parameters_are_those_of_the_code() -> None:
+    assert parameters.PAGE.read_text(encoding="utf-8") == parameters.page(), (
+        "run python -m tests.listings.parameters"
+    )
+
+
+def test_every_parameter_of_the_project_is_on_the_page() -> None:
+    """Each leaf of params.yaml, whatever the page's writer makes of its type."""
+    page = parameters.PAGE.read_text(encoding="utf-8")
+    values = yaml.safe_load((parameters.ROOT / "params.yaml").read_text(encoding="utf-8"))
+    names = [*leaves(values)]
+    assert len(names) > 50
+    assert not [name for name in names if f"\n| `{name}` |" not in page]
+
+
+def leaves(values: dict[str, Any], section: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{section}{name}.")
+        else:
+            yield f"{section}{name}"
+
+
+class Wide(Section):
+    """A wide one."""
+
+    kind: Literal["wide"] = Field(description="how")
+    width: int = Field(description="of it")
+
+
+class Narrow(Section):
+    """A narrow one."""
+
+    kind: Literal["narrow"] = Field(description="how")
+
+
+class Undescribed(Section):
+    """Told where it is used."""
+
+    epoch: Count
+    factor: float
+
+
+class Toy(Section):
+    """A toy."""
+
+    part: Wide | Narrow | None = Field(None, description="the part")
+    steps: list[Undescribed] = Field([], description="the steps")
+
+
+def test_optional_sections_and_small_ones_are_told() -> None:
+    """Two kinds of one part; their values of params.yaml stand with the kind that has them."""
+    page = "".join(parameters.section("", Toy, {"part": {"kind": "wide", "width": 7}, "steps": []}))
+    assert "| `part` | null or a section (below) | `null` | below | the part |" in page
+    assert page.count("## `part`") == 2 and "A wide one." in page and "A narrow one." in page
+    assert "| `part.width` | integer |  | `7` | of it |" in page
+    assert "| `part.kind` | `narrow` |  |  | how |" in page
+    assert "| `steps` | list of map of `epoch` (integer, at least 1) and `factor` (number) | `[]` |" in page
+
+
+def test_commands_are_those_of_the_code() -> None:
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page(), (
+        "run python -m tests.listings.commands"
+    )
 
 
 def test_lowest_requirements_are_the_lower_bounds() -> None:

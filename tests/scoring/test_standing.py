@@ -36,9 +36,9 @@ def commit(everything: bool = True) -> None:
 def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout whose scores are those of the first seed, 2.0."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "bench" / "results").mkdir(parents=True)
     runs = {f"learn-{n}": {p: {"CIDEr": score} for p in ("xe", "scst")} for n, score in enumerate(SEEDS)}
-    (tmp_path / "docs" / "learning.json").write_text(json.dumps(runs))
+    (tmp_path / "bench" / "results" / "learning.json").write_text(json.dumps(runs))
     (tmp_path / "dvc.lock").write_text("theirs")
     (tmp_path / "code.py").write_text("")
     write(report(SEEDS[0]))
