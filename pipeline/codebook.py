@@ -7,6 +7,7 @@ from fsgr_model.clip.concepts import dataset_concepts, read_concepts
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.config.params import CodebookParams, load_params
+from fsgr_model.datasets.normal_form import read_instances
 from fsgr_model.runtime.artifacts import fingerprint
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
@@ -18,9 +19,10 @@ CODEBOOK = Path("data/codebook")
 
 def make_codebook(params: CodebookParams, dataset: Path, *, clip_folder: Path, folder: Path) -> None:
     """Embed the concepts that `params.concepts` names, and save them."""
-    names = (
-        dataset_concepts(dataset) if params.concepts == "dataset" else read_concepts(Path(params.concepts))
-    )
+    if params.concepts == "dataset":
+        names = dataset_concepts(read_instances(dataset)["categories"])
+    else:
+        names = read_concepts(Path(params.concepts))
     clip = load_clip(clip_folder, pick_device())
     identity = {
         "concepts": fingerprint(names),

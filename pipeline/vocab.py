@@ -7,7 +7,7 @@ from typing import Any
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.config.params import VocabParams, load_params
-from fsgr_model.datasets.normal_form import Split, read_captions, read_images
+from fsgr_model.datasets.normal_form import Split, read_lists
 from fsgr_model.runtime.artifacts import save_json, whole_folder
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
@@ -27,7 +27,9 @@ def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: Vo
     Raises:
         UserError: `params.file` is no word list, or no word is frequent enough.
     """
-    training, validation = _tokens(dataset, "train"), _tokens(dataset, "val")
+    lists = read_lists(dataset)
+    counted_splits: tuple[Split, Split] = ("train", "val")
+    training, validation = (list(lists.tokens_of(split).values()) for split in counted_splits)
     counted = training + validation if params.count_in == "train_val" else training
     vocabulary, imported = (
         import_words(Path(params.file))
@@ -58,12 +60,6 @@ def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: Vo
         print(f"vocab: {params.file}: {imported}")
     for split in ("train", "val"):
         print(f"vocab: {described(split, report[split])}")
-
-
-def _tokens(dataset: Path, split: Split) -> list[list[list[str]]]:
-    """The tokens of each caption of each image."""
-    captions = read_captions(dataset)
-    return [[caption.tokens for caption in captions[image.image_id]] for image in read_images(dataset, split)]
 
 
 def main() -> None:

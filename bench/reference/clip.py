@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgr_model.clip.split import Tail, TailOutput, run_block
-from fsgr_model.network.adapters import Adapter
-from fsgr_model.network.prompts import LatePrompts
+from fsgr_model.network.tuned_tail import Adapter, LatePrompts
 
 
 class WholeClip(nn.Module):

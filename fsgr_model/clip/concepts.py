@@ -1,9 +1,10 @@
 """Names of concepts, from a text file or from the categories of the dataset."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from fsgr_model.datasets.normal_form import read_instances
 from fsgr_model.runtime.artifacts import read_text
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.text.lines import lines_of
@@ -12,19 +13,19 @@ from fsgr_model.text.lines import lines_of
 MOST_CONCEPTS = 65_535
 
 
-def dataset_concepts(dataset: Path) -> list[str]:
-    """Names of the dataset's categories, by category id.
+def dataset_concepts(categories: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the dataset's categories, which have an `id` and a `name`, by id.
 
     Raises:
         UserError: it has none.
     """
-    categories = sorted(read_instances(dataset)["categories"], key=lambda category: category["id"])
     if not categories:
         raise UserError(
             "codebook.concepts is dataset, but the dataset has no categories; name a text file with one "
             "concept a line, such as data/concepts/everyday.txt"
         )
-    return _checked([category["name"] for category in categories], "the dataset's categories")
+    by_id = sorted(categories, key=lambda category: category["id"])
+    return _checked([category["name"] for category in by_id], "the dataset's categories")
 
 
 def read_concepts(path: Path) -> list[str]:

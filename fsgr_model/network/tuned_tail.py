@@ -3,9 +3,11 @@
 Shapes: B images, T tokens = 1 CLS + G patches, P prompts of a block, W vision width.
 """
 
+import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.resnet import ResNetTail
@@ -13,9 +15,60 @@ from fsgr_model.clip.split import Tail, TailOutput, mix_values, project_out, que
 from fsgr_model.clip.towers import AnyTail
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.kernels.drop_ins import product_of
-from fsgr_model.network.adapters import Adapter
-from fsgr_model.network.prompts import LatePrompts
 from fsgr_model.runtime.errors import UserError
+
+BOTTLENECK = 0.25
+
+
+class Adapter(nn.Module):
+    """A(z) = z + W2 GELU(W1 z + b1) + b2, a bottleneck of a quarter of the width (AIM, arXiv 2302.03024,
+    section 3.2).
+
+    Only W1 starts away from zero (truncated normal, deviation 0.02), so A starts as the identity and the
+    network as plain CLIP. AIM has three adapters a block; FSGR has the one behind the attention.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, int(BOTTLENECK * width))
+        self.up = nn.Linear(self.down.out_features, width)
+        nn.init.trunc_normal_(self.down.weight, std=0.02)
+        for weight in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(weight)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """[..., W] -> [..., W]"""
+        return z + self.up(F.gelu(self.down(z)))
+
+
+class LatePrompts(nn.Module):
+    """VPT-deep (section 3.2, eq. 5) for the last N blocks only: each has P prompts of its own.
+
+    What is below those blocks never sees a prompt and can be cached. One projection serves all blocks. VPT's
+    initialisation: uniform vectors, Kaiming normal for the projection. Prompts have no position embedding.
+    A choice: no layer norm of their own over the final tokens, which CLIP's own norm follows anyway.
+    """
+
+    def __init__(
+        self, blocks: int, *, prompts: int, width: int, patch_size: tuple[int, int], dropout: float
+    ) -> None:
+        super().__init__()
+        bound = math.sqrt(6 / (3 * math.prod(patch_size) + width))
+        self.vectors_NPW = nn.Parameter(torch.empty(blocks, prompts, width).uniform_(-bound, bound))
+        self.projection = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.kaiming_normal_(self.projection.weight, mode="fan_out")
+
+    @torch.no_grad()
+    def begin_at(self, vectors_NPW: Tensor) -> None:
+        """Make these the prompts, as they are: the projection begins as the identity."""
+        self.vectors_NPW.copy_(vectors_NPW)
+        nn.init.eye_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+
+    def forward(self, block: int, images: int) -> Tensor:
+        """The prompts of a block, [B, P, W] for so many images; dropout falls on each image its own way."""
+        return self.dropout(self.projection(self.vectors_NPW[block]).expand(images, -1, -1))
 
 
 class TunedTail(nn.Module):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsgr_model.runtime.artifacts import fingerprint
-from fsgr_model.scoring.caption_tokens import Tokenizer
+from fsgr_model.scoring.caption_tokens import Tokenizer, tokens_of
 from fsgr_model.scoring.chair import chair
 from fsgr_model.scoring.coco_metrics import (
     WORD_METRICS,
@@ -21,10 +21,10 @@ from fsgr_model.scoring.coco_metrics import (
     ScoreReport,
     score_captions,
 )
-from fsgr_model.scoring.endings import ends_badly
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.meaning import ONE_IMAGE_NO_INTERVAL
 from fsgr_model.scoring.provenance import cider_signature
+from fsgr_model.text.function_words import ARTICLES, CONJUNCTIONS, PREPOSITIONS
 
 Report = dict[str, Any]
 Instances = dict[str, list[dict[str, Any]]]
@@ -34,6 +34,7 @@ NO_REFERENCES = "the test split has no references; scores come from the server t
 CHAIR_METRICS = ("CHAIRi", "CHAIRs")
 REFERENCE_METRICS = (*WORD_METRICS, *CHAIR_METRICS)
 DOMAIN_METRICS = ("CIDEr", "Bleu_4", "CHAIRi")
+BAD_ENDINGS = frozenset(f"{ARTICLES} {PREPOSITIONS} {CONJUNCTIONS}".split())
 
 
 def caption_report(
@@ -176,3 +177,8 @@ def domain_reports(
 
 def _of(values: dict[int, Any], ids: Sequence[int]) -> dict[int, Any]:
     return {image_id: values[image_id] for image_id in ids if image_id in values}
+
+
+def ends_badly(caption: str) -> bool:
+    """Whether the last word is an article, a preposition or a conjunction."""
+    return any(word in BAD_ENDINGS for word in tokens_of(caption)[-1:])

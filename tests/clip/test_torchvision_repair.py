@@ -3,8 +3,8 @@ import warnings
 import pytest
 import torch
 
-from fsgr_model.clip import torchvision_repair
-from fsgr_model.clip.torchvision_repair import import_torchvision
+from fsgr_model.clip import open_clip_api
+from fsgr_model.clip.open_clip_api import import_torchvision
 
 FAULT = RuntimeError("operator torchvision::nms does not exist")
 
@@ -20,8 +20,8 @@ def imports(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
         if outcome is not None:
             raise outcome
 
-    monkeypatch.setattr(torchvision_repair.importlib, "import_module", import_module)
-    monkeypatch.setattr(torchvision_repair, "_declared", [])
+    monkeypatch.setattr(open_clip_api.importlib, "import_module", import_module)
+    monkeypatch.setattr(open_clip_api, "_declared", [])
     return outcomes
 
 
@@ -30,11 +30,11 @@ def test_a_healthy_install_is_left_alone(imports):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         import_torchvision()
-    assert torchvision_repair._declared == []
+    assert open_clip_api._declared == []
 
 
 def test_the_known_fault_is_repaired_with_one_warning(imports, monkeypatch):
-    monkeypatch.setattr(torchvision_repair, "SCHEMAS", ("made_up_by_a_test(Tensor x) -> Tensor",))
+    monkeypatch.setattr(open_clip_api, "SCHEMAS", ("made_up_by_a_test(Tensor x) -> Tensor",))
     imports.extend([FAULT, None])
     assert not hasattr(torch.ops.torchvision, "made_up_by_a_test")
     with pytest.warns(UserWarning, match="do not load") as caught:
@@ -53,7 +53,7 @@ def test_other_errors_are_not_hidden(imports, error):
 
 
 def test_the_fault_is_raised_when_the_repair_did_not_help(imports, monkeypatch):
-    monkeypatch.setattr(torchvision_repair, "SCHEMAS", ())
+    monkeypatch.setattr(open_clip_api, "SCHEMAS", ())
     imports.extend([FAULT, FAULT])
     with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="nms"):
         import_torchvision()

@@ -83,7 +83,7 @@ def build(project: Path) -> None:
     Path("lines.jsonl").write_text("\n".join(lines) + "\n")
     Path("words.json").write_text(json.dumps(["<unk>", "<pad>", "<bos>", "<eos>", "a", "red", "dog"]))
     Path("concepts.txt").write_text("dog\ncat\ntree\n")
-    Path("docs").mkdir()
+    Path("bench/results").mkdir(parents=True)
     (project / "params.yaml").write_text(yaml.safe_dump(_params()))
     load_params()
 

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.network.adapters import Adapter
+from fsgr_model.network.tuned_tail import Adapter
 
 
 def test_an_adapter_starts_as_exactly_the_identity():

@@ -2,7 +2,7 @@
 
 import torch
 
-from fsgr_model.network.prompts import LatePrompts
+from fsgr_model.network.tuned_tail import LatePrompts
 
 
 def make(dropout: float = 0.1) -> LatePrompts:

@@ -1,4 +1,4 @@
-from fsgr_model.scoring.endings import ends_badly
+from fsgr_model.scoring.report import ends_badly
 
 
 def test_unfinished_captions() -> None:
