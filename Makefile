@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocess
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
-	@$(ACTIVATED) python -m fsgr_model standing
+	@$(ACTIVATED) fsgr standing
 
 test: $(BIN)/.dev
 	$(ACTIVATED) $(PYTEST)
@@ -44,9 +44,10 @@ check: $(BIN)/.dev
 	$(BIN)/mypy
 
 # The stamp is written last: an interrupted installation is taken up again.
-$(BIN)/.run: requirements.txt
+$(BIN)/.run: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 $(BIN)/.dev: requirements-dev.txt $(BIN)/.run

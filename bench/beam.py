@@ -44,7 +44,7 @@ AIMS = {
 def main(arguments: list[str] | None = None) -> None:
     options = read_options(__doc__, CPU_BATCHES, arguments)
     bench = Bench(options, measure_limits(options.device))
-    publish("beam", measure(bench), bench.limits, options.device, options.out, options.page)
+    publish("beam", measure(bench), bench.limits, options.device, out=options.out, page=options.page)
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -61,7 +61,9 @@ def rows_of(bench: Bench, images: int) -> list[Row]:
     others = {TRANSFORMERS: transformers_search(bench.options, images)}
     if images <= LARGEST_REFERENCE:
         others = {**reference_searches(bench.options, batch), **others}
-    return bench.rows(f"beam search {BEAMS}, {images} images", images, "images", ours, others, AIMS)
+    return bench.rows(
+        f"beam search {BEAMS}, {images} images", images, "images", ours, others=others, aims=AIMS
+    )
 
 
 def search(sizes: Sizes, batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
@@ -72,7 +74,7 @@ def search(sizes: Sizes, batch: Batch, model: Captioner, dtype: torch.dtype) -> 
     def work() -> None:
         with precision(batch.tokens_BTW.device, dtype):
             start = model.encode(batch.tokens_BTW).start
-            beam_search(model.step, start, len(batch.image_ids), BEAMS, sizes.length)
+            beam_search(model.step, start, len(batch.image_ids), beam_size=BEAMS, max_length=sizes.length)
 
     return work
 
@@ -86,7 +88,7 @@ def reference_searches(options: Options, batch: Batch) -> dict[str, Work]:
 
     @torch.no_grad()
     def work(step: ReferenceStep) -> None:
-        reference_beam_search(reference, step, reference.encode(*seen), BEAMS, sizes.length)
+        reference_beam_search(reference, step, reference.encode(*seen), BEAMS, max_length=sizes.length)
 
     return {NO_CACHE: partial(work, reference.step_again), INPUTS_KEPT: partial(work, reference.step)}
 

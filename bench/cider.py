@@ -22,8 +22,9 @@ from bench.rows import Row, publish
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from fsgr_model.text.vocabulary import EOS, PAD, SPECIALS
 
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     limits = measure_limits()
     rows = measure(Work(captions, num_words, given.frequencies), pick_device(), limits)
-    publish("cider", rows, limits, pick_device(), given.out, given.page)
+    publish("cider", rows, limits, pick_device(), out=given.out, page=given.page)
 
 
 def measure(work: Work, device: torch.device, limits: Limits) -> list[Row]:

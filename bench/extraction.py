@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
             *measure(Path(folder) / "speed", work, device),
             memory_row(Path(folder) / "memory", many),
         ]
-    publish("extraction", rows, limits, device, given.out, given.page)
+    publish("extraction", rows, limits, device, out=given.out, page=given.page)
 
 
 def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
@@ -113,7 +113,16 @@ def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
     before = {name: product.rate(device) for name, product in products.items()}
     # The first run loads what no later one loads again.
     seconds = [
-        elapsed(partial(extract_features, made, clip_folder, work.cut, work.runtime, folder / "out"))
+        elapsed(
+            partial(
+                extract_features,
+                made,
+                clip_folder=clip_folder,
+                cut=work.cut,
+                runtime=work.runtime,
+                out=folder / "out",
+            )
+        )
         for made in (few, few, dataset)
     ]
     stage = (work.images - start.images) / (seconds[2] - seconds[1])
@@ -141,7 +150,9 @@ def memory_row(folder: Path, work: Work) -> Row:
     dataset, clip_folder = make_inputs(folder, work, same=True)
     used: list[float] = []
     with Repeated(lambda: used.append(memory_of_all())):
-        extract_features(dataset, clip_folder, work.cut, work.runtime, folder / "out")
+        extract_features(
+            dataset, clip_folder=clip_folder, cut=work.cut, runtime=work.runtime, out=folder / "out"
+        )
     third = max(1, len(used) // 3)
     grown = max(used[-third:]) - max(used[:third])
     return Row(f"memory grown over {work.images:,} pictures", grown / 1e6, "MB", aim="flat")
@@ -204,7 +215,14 @@ def make_inputs(folder: Path, work: Work, same: bool) -> tuple[Path, Path]:
     (dataset / "images").mkdir(parents=True)
     torch.manual_seed(0)
     preprocessing = default_preprocessing(work.config, {"resize_mode": "squash"})
-    save_clip(clip_folder, build_model(work.config, "bench"), "bench", work.config, preprocessing, {})
+    save_clip(
+        clip_folder,
+        build_model(work.config, "bench"),
+        "bench",
+        work.config,
+        preprocessing=preprocessing,
+        origin={},
+    )
     pictures = [
         picture(dataset / "images" / f"{number}.jpg", work.size, number)
         for number in range(1 if same else work.images)

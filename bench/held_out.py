@@ -59,7 +59,7 @@ def mistakes(phase: str, rev: str, world: WorldSpec) -> tuple[float, float, floa
     there = unseen_looks(rev)
     held_out = set(world.held_out.colours)
     counts = Counter[str]()
-    for result in read("data/captions", f"{phase}.json", rev):
+    for result in read("data/captions", name=f"{phase}.json", rev=rev):
         if result["image_id"] in there:
             looks = there[result["image_id"]]
             said = list(said_looks(ptb_tokenize(result["caption"]), world))
@@ -93,8 +93,8 @@ def said_looks(tokens: Sequence[str], world: WorldSpec) -> Iterator[Look]:
 
 def unseen_looks(rev: str) -> dict[int, set[Look]]:
     """What the unseen test pictures show, by image id."""
-    images = read("data/dataset", "images.json", rev)
-    instances = read("data/dataset", "instances.json", rev)
+    images = read("data/dataset", name="images.json", rev=rev)
+    instances = read("data/dataset", name="instances.json", rev=rev)
     kind_of = {category["id"]: category["name"] for category in instances["categories"]}
     looks = defaultdict[int, set[Look]](set)
     for annotation in instances["annotations"]:
@@ -103,7 +103,7 @@ def unseen_looks(rev: str) -> dict[int, set[Look]]:
     return {image["image_id"]: looks[image["image_id"]] for image in images if image["domain"] == "unseen"}
 
 
-def read(folder: str, name: str, rev: str) -> Any:
+def read(folder: str, *, name: str, rev: str) -> Any:
     """A JSON file of an experiment, from DVC's cache."""
     return json.loads(dvc.api.read(f"{folder}/{name}", rev=rev))
 

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     clip = load_clip(given.clip, torch.device("cpu"))
     limits: Limits = measure_limits()
     rows = measure([as_jpeg(path) for path in paths], clip, make_trunk(clip.model, given.cut))
-    publish("jpeg_scaling", rows, limits, torch.device("cpu"), given.out, given.page)
+    publish("jpeg_scaling", rows, limits, torch.device("cpu"), out=given.out, page=given.page)
 
 
 @torch.inference_mode()

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     limits = measure_limits(device, given.folder)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         rows = measure(Path(folder), given.images, device, limits)
-    publish("loader", rows, limits, device, given.out, given.page)
+    publish("loader", rows, limits, device, out=given.out, page=given.page)
 
 
 def measure(folder: Path, count: int, device: torch.device, limits: Limits) -> list[Row]:

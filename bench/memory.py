@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     device = pick_device()
     rows = [row for phase in PHASES for row in phase_rows(given.params, params, phase, given.images)]
-    publish("memory", rows, measure_limits(device), device, given.out, given.page)
+    publish("memory", rows, measure_limits(device), device, out=given.out, page=given.page)
 
 
 def phase_rows(file: Path, params: Params, phase: str, images: Sequence[int]) -> list[Row]:
@@ -87,7 +87,7 @@ def measured(params: Params, phase: str, images: int) -> dict[str, float]:
     """Bytes of the peak of a step with its weights, of the estimate, and of the estimate of a whole batch."""
     config = clip_config(params)
     device = pick_device()
-    plan = draw_blueprint(config, "bench", params, CONCEPTS, WORDS, device)
+    plan = draw_blueprint(config, "bench", params, CONCEPTS, words=WORDS, device=device)
     size = DatasetSize({"train": 1, "val": 1, "test": 1}, CAPTIONS, LONGEST, Counter(), CAPTIONS)
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     weights = sum(weight.nbytes for weight in plan.captioner.parameters())

@@ -16,7 +16,7 @@ from bench.reference.clip import WholeClip
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, TailOutput
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams, TailParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS
 from fsgr_model.training.batches import Batch, pad_captions
@@ -71,8 +71,9 @@ class Sizes:
             dropout=self.dropout,
             top_k=self.top_k,
             patch_attention=False,
-            adapters=adapters,
-            prompts=prompts,
+            tail=TailParams(adapters=adapters, prompts=prompts, prompt_start="random")
+            if adapters or prompts
+            else None,
         )
 
 
@@ -139,7 +140,7 @@ def _captioner(tail: Any, sizes: Sizes, params: ModelParams, device: torch.devic
         F.normalize(torch.randn(rows, sizes.joint_width), dim=-1)
         for rows in (sizes.num_concepts, sizes.num_words)
     )
-    return Captioner(tail, sizes.side, codebook_KE, word_VE, params).to(device)
+    return Captioner(tail, sizes.side, codebook_KE, word_VE, params=params).to(device)
 
 
 def random_batch(sizes: Sizes, images: int, token_width: int, device: torch.device) -> Batch:

@@ -43,7 +43,7 @@ class Row:
 
 
 def publish(
-    bench: str, rows: Sequence[Row], limits: Limits, device: torch.device, out: Path, page: Path | None
+    bench: str, rows: Sequence[Row], limits: Limits, device: torch.device, *, out: Path, page: Path | None
 ) -> None:
     """Print the table, replace this benchmark's entry in the JSON file `out`, and its table in `page`.
 

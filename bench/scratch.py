@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 
+from fsgr_model.runtime.artifacts import load_yaml
 from fsgr_model.runtime.errors import run_command
 
 PREPARATION = ("dataset", "clip", "features", "codebook", "labels", "vocab")
@@ -113,7 +114,7 @@ def copy_project(folder: Path) -> None:
 
 def write_params(path: Path, changes: dict[str, Any]) -> None:
     """params.yaml of the demo with changes by dotted names."""
-    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values = load_yaml(Path("params.yaml"))
     for name, value in changes.items():
         *sections, key = name.split(".")
         inner = values

@@ -24,7 +24,8 @@ from fsgr_model.inference.decoding import Step
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import EOS, SPECIALS
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.scst import SelfCritical
@@ -43,7 +44,7 @@ FIRST_END, END_LOGIT = 8, 8.3
 def main(arguments: list[str] | None = None) -> None:
     options = read_options(__doc__, CPU_BATCHES, arguments)
     bench = Bench(options, measure_limits(options.device))
-    publish("scst_step", measure(bench), bench.limits, options.device, options.out, options.page)
+    publish("scst_step", measure(bench), bench.limits, options.device, out=options.out, page=options.page)
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -77,7 +78,7 @@ def frozen_rows(bench: Bench, phase: SelfCritical, images: int) -> list[Row]:
     batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
     ours = bench.ours(captioner_on_outputs, partial(training_step, phase, batch))
     others = {REFERENCE: reference_step(bench.options, batch)} if images <= LARGEST_REFERENCE else {}
-    return bench.rows(name_of(sizes, images), images, "images", ours, others, AIMS)
+    return bench.rows(name_of(sizes, images), images, "images", ours, others=others, aims=AIMS)
 
 
 def name_of(sizes: Sizes, images: int) -> str:
@@ -92,7 +93,8 @@ def reference_step(options: Options, batch: Batch) -> Work:
     optimiser = torch.optim.Adam(reference.parameters(), RATE)
     captions = random_captions(sizes, len(batch.image_ids))
     seen = model.tail(batch.tokens_BTW)
-    return partial(reference_scst_step, reference, optimiser, seen, captions, sizes.captions, sizes.length)
+    step = partial(reference_scst_step, reference, optimiser, seen, captions)
+    return partial(step, samples=sizes.captions, max_length=sizes.length)
 
 
 def scoring_row(bench: Bench, phase: SelfCritical, images: int, step_seconds: float) -> Row:
@@ -110,7 +112,7 @@ def ending_rows(bench: Bench, phase: SelfCritical, images: int) -> list[Row]:
     sizes = bench.options.sizes
     batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
     ours = bench.ours(captioner_with_ends, partial(training_step, phase, batch))
-    return bench.rows(f"{name_of(sizes, images)} that end", images, "images", ours, {}, {})
+    return bench.rows(f"{name_of(sizes, images)} that end", images, "images", ours, others={}, aims={})
 
 
 def captioner_with_ends(sizes: Sizes, device: torch.device) -> Captioner:
@@ -134,7 +136,7 @@ def tuned_rows(bench: Bench, phase: SelfCritical, images: int) -> list[Row]:
     batch = random_batch(sizes, images, sizes.clip_width, bench.options.device)
     ours = bench.ours(captioner_on_tail, partial(training_step, phase, batch))
     what = f"{name_of(sizes, images)}, adapters and prompts"
-    return bench.rows(what, images, "images", ours, {}, {})
+    return bench.rows(what, images, "images", ours, others={}, aims={})
 
 
 if __name__ == "__main__":

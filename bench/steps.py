@@ -23,7 +23,7 @@ LIMIT_SECONDS = 0.2
 
 def training_step(phase: Task[Batch], batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
     """What the training loop does with a batch: loss, gradients, clipping, Adam."""
-    optimiser = Optimiser(model, "adam", RATE, 0.0)
+    optimiser = Optimiser(model, "adam", RATE, weight_decay=0.0)
 
     def step() -> None:
         model.train(phase.uses_dropout)
@@ -65,6 +65,7 @@ class Bench:
         items: int,
         unit: str,
         ours: Mapping[Variant, Work],
+        *,
         others: Mapping[str, Work],
         aims: Mapping[tuple[str, torch.dtype], str],
     ) -> list[Row]:

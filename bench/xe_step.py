@@ -36,7 +36,7 @@ TUNED_AIMS = {(WHOLE_CLIP, torch.float32): "at least 1.82 x"}
 def main(arguments: list[str] | None = None) -> None:
     options = read_options(__doc__, CPU_BATCHES, arguments)
     bench = Bench(options, measure_limits(options.device))
-    publish("xe_step", measure(bench), bench.limits, options.device, options.out, options.page)
+    publish("xe_step", measure(bench), bench.limits, options.device, out=options.out, page=options.page)
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -61,7 +61,7 @@ def frozen_rows(bench: Bench, images: int) -> list[Row]:
     ours = bench.ours(captioner_on_outputs, partial(training_step, CrossEntropy(), batch))
     others = {REFERENCE: reference_step(bench.options, batch)} if images <= LARGEST_REFERENCE else {}
     what = f"XE step, {images} images x {sizes.captions} captions"
-    return bench.rows(what, images * sizes.captions, "captions", ours, others, AIMS)
+    return bench.rows(what, images * sizes.captions, "captions", ours, others=others, aims=AIMS)
 
 
 def reference_step(options: Options, batch: Batch) -> Work:
@@ -79,7 +79,7 @@ def encoder_rows(bench: Bench, images: int) -> list[Row]:
     sizes = bench.options.sizes
     batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
     ours = bench.ours(captioner_on_outputs, partial(encoding, batch))
-    return bench.rows(f"its encoder, {images} images", images, "images", ours, {}, {})
+    return bench.rows(f"its encoder, {images} images", images, "images", ours, others={}, aims={})
 
 
 def encoding(batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
@@ -108,7 +108,7 @@ def tuned_rows(bench: Bench, images: int) -> list[Row]:
         whole = captioner_on_whole_clip(sizes, device)
         others = {WHOLE_CLIP: training_step(CrossEntropy(), of_pixels, whole, torch.float32)}
     what = f"XE step with adapters and prompts, {images} images x {sizes.captions} captions"
-    return bench.rows(what, images * sizes.captions, "captions", ours, others, TUNED_AIMS)
+    return bench.rows(what, images * sizes.captions, "captions", ours, others=others, aims=TUNED_AIMS)
 
 
 if __name__ == "__main__":

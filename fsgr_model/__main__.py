@@ -2,7 +2,9 @@
 
 import importlib
 import sys
+from difflib import get_close_matches
 
+from fsgr_model import __version__
 from fsgr_model.runtime.errors import run_command
 
 # Each is a module of `fsgr_model.commands`, imported only when it is asked for.
@@ -29,9 +31,14 @@ def main() -> None:
     if name in ("-h", "--help"):
         print(usage())
         return
+    if name == "--version":
+        print(f"fsgr {__version__}")
+        return
     name = FORMER_NAMES.get(name, name)
     if name not in COMMANDS:
-        said = f"there is no command {name!r}" if name else "a command is missing"
+        near = get_close_matches(name, COMMANDS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        said = f"there is no command {name!r}{meant}" if name else "a command is missing"
         sys.exit(_refusal(said))
     sys.argv = [f"fsgr {name}", *rest]
     run_command(importlib.import_module(f"fsgr_model.commands.{name}").main)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from fsgr_model.clip.loading import load_clip
-from fsgr_model.config.params import DecodeParams, ModelParams, load_params
+from fsgr_model.config.model_params import ModelParams
+from fsgr_model.config.params import DecodeParams, load_params
 from fsgr_model.inference.captioning import caption_images
-from fsgr_model.kernels.install import speed_up_inference
+from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import Parts, build_captioner, load_weights, read_parts
 from fsgr_model.runtime.artifacts import save_json
 from fsgr_model.runtime.device import pick_device
@@ -21,7 +22,7 @@ def main() -> None:
     parts, features = read_test_split(DATA, params.model)
     for phase in ("xe", "scst"):
         out = DATA / "captions" / f"{phase}.json"
-        captions = caption_split(parts, features, DATA / "models" / phase, params.model, params.decode)
+        captions = caption_split(parts, features, DATA / "models" / phase, params.model, decode=params.decode)
         save_json(out, captions)
 
 
@@ -33,7 +34,7 @@ def read_test_split(data: Path, model: ModelParams) -> tuple[Parts, RowStore]:
 
 
 def caption_split(
-    parts: Parts, features: RowStore, weights: Path, model: ModelParams, decode: DecodeParams
+    parts: Parts, features: RowStore, weights: Path, model: ModelParams, *, decode: DecodeParams
 ) -> list[dict[str, int | str]]:
     """COCO results, `[{"image_id": 1, "caption": "…"}]`, of all images with features, by ascending id."""
     # The seed is of no consequence: every weight is read from the file.
@@ -43,7 +44,7 @@ def caption_split(
     groups = groups_of(features.image_ids, decode.batch_size)
     return [
         {"image_id": image_id, "caption": caption}
-        for group in progress(groups, len(groups), f"captions of {weights.name}", "batches")
+        for group in progress(groups, len(groups), f"captions of {weights.name}", unit="batches")
         for image_id, caption in zip(group, caption_images(assembly, features, group, decode), strict=True)
     ]
 

@@ -34,6 +34,7 @@ RESUME_VERSION = 4
 
 def prepare_clip(
     model: str,
+    *,
     pretrained: str,
     resize_mode: str,
     training: ClipTrainingParams | None,
@@ -62,14 +63,14 @@ def prepare_clip(
             if pretrained == "demo":
                 assert training is not None, "ClipParams sees to it"
                 clip, config, wanted, origin = train_demo(
-                    name, config, resize, training, dataset, runtime, held
+                    name, config, resize, training, dataset=dataset, runtime=runtime, held=held
                 )
             else:
                 clip, config, wanted, origin = load_pretrained(name, config, pretrained)
         preprocessing = default_preprocessing(config, wanted | resize)
         make_trunk(clip, cut=0)
         with whole_folder(out) as partial:
-            save_clip(partial, clip, name, config, preprocessing, origin)
+            save_clip(partial, clip, name, config, preprocessing=preprocessing, origin=origin)
     print(f"clip: {name}, {'QuickGELU' if config.get('quick_gelu') else 'GELU'}, weights: {origin}")
 
 
@@ -78,6 +79,7 @@ def train_demo(
     config: Config,
     resize: Config,
     training: ClipTrainingParams,
+    *,
     dataset: Path,
     runtime: RuntimeParams,
     held: ExitStack,
@@ -98,7 +100,7 @@ def train_demo(
     train = Pairs(lists.images_of("train"), lists.captions, preprocess, tokenizer, runtime=runtime)
     key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), train.key])
     point = held.enter_context(resume_point("clip", key))
-    train_clip(model, train, training, point, runtime.save_minutes)
+    train_clip(model, train, training, point, save_minutes=runtime.save_minutes)
     if place != dataset:
         lists = read_lists(dataset)
     unseen = Pairs(lists.images_of("val"), lists.captions, preprocess, tokenizer, runtime=runtime)

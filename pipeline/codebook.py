@@ -16,7 +16,7 @@ CLIP = Path("data/clip")
 CODEBOOK = Path("data/codebook")
 
 
-def make_codebook(params: CodebookParams, dataset: Path, clip_folder: Path, folder: Path) -> None:
+def make_codebook(params: CodebookParams, dataset: Path, *, clip_folder: Path, folder: Path) -> None:
     """Embed the concepts that `params.concepts` names, and save them."""
     names = (
         dataset_concepts(dataset) if params.concepts == "dataset" else read_concepts(Path(params.concepts))
@@ -33,7 +33,7 @@ def make_codebook(params: CodebookParams, dataset: Path, clip_folder: Path, fold
 
 def main() -> None:
     params = load_params()
-    make_codebook(params.codebook, DATASET, CLIP, CODEBOOK)
+    make_codebook(params.codebook, DATASET, clip_folder=CLIP, folder=CODEBOOK)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ def _draw(params: DatasetParams, place: Path, folder: Path) -> Reading:
     if params.demo.pretraining_images:
         apart = folder / PRETRAINING
         place_apart = (place / PRETRAINING).as_posix()
-        write_dataset(apart, draw_pretraining(world, params.demo, params.seed, apart, place_apart))
-    return Reading(draw_demo_world(world, params.demo, params.seed, folder, place.as_posix()), [], [])
+        write_dataset(apart, draw_pretraining(world, params.demo, params.seed, apart, place=place_apart))
+    return Reading(draw_demo_world(world, params.demo, params.seed, folder, place=place.as_posix()), [], [])
 
 
 def main() -> None:

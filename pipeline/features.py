@@ -14,7 +14,7 @@ from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.config.params import RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
-from fsgr_model.kernels.install import speed_up_inference
+from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
@@ -31,7 +31,9 @@ FEATURES = Path("data/features")
 CACHED_NUMBERS = 2**20
 
 
-def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: RuntimeParams, out: Path) -> None:
+def extract_features(
+    dataset: Path, *, clip_folder: Path, cut: int, runtime: RuntimeParams, out: Path
+) -> None:
     """Write `out`/{train,val,test}.h5: tokens [N, T, W] float16 entering block `cut`, by image id.
 
     An interrupted run goes on where it stopped.
@@ -55,7 +57,7 @@ def extract_features(dataset: Path, clip_folder: Path, cut: int, runtime: Runtim
         check_free_space(point.folder, row_format.bytes * sum(len(w.missing()) for w in writers.values()))
         for split, writer in writers.items():
             with writer:
-                _fill(writer, records[split], clip, trunk, runtime, f"features of {split}")
+                _fill(writer, records[split], clip, trunk, runtime=runtime, name=f"features of {split}")
         publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
 
 
@@ -65,6 +67,7 @@ def _fill(
     records: Sequence[ImageRecord],
     clip: Clip,
     trunk: AnyTrunk,
+    *,
     runtime: RuntimeParams,
     name: str,
 ) -> None:
@@ -74,7 +77,7 @@ def _fill(
     batches = read_batches(todo, clip.preprocess, runtime.image_batch, runtime.workers)
     total, left = (math.ceil(len(part) / runtime.image_batch) for part in (records, todo))
     with BackgroundWriter(writer) as background:
-        for ids, images in progress(batches, total, name, "batches", done=total - left):
+        for ids, images in progress(batches, total, name, unit="batches", done=total - left):
             encode = partial(_encode, trunk, images.to(device, non_blocking=True))
             with told_what_fits(encode, len(ids), "runtime.image_batch"):
                 tokens_BTW = encode(len(ids))
@@ -95,7 +98,7 @@ def _to_cpu(tokens_BTW: torch.Tensor) -> np.ndarray:
 
 def main() -> None:
     params = load_params()
-    extract_features(DATASET, CLIP, params.clip.cut, params.runtime, FEATURES)
+    extract_features(DATASET, clip_folder=CLIP, cut=params.clip.cut, runtime=params.runtime, out=FEATURES)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def make_label_maps(
     clip_folder: Path,
     cut: int,
     codebook_folder: Path,
+    *,
     features: Path,
     params: LabelsParams,
     runtime: RuntimeParams,
@@ -56,7 +57,15 @@ def make_label_maps(
             patches = store.row_shape[0] - 1
             row_format = RowFormat("labels", (patches,), "uint16")
             with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
-                _label(writer, store, tail, codebook.embeddings_KE, params, runtime.image_batch, split)
+                _label(
+                    writer,
+                    store,
+                    tail,
+                    codebook.embeddings_KE,
+                    params=params,
+                    batch=runtime.image_batch,
+                    split=split,
+                )
         publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
 
 
@@ -79,29 +88,38 @@ def _label(
     store: RowStore,
     tail: AnyTail,
     codebook_KE: torch.Tensor,
+    *,
     params: LabelsParams,
     batch: int,
     split: str,
 ) -> None:
     device = tail.proj.device
     groups = groups_of(writer.missing(), batch)
-    for ids in progress(groups, len(groups), f"label maps of {split}", "batches"):
+    for ids in progress(groups, len(groups), f"label maps of {split}", unit="batches"):
         tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)
-        label = partial(_label_images, tail, tokens_BTW, codebook_KE.to(device), params)
+        label = partial(_label_first, tail, tokens_BTW, codebook_KE.to(device), params=params)
         with told_what_fits(label, len(ids), "runtime.image_batch"):
             labels_BG = label(len(ids))
         writer.write(ids, labels_BG.cpu().numpy().astype(np.uint16))
 
 
-def _label_images(
-    tail: AnyTail, tokens_BTW: torch.Tensor, codebook_KE: torch.Tensor, params: LabelsParams, images: int
+def _label_first(
+    tail: AnyTail, tokens_BTW: torch.Tensor, codebook_KE: torch.Tensor, images: int, *, params: LabelsParams
 ) -> torch.Tensor:
     return label_patches(tail, tokens_BTW[:images], codebook_KE, params)
 
 
 def main() -> None:
     params = load_params()
-    make_label_maps(CLIP, params.clip.cut, CODEBOOK, FEATURES, params.labels, params.runtime, LABELS)
+    make_label_maps(
+        CLIP,
+        params.clip.cut,
+        CODEBOOK,
+        features=FEATURES,
+        params=params.labels,
+        runtime=params.runtime,
+        out=LABELS,
+    )
 
 
 if __name__ == "__main__":

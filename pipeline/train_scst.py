@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
-from fsgr_model.config.params import ModelParams, ScstParams, load_params
+from fsgr_model.config.model_params import ModelParams
+from fsgr_model.config.params import load_params
+from fsgr_model.config.training_params import ScstParams
 from fsgr_model.network.assembly import build_captioner, load_weights
 from fsgr_model.runtime.artifacts import sha256_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.inputs import read_inputs
 from fsgr_model.training.run import Run, training_loop, write_outputs

@@ -5,7 +5,9 @@ from pathlib import Path
 import torch
 
 from fsgr_model.clip.text_tower import TextTower
-from fsgr_model.config.params import ModelParams, XeParams, load_params
+from fsgr_model.config.model_params import ModelParams, PrototypeParams
+from fsgr_model.config.params import load_params
+from fsgr_model.config.training_params import XeParams
 from fsgr_model.network.assembly import Assembly, Parts, build_captioner
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
@@ -36,7 +38,7 @@ def main() -> None:
 
 def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
     """Train from fresh weights at the peak rate `lr`; write the best weights and the curve."""
-    labels = xe.contrast_weight > 0
+    labels = xe.contrast is not None
     parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=labels)
     assembly = build_captioner(parts, model, run.seed)
     task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=run.seed)
@@ -64,18 +66,18 @@ def prepare_xe(
 ) -> CrossEntropy:
     """The losses on a fresh network, whose prompts begin among the patches where they are to."""
     train = inputs.train.drawn(xe.train_images, seed)
-    if model.prompts and model.prompt_start == "patches":
+    if model.tail and model.tail.prompts and model.tail.prompt_start == "patches":
         begin_at_patches(assembly, train, seed)
     auxiliaries: list[AuxiliaryLoss] = []
-    if xe.contrast_weight:
-        auxiliaries.append(PatchContrast(xe.contrast_weight, xe.contrast_anchors))
-    if xe.alignment == "progressive":
+    if xe.contrast:
+        auxiliaries.append(PatchContrast(xe.contrast.weight, xe.contrast.anchors))
+    if xe.alignment:
         tower = TextTower(parts.clip, words_of(train.tokens))
         auxiliaries.append(progressive_alignment(train.tokens, tower, model.d_model, xe, seed=seed))
     prototypes = None
-    if model.memory == "prototypes":
+    if isinstance(model.memory, PrototypeParams):
         check_window(model, xe, len(inputs.train.tokens))
-        prototypes = PrototypeSearch(assembly.captioner, model)
+        prototypes = PrototypeSearch(assembly.captioner, model.memory, model.d_model)
     return CrossEntropy(auxiliaries, prototypes)
 
 
@@ -88,10 +90,13 @@ def progressive_alignment(
     captions: dict[int, list[list[str]]], tower: TextTower, d_model: int, xe: XeParams, *, seed: int
 ) -> ProgressiveAlignment:
     """The alignment losses on the captions that are trained on; prints their weights."""
-    weights = level_weights(xe.epochs, xe.alignment_weight)
+    assert xe.alignment is not None, "it is asked for"
+    weights = level_weights(xe.epochs, xe.alignment.weight)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        alignment = ProgressiveAlignment(captions, tower, d_model, tower.joint_width, weights)
+        alignment = ProgressiveAlignment(
+            captions, tower, d_model, joint_width=tower.joint_width, weights=weights
+        )
     alignment.heads.to(tower.layers.position_CW.device)
     count = sum(weight.numel() for weight in alignment.heads.parameters())
     print(f"alignment heads, dropped after training: {count:,} parameters\n{describe_by_epoch(weights)}")

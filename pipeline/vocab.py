@@ -11,13 +11,13 @@ from fsgr_model.datasets.normal_form import Split, read_captions, read_images
 from fsgr_model.runtime.artifacts import save_json, whole_folder
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import DocumentFrequencies
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.coverage import coverage, described
 from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.vocabulary import SPECIALS, build_vocabulary, save_word_embeddings
 
 
-def make_word_list(dataset: Path, clip_folder: Path, folder: Path, params: VocabParams) -> None:
+def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: VocabParams) -> None:
     """Words of the captions that `params.count_in` names, or those of `params.file`, and their embeddings.
 
     Document frequencies are those of the training captions, whatever counts. `report.json` says how much of
@@ -68,7 +68,9 @@ def _tokens(dataset: Path, split: Split) -> list[list[list[str]]]:
 
 def main() -> None:
     params = load_params()
-    make_word_list(Path("data/dataset"), Path("data/clip"), Path("data/vocab"), params.vocab)
+    make_word_list(
+        Path("data/dataset"), clip_folder=Path("data/clip"), folder=Path("data/vocab"), params=params.vocab
+    )
 
 
 if __name__ == "__main__":

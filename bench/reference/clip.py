@@ -28,7 +28,9 @@ class WholeClip(nn.Module):
         blocks, width = len(self.frozen.blocks), self.proj.shape[0]
         self.adapters = {number: Adapter(width) for number in range(cut, blocks)}
         self.adapters_in_order = nn.ModuleList(self.adapters.values())
-        self.prompts = LatePrompts(blocks, prompts, width, self.frozen.patch_size, dropout)
+        self.prompts = LatePrompts(
+            blocks, prompts=prompts, width=width, patch_size=self.frozen.patch_size, dropout=dropout
+        )
 
     def forward(self, images: Tensor) -> TailOutput:
         tokens_BTW = self.visual._embeds(images)
@@ -40,12 +42,12 @@ class WholeClip(nn.Module):
 
     def _block(self, number: int, tokens_BTW: Tensor) -> Tensor:
         return prompted_block(
-            self.frozen.blocks[number], self.prompts, number, tokens_BTW, self.adapters.get(number)
+            self.frozen.blocks[number], self.prompts, number, tokens_BTW, adapter=self.adapters.get(number)
         )
 
 
 def prompted_block(
-    block: nn.Module, prompts: LatePrompts, number: int, tokens_BTW: Tensor, adapter: nn.Module | None
+    block: nn.Module, prompts: LatePrompts, number: int, tokens_BTW: Tensor, *, adapter: nn.Module | None
 ) -> Tensor:
     """A whole block over CLS, prompts and patches; what it made of the prompts is dropped."""
     prompt_BPW = prompts(number, len(tokens_BTW)).to(tokens_BTW.dtype)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.encoder import LEAST
 from fsgr_model.network.positions import sine_positions, sine_positions_2d
@@ -115,7 +115,7 @@ class ReferenceCaptioner(nn.Module):
     word_position: Tensor
 
     def __init__(
-        self, codebook_KE: Tensor, vision_width: int, side: int, num_words: int, params: ModelParams
+        self, codebook_KE: Tensor, vision_width: int, *, side: int, num_words: int, params: ModelParams
     ) -> None:
         super().__init__()
         D, joint = params.d_model, codebook_KE.shape[1]
@@ -203,10 +203,12 @@ def relative_geometry(rows: int, side: int, device: torch.device) -> Tensor:
 def reference_of(model: Captioner, params: ModelParams, vision_width: int, side: int) -> ReferenceCaptioner:
     """The reference with the weights of `model`."""
     assert model.quantiser is not None and not params.patch_attention
-    assert params.residual == "post" and params.memory == "none"
+    assert params.residual == "post" and params.memory is None
     weights = {**model.encoder.state_dict(prefix="e."), **model.decoder.state_dict(prefix="d.")}
     num_words = model.decoder.output.out_features
-    reference = ReferenceCaptioner(model.quantiser.codebook_KE, vision_width, side, num_words, params)
+    reference = ReferenceCaptioner(
+        model.quantiser.codebook_KE, vision_width, side=side, num_words=num_words, params=params
+    )
     renamed = {reference_name(name): weight for name, weight in weights.items()}
     reference.load_state_dict({**renamed, "quantiser.codebook_KE": model.quantiser.codebook_KE})
     return reference.to(model.quantiser.codebook_KE.device)

@@ -23,6 +23,7 @@ def beam_search(
     step: ReferenceStep,
     image_BGD: Tensor,
     beam_size: int,
+    *,
     max_length: int,
 ) -> tuple[Tensor, Tensor]:
     """Captions [B, S, L], the best first, and the log-probability of each of their words [B, S, L].

@@ -37,12 +37,15 @@ def reference_scst_step(
     optimiser: torch.optim.Adam,
     seen: TailOutput,
     references: list[list[list[int]]],
+    *,
     samples: int,
     max_length: int,
 ) -> float:
     """`references`: the captions of each of the B images, as word ids. Returns the loss."""
     model.eval()
-    caption_BSL, log_prob_BSL = beam_search(model, model.step, model.encode(*seen), samples, max_length)
+    caption_BSL, log_prob_BSL = beam_search(
+        model, model.step, model.encode(*seen), samples, max_length=max_length
+    )
     reward_BS = rewards(caption_BSL, references)
     advantage_BS = reward_BS - reward_BS.mean(1, keepdim=True)
     loss = -(log_prob_BSL.mean(-1) * advantage_BS).mean()

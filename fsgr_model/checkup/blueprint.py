@@ -33,7 +33,7 @@ class Blueprint:
 
 
 def draw_blueprint(
-    config: dict[str, Any], name: str, params: Params, concepts: int, words: int, device: torch.device
+    config: dict[str, Any], name: str, params: Params, concepts: int, *, words: int, device: torch.device
 ) -> Blueprint:
     """Build trunk, tail and captioner with weights that mean nothing.
 
@@ -51,6 +51,8 @@ def draw_blueprint(
             )
         width = tail.proj.shape[1]
         codebook_KE = torch.randn(concepts, width) if params.model.semantics else None
-        captioner = Captioner(tail, tail.grid_size[0], codebook_KE, torch.randn(words, width), params.model)
+        captioner = Captioner(
+            tail, tail.grid_size[0], codebook_KE, torch.randn(words, width), params=params.model
+        )
     count = sum(weight.numel() for weight in clip.parameters())
     return Blueprint(trunk, tail, captioner, count, concepts, words)

@@ -30,11 +30,11 @@ def check_project(params_file: Path, all_images: bool, timing: bool, data: Path 
     findings = Findings()
     with findings.collected():
         params = load_params(params_file)
-        _check_parts(params, all_images, timing, data, findings)
+        _check_parts(params, all_images, timing=timing, data=data, findings=findings)
     return findings
 
 
-def _check_parts(params: Params, all_images: bool, timing: bool, data: Path, findings: Findings) -> None:
+def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, findings: Findings) -> None:
     size = check_dataset(params.dataset, all_images, params.runtime.workers, findings)
     clip = check_clip(params.clip, findings)
     concepts = _check_concepts(params, size, findings)
@@ -46,16 +46,16 @@ def _check_parts(params: Params, all_images: bool, timing: bool, data: Path, fin
         return
     with findings.collected():
         name, config = clip
-        plan = draw_blueprint(config, name, params, concepts, words, torch.device("meta"))
+        plan = draw_blueprint(config, name, params, concepts, words=words, device=torch.device("meta"))
         if size is None:
             findings.fact(
                 "disk", "and memory and hours cannot be told before the lists of images can be read"
             )
             return
         check_disk(size, plan, data, findings)
-        check_memory(size, plan, params, timing, findings)
+        check_memory(size, plan, params, timing, findings=findings)
         if timing:
-            estimate_hours(size, config, name, params, concepts, words, findings)
+            estimate_hours(size, config, name, params, concepts=concepts, words=words, findings=findings)
 
 
 def _check_concepts(params: Params, size: DatasetSize | None, findings: Findings) -> int:

@@ -85,7 +85,7 @@ def check_dataset(
     compare_with_published(params, size.images, findings)
     categories = _check_instances(params, raw, findings)
     decoding = (
-        check_pictures(raw.images, params, all_images, workers, findings)
+        check_pictures(raw.images, params, all_images, workers, findings=findings)
         if shards is None
         else check_shards(shards.places, params, all_images, findings)
     )

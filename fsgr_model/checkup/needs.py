@@ -62,7 +62,7 @@ def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
 
 
 def check_memory(
-    size: DatasetSize, plan: Blueprint, params: Params, timing: bool, findings: Findings
+    size: DatasetSize, plan: Blueprint, params: Params, timing: bool, *, findings: Findings
 ) -> None:
     """Compare with the memory of the device that a run would take.
 

@@ -12,6 +12,7 @@ from fsgr_model.datasets.image_check import check_images, inspect_image
 from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
 from fsgr_model.datasets.raw_form import RawImage
 from fsgr_model.datasets.reading import names_start
+from fsgr_model.runtime.errors import naming
 from fsgr_model.runtime.listing import listed
 
 SAMPLE = 200
@@ -28,7 +29,7 @@ class Decoding:
 
 
 def check_pictures(
-    images: list[RawImage], params: DatasetParams, all_images: bool, workers: int, findings: Findings
+    images: list[RawImage], params: DatasetParams, all_images: bool, workers: int, *, findings: Findings
 ) -> Decoding | None:
     """Look for every file and decode a sample, spread evenly over the lists, or all of them; None if none is
     there to decode.
@@ -49,7 +50,14 @@ def check_pictures(
         found = [(image, inspect_image(folder / image.file_name)) for image in chosen]
         bad += [(image, facts) for image, facts in found if isinstance(facts, str)]
     seconds = (time.perf_counter() - start) * (max(workers, 1) if all_images else 1)
-    _report(bad, len(images), len(chosen), folder, params.on_bad_image == "skip", findings)
+    _report(
+        bad,
+        len(images),
+        decoded=len(chosen),
+        folder=folder,
+        skip=params.on_bad_image == "skip",
+        findings=findings,
+    )
     return Decoding(len(chosen), seconds / len(chosen)) if chosen else None
 
 
@@ -67,12 +75,19 @@ def check_shards(
                 bad.append((RawImage(count, "train", f"{shard.name}: {name}", ""), error.reason))
     seconds = time.perf_counter() - start
     total = sum(len(place_of) for place_of in places.values())
-    _report(bad, total, count, Path(params.root), params.on_bad_image == "skip", findings)
+    _report(
+        bad,
+        total,
+        decoded=count,
+        folder=Path(params.root),
+        skip=params.on_bad_image == "skip",
+        findings=findings,
+    )
     return Decoding(count, seconds / count) if count else None
 
 
 def _members(shard: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(shard) as archive:
+    with naming(shard), tarfile.open(shard) as archive:
         for name in names:
             opened = archive.extractfile(name)
             assert opened is not None, "the reader of shards lists regular files only"
@@ -82,6 +97,7 @@ def _members(shard: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
 def _report(
     bad: list[tuple[RawImage, str]],
     images: int,
+    *,
     decoded: int,
     folder: Path,
     skip: bool,

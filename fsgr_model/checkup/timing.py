@@ -14,11 +14,13 @@ import torch
 from fsgr_model.checkup.blueprint import Blueprint, draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.params import Params, PhaseParams
+from fsgr_model.config.params import Params
+from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.runtime.device import autocast, pick_device
 from fsgr_model.runtime.unset_weights import UnsetWeights
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.contrast import PatchContrast
@@ -79,13 +81,13 @@ class Steps:
     @torch.no_grad()
     def validation(self, n: int) -> None:
         model = self.plan.captioner.eval()
-        with autocast(self.device):
+        with autocast(self.device, self.params.xe.precision):
             start = model.encode(self._batch(n).tokens_BTW).start
             greedy(model.step, start, n, self.params.xe.max_length)
 
     def xe(self, n: int) -> None:
         xe = self.params.xe
-        contrast = [PatchContrast(xe.contrast_weight, xe.contrast_anchors)] if xe.contrast_weight else []
+        contrast = [PatchContrast(xe.contrast.weight, xe.contrast.anchors)] if xe.contrast else []
         self._train(CrossEntropy(contrast), self._batch(n), xe)
 
     def scst(self, n: int) -> None:
@@ -97,8 +99,8 @@ class Steps:
 
     def _train(self, task: Task, batch: Batch, params: PhaseParams) -> None:
         model = self.plan.captioner.train(task.uses_dropout)
-        optimiser = Optimiser(model, params.optimiser, self.params.lr, params.weight_decay)
-        with autocast(self.device):
+        optimiser = Optimiser(model, params.optimiser, self.params.lr, weight_decay=params.weight_decay)
+        with autocast(self.device, params.precision):
             loss, _ = task.loss(model, batch, FIRST)
         loss.backward()
         optimiser.clip_gradients(optimiser.gradient_norm().item(), params.grad_clip_norm)
@@ -121,6 +123,7 @@ def estimate_hours(
     config: dict[str, Any],
     name: str,
     params: Params,
+    *,
     concepts: int,
     words: int,
     findings: Findings,
@@ -131,7 +134,7 @@ def estimate_hours(
     the stages that take little.
     """
     start = time.perf_counter()
-    plan = draw_with_zeros(config, name, params, concepts, words)
+    plan = draw_with_zeros(config, name, params, concepts, words=words)
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     try:
         found = time_all(steps, params)
@@ -150,11 +153,11 @@ def estimate_hours(
 
 
 def draw_with_zeros(
-    config: dict[str, Any], name: str, params: Params, concepts: int, words: int
+    config: dict[str, Any], name: str, params: Params, concepts: int, *, words: int
 ) -> Blueprint:
     """The network with weights of zeros: steps take as long as with others, and nothing needs to be drawn."""
     with UnsetWeights():
-        plan = draw_blueprint(config, name, params, concepts, words, pick_device())
+        plan = draw_blueprint(config, name, params, concepts, words=words, device=pick_device())
     for part in (plan.trunk, plan.tail, plan.captioner):
         for weight in part.parameters():
             weight.detach().zero_()

@@ -31,7 +31,7 @@ def read_concepts(path: Path) -> list[str]:
     """Concepts of a text file, one a line, spaces at the ends removed.
 
     Raises:
-        UserError: no such file, an empty line, or a concept twice.
+        UserError: no such file, an empty line, a concept twice, or other ends of lines than LF and CRLF.
     """
     if not path.exists():
         raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")
@@ -39,7 +39,19 @@ def read_concepts(path: Path) -> list[str]:
         lines = lines_of(read_text(path))
     except UserError as error:
         raise UserError(f"codebook.concepts: {error}") from None
+    _refuse_other_ends(lines, path)
     return _checked([line.strip() for line in lines], str(path))
+
+
+def _refuse_other_ends(lines: list[str], path: Path) -> None:
+    """What some programs take for the end of a line would else be a part of a concept."""
+    for number, line in enumerate(lines, start=1):
+        first, *others = f"{line}.".splitlines()
+        if others:
+            raise UserError(
+                f"codebook.concepts: {path}: line {number} holds {line[len(first)]!r}, which ends a line for "
+                "some programs alone; save the file with plain line ends (LF or CRLF), one concept a line"
+            )
 
 
 def _checked(names: list[str], place: str) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from fsgr_model.datasets.image_file import decode_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.resources import OF_MACHINE
 from fsgr_model.runtime.stopping import end_with_parent
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
@@ -114,12 +116,24 @@ def check_shared_memory(images: _Images, batch: int, workers: int) -> None:
 
 
 def _file_problem(record: ImageRecord) -> str | None:
-    path = Path(record.path)
-    if not path.is_file():
-        return f"image {record.image_id} ({path}) is missing"
-    found = path.stat().st_size
-    if found != record.bytes:
-        return f"image {record.image_id} ({path}) has {found} bytes instead of {record.bytes}"
+    """What is wrong with a file, as far as its name tells.
+
+    Raises:
+        OSError: of the machine, not of this file.
+    """
+    image = f"image {record.image_id} ({record.path})"
+    try:
+        facts = Path(record.path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{image} is missing"
+    except OSError as error:
+        if error.errno in OF_MACHINE:
+            raise
+        return f"{image} cannot be read ({error.strerror})"
+    if not stat.S_ISREG(facts.st_mode):
+        return f"{image} is no file"
+    if facts.st_size != record.bytes:
+        return f"{image} has {facts.st_size} bytes instead of {record.bytes}"
     return None
 
 

@@ -18,9 +18,9 @@ from torch import nn
 
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.kernels.install import speed_up_products
+from fsgr_model.kernels.products import speed_up_products
 from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
-from fsgr_model.runtime.errors import UserError, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming, raise_if_refused
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.lines import lines_of
 
@@ -95,13 +95,15 @@ def save_clip(
     model: nn.Module,
     name: str,
     config: dict[str, Any],
+    *,
     preprocessing: dict[str, Any],
     origin: dict[str, Any],
 ) -> None:
     """Write the two files of `data/clip/`. Weights are stored as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.float().contiguous() for key, value in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    with naming(folder / WEIGHTS):
+        save_file(weights, folder / WEIGHTS)
     description = {
         "model": name,
         "config": config,
@@ -124,7 +126,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
         model = build_model(description["config"], description["model"])
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         raise_if_refused(error, folder / WEIGHTS)
         raise UserError(
             f"{folder / WEIGHTS} does not fit {description['model']}: {first_line(error)}; "

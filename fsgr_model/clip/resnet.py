@@ -78,7 +78,7 @@ class ResNetTail(nn.Module):
         if self.align == "plain":
             return self._pool(tokens_BTW, asking=slice(1, None))
         query, key, value = self._query_key_value(tokens_BTW)
-        mixed_BTW = correlative_attention(query, key, value, self.pool.num_heads, self.align)
+        mixed_BTW = correlative_attention(query, key, value, self.pool.num_heads, attention=self.align)
         return self.pool.c_proj(mixed_BTW)[:, 1:]
 
     def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:

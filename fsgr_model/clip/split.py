@@ -126,6 +126,7 @@ def run_block(
     x_BTW: torch.Tensor,
     attention: Align = "plain",
     adapter: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    *,
     mask_TT: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """One pre-norm residual block; only its attention branch depends on `attention`, and passes `adapter`.
@@ -144,9 +145,9 @@ def _attend(
     if attention == "value":
         return project_out(layer, value_BTW)
     if attention == "plain":
-        return project_out(layer, mix_values(query_BTW, key_BTW, value_BTW, layer.num_heads, mask_TT))
+        return project_out(layer, mix_values(query_BTW, key_BTW, value_BTW, layer.num_heads, mask=mask_TT))
     return project_out(
-        layer, correlative_attention(query_BTW, key_BTW, value_BTW, layer.num_heads, attention)
+        layer, correlative_attention(query_BTW, key_BTW, value_BTW, layer.num_heads, attention=attention)
     )
 
 
@@ -155,6 +156,7 @@ def correlative_attention(
     key_BTW: torch.Tensor,
     value_BTW: torch.Tensor,
     heads: int,
+    *,
     attention: Align,
 ) -> torch.Tensor:
     """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V with s = 1/sqrt(C), a head at a time; rows of weights sum to 2.
@@ -170,6 +172,7 @@ def mix_values(
     key_BTW: torch.Tensor,
     value_BTW: torch.Tensor,
     heads: int,
+    *,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """softmax(Q Kᵀ / sqrt(C) + mask) V, a head at a time; heads stand side by side: [B, Q, W]."""

@@ -68,9 +68,9 @@ class TextTower:
         if layers is None:
             _, pool_type = text_part(clip.model)
             raise UserError(
-                "xe.alignment: progressive needs a CLIP whose text tower is causal and whose text embedding "
+                "xe.alignment needs a CLIP whose text tower is causal and whose text embedding "
                 f"is the projected state of the end token; this one (pool_type {pool_type!r}) is of another "
-                "kind; choose another clip.model, or xe.alignment: none"
+                "kind; choose another clip.model, or xe.alignment: null"
             )
         self.layers = layers
         tokenizer: Any = clip.tokenizer

@@ -1,4 +1,4 @@
-"""Caption images: python -m fsgr_model caption photo.jpg folder/
+"""Caption images: fsgr caption photo.jpg folder/
 
 Prints a line an image: its path, a tab, its caption. With --json a JSON object an image: path, caption,
 log_probability (natural, end token included) and concepts (a name for each patch, a list a row of patches).
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     how.add_argument("--sample", type=positive, metavar="N", help="draw N captions an image, a line each")
     parser.add_argument("--seed", type=int, default=0, help="of --sample (default 0)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", type=Path, metavar="FOLDER", help="what python -m fsgr_model export wrote")
+    which.add_argument("--model", type=Path, metavar="FOLDER", help="what fsgr export wrote")
     which.add_argument("--phase", choices=["xe", "scst"], default="scst", help="of this project's own run")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Look at a parameter file before anything long starts: python -m fsgr_model check
+"""Look at a parameter file before anything long starts: fsgr check
 
 Are the files there and whole, as many images as published, do pictures decode, is CLIP there or within reach,
 is there disk and memory, and how many hours will it take. The last line is "yes: ..." (exit code 0), or the

@@ -1,4 +1,4 @@
-"""Set two systems side by side: python -m fsgr_model compare main blind-42
+"""Set two systems side by side: fsgr compare main blind-42
 
 A and B are names that DVC or git know (experiments, branches, tags, commits), `workspace`, COCO result files,
 or what fsgr score --by-image wrote. With --references, files need no project. Every score is resampled
@@ -79,7 +79,9 @@ def draw(arguments: argparse.Namespace, a: ImageScores, b: ImageScores, rows: li
         own = references_of_test_split(DATASET, arguments.tokenizer)
         if a.references != own.fingerprint(a.image_ids):
             return "no sheet: they are not the test images that lie here"
-        draw_comparison(arguments.sheet, DATASET, a, b, rows, (arguments.a, arguments.b))
+        draw_comparison(
+            arguments.sheet, dataset=DATASET, a=a, b=b, rows=rows, names=(arguments.a, arguments.b)
+        )
     except UserError as error:
         return f"no sheet: {error}"
     return f"drawn on {arguments.sheet}"

@@ -1,4 +1,4 @@
-"""Write a trained network to a folder of its own: python -m fsgr_model export --phase scst --out model/
+"""Write a trained network to a folder of its own: fsgr export --phase scst --out model/
 
 The folder works on another machine without this project's data: fsgr caption --model model/ ...
 """

@@ -1,7 +1,7 @@
 """Write captions as an evaluation server wants them:
 
-    python -m fsgr_model caption --json val2014/ > val.jsonl
-    python -m fsgr_model results --captions val.jsonl --images captions_val2014.json \\
+    fsgr caption --json val2014/ > val.jsonl
+    fsgr results --captions val.jsonl --images captions_val2014.json \\
         --split val2014 --name mine
 
 writes captions_val2014_mine_results.json. The COCO server wants the files of val2014 and test2014 in one zip.
@@ -31,7 +31,13 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="of your method; letters, digits, hyphens, full stops")
     parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="default: here")
     arguments = parser.parse_args()
-    path = write_results(arguments.captions, arguments.images, arguments.split, arguments.name, arguments.out)
+    path = write_results(
+        arguments.captions,
+        images=arguments.images,
+        split=arguments.split,
+        name=arguments.name,
+        folder=arguments.out,
+    )
     written, expected = len(read_results(path)), SERVERS[arguments.split].images
     print(f"{path}: {written} captions")
     if written != expected:

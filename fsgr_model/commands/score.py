@@ -1,4 +1,4 @@
-"""Score COCO-format captions: python -m fsgr_model score --references captions.json --results results.json"""
+"""Score COCO-format captions: fsgr score --references captions.json --results results.json"""
 
 import argparse
 import json

@@ -1,10 +1,12 @@
-"""How the last run stands to the committed one: python -m fsgr_model standing (the end of `make repro`)"""
+"""How the last run stands to the committed one: fsgr standing (the end of `make repro`)"""
 
+import argparse
 from pathlib import Path
 
 from fsgr_model.scoring.standing import standing
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="fsgr standing", description=__doc__).parse_args()
     for line in standing(Path("metrics"), Path("params.yaml")):
         print(line)

@@ -1,24 +1,60 @@
 """Every parameter of params.yaml: its type, its bounds, and one sentence that says what it does.
 
 Unknown names, wrong types and values out of range are refused in one line before anything runs.
-YAML reads 5e-06 as text; pydantic turns such text back into a number.
+The file is read as DVC reads it; numbers that a program wrote as text become numbers again.
 """
 
-from math import ceil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.section import Count, Fraction, Rate, Section
+from fsgr_model.config.training_params import PRECISION, ScstParams, XeParams
 from fsgr_model.runtime.artifacts import load_yaml
+from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
 
-ResidualKind = Literal["post", "double", "pre"]
 # What pydantic adds to the name of a parameter that may be of either of these types.
 UNION_MEMBERS = ("str", "PerSplit")
-MemoryKind = Literal["none", "prototypes", "learned"]
+
+
+def _there(value: object) -> bool:
+    return value is not ...
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+# Section, names of an older version with what tells them from today's, and what stands there today.
+MOVED: tuple[tuple[str, dict[str, Callable[[object], bool]], str], ...] = (
+    (
+        "model",
+        {
+            "memory": _is_text,
+            "memory_size": _there,
+            "memory_window": _there,
+            "memory_refresh": _there,
+            "memory_neighbours": _there,
+        },
+        "model.memory: null, {kind: prototypes, size, window, refresh, neighbours} or {kind: learned, size}",
+    ),
+    (
+        "model",
+        {"adapters": _there, "prompts": _there, "prompt_start": _there},
+        "model.tail: null or {adapters, prompts, prompt_start}",
+    ),
+    (
+        "xe",
+        {"contrast_weight": _there, "contrast_anchors": _there},
+        "xe.contrast: null or {weight, anchors}",
+    ),
+    ("xe", {"alignment": _is_text, "alignment_weight": _there}, "xe.alignment: null or {weight}"),
+)
 
 
 class ClipTrainingParams(Section):
@@ -101,137 +137,6 @@ class VocabParams(Section):
     )
 
 
-class ModelParams(Section):
-    """The captioning network."""
-
-    d_model: Count = Field(description="width of encoder and decoder")
-    num_heads: Count = Field(description="attention heads")
-    d_ff: Count = Field(description="hidden width of the feed-forward layers")
-    encoder_layers: Count = Field(description="cross-modal encoder layers")
-    decoder_layers: Count = Field(description="decoder layers")
-    dropout: Fraction = Field(description="dropout everywhere in encoder and decoder")
-    top_k: Count = Field(description="concepts that the quantiser keeps for an image")
-    patch_attention: bool = Field(
-        False, description="encoder layers let patches attend to each other before they ask the text grids"
-    )
-    inverse_frequency: bool = Field(
-        False, description="divide a concept by its patch count + 1, as the reference copy does"
-    )
-    align: Literal["plain", "csa", "qk_kk", "value"] = Field(
-        "csa", description="last tail block of the aligned features, as labels.attention has it"
-    )
-    adapters: bool = Field(
-        False, description="train an adapter in each block of CLIP's tail (AIM, arXiv 2302.03024)"
-    )
-    prompts: Annotated[int, Field(ge=0)] = Field(
-        0, description="trained tokens in each block of CLIP's tail (VPT, arXiv 2203.12119); 0 is none"
-    )
-    prompt_start: Literal["random", "patches"] = Field(
-        "random", description="prompts begin at random (VPT) or among the patches (SPT, arXiv 2402.02382)"
-    )
-    semantics: bool = Field(
-        True,
-        description="false: no codebook and no quantiser, the layers of the encoder let patches attend to "
-        "each other only; the baseline that lacks just the idea",
-    )
-    residual: ResidualKind = Field(
-        "post", description="norm after the sum, the reference copy's sum and norm twice, or norm before"
-    )
-    memory: MemoryKind = Field(
-        "none",
-        description="what the decoder's self-attention sees besides the words: PMA-Net's prototypes "
-        "(arXiv 2308.12383), or slots that are trained (M2, arXiv 1912.08226)",
-    )
-    memory_size: Count = Field(64, description="prototypes or slots a layer")
-    memory_window: Count = Field(
-        250, description="prototypes: XE steps whose keys and values are kept; the first come after so many"
-    )
-    memory_refresh: Count = Field(125, description="prototypes: XE steps from one K-means to the next")
-    memory_neighbours: Count = Field(16, description="prototypes: keys around a centroid that give its value")
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> "ModelParams":
-        if self.d_model % self.num_heads or self.d_model % 4:
-            raise ValueError(
-                f"d_model {self.d_model} must be a multiple of 4 and of num_heads {self.num_heads}"
-            )
-        return self
-
-
-class DecayStep(Section):
-    """From `epoch` (counted from 1) on, the rate is `factor` times the peak."""
-
-    epoch: Count
-    factor: Annotated[float, Field(gt=0, le=1)]
-
-
-class PhaseParams(Section):
-    """What XE and SCST share: one loop runs both."""
-
-    epochs: Count = Field(description="at most this many passes over the training images")
-    train_images: Count | None = Field(
-        None,
-        description="train the captioner on so many of the training images, drawn by `seed`; null: on all. "
-        "CLIP and the word list know the others too, as a real CLIP has seen far more than COCO",
-    )
-    batch_size: Count = Field(description="images a step, each with all of its captions")
-    optimiser: Literal["adam", "muon"] = Field(
-        "adam",
-        description="muon: matrices of the layers by Muon, half of the steps when training from scratch",
-    )
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        0, description="epochs below the peak rate, rising in equal steps"
-    )
-    decay: list[DecayStep] = Field([], description="steps down of the rate")
-    visual_lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.1, description="adapters and prompts learn at this share of the rate of everything else"
-    )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="decoupled weight decay; 0 is plain Adam"
-    )
-    grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
-    patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
-    max_length: Annotated[int, Field(ge=2, le=500)] = Field(
-        description="longest caption, given or sampled: positions, the end token among them; the rest is cut"
-    )
-
-    def steps_an_epoch(self, images: int) -> int:
-        """Of a training split of so many images."""
-        return ceil((self.train_images or images) / self.batch_size)
-
-
-class XeParams(PhaseParams):
-    """Cross-entropy training; its peak rate is the top-level `lr`."""
-
-    shuffle_features: bool = Field(
-        False, description="baseline that should lose: every image gets another image's features"
-    )
-    contrast_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="weight of the supervised contrast of patches by their labels; 0 is off, FSGR's 0.25"
-    )
-    contrast_anchors: Count = Field(
-        4096, description="patches of a batch that are compared with all others: at most this many a step"
-    )
-    alignment: Literal["none", "progressive"] = Field(
-        "none", description="progressive: contrast of images, regions and patches with captions' parts"
-    )
-    alignment_weight: Annotated[float, Field(gt=0)] = Field(
-        0.1, description="weight that each level of the alignment reaches at its peak"
-    )
-
-
-class ScstParams(PhaseParams):
-    """Self-critical sequence training (arXiv 1612.00563)."""
-
-    lr: Rate = Field(description="peak learning rate")
-    samples: Annotated[int, Field(ge=2)] = Field(
-        description="captions sampled an image; the others are each one's baseline"
-    )
-    end_token: bool = Field(
-        True, description="count the end token in the reward; without it captions end in 'with a'"
-    )
-
-
 class DecodeParams(Section):
     """Beam search of the captions that are scored."""
 
@@ -240,10 +145,11 @@ class DecodeParams(Section):
         description="longest caption: positions, the end token among them"
     )
     batch_size: Count = Field(50, description="images a step")
+    precision: Precision = Field("auto", description=PRECISION)
 
 
 def _off(value: object) -> object:
-    """YAML reads a bare `off` as false, and DVC writes it so: `dvc exp run -S evaluate.meteor=off`."""
+    """Programs with YAML 1.1 take a bare `off` for false, and write it so."""
     return "off" if value is False else value
 
 
@@ -299,9 +205,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _alignment_has_concepts(self) -> "Params":
-        if self.xe.alignment != "none" and not self.model.semantics:
+        if self.xe.alignment and not self.model.semantics:
             raise ValueError(
-                "xe.alignment: progressive compares regions of one concept with phrases, and "
+                "xe.alignment compares regions of one concept with phrases, and "
                 "model.semantics: false has no concepts; set one of them otherwise"
             )
         return self
@@ -316,10 +222,26 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; run this from the project's root")
+    values = load_yaml(path)
+    if moved := _moved(values):
+        raise UserError(f"{path} is of an older version of this project: {'; '.join(moved)}")
     try:
-        return Params.model_validate(load_yaml(path))
+        return Params.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(_one_line(problem) for problem in error.errors())) from None
+
+
+def _moved(values: Any) -> list[str]:
+    """What has another place or form today, of the parameters that a file has."""
+    found = []
+    for section, names, today in MOVED:
+        inner = values.get(section) if isinstance(values, dict) else None
+        old = [
+            name for name, value in names.items() if isinstance(inner, dict) and value(inner.get(name, ...))
+        ]
+        if old:
+            found.append(f"{', '.join(f'{section}.{name}' for name in old)}: write {today}")
+    return found
 
 
 def _one_line(problem: object) -> str:

@@ -17,6 +17,7 @@ from fsgr_model.config.dataset_params import PerSplit
 from fsgr_model.datasets.coco_pictures import coco_id
 from fsgr_model.datasets.normal_form import SPLITS, Split
 from fsgr_model.datasets.patterns import files_matching
+from fsgr_model.datasets.picture_kinds import is_picture_name
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.runtime.artifacts import parse_json
 from fsgr_model.runtime.checked_json import Texts, checked, read_checked
@@ -27,7 +28,6 @@ from fsgr_model.text.lines import text_lines
 FIRST_ID = 1
 NUMBER = re.compile(r"([0-9]{1,12})(?:\.jpg)?")
 COCO_ID = re.compile(r"coco_([0-9]{1,12})")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _matching(form: str, root: Path, pattern: str, split: str) -> list[str]:
     """The files of a split below `root`, in the order of their names."""
     if not is_pattern(form, pattern):
         return [pattern]
-    found = files_matching(root, pattern, f"dataset.captions.{split}")
+    found = files_matching(root, pattern, parameter=f"dataset.captions.{split}")
     return [path.relative_to(root).as_posix() for path in found]
 
 
@@ -229,7 +229,7 @@ def read_narratives(path: Path) -> Iterator[Entry]:
         row = checked(parse_json(line, place), Narrative, Path(place))
         name = str(row.image_id)
         if "coco" not in row.dataset_id.lower():
-            yield Entry(name if name.lower().endswith(PICTURE_SUFFIXES) else f"{name}.jpg", [row.caption])
+            yield Entry(name if is_picture_name(name) else f"{name}.jpg", [row.caption])
         elif number_of := NUMBER.fullmatch(name):
             coco = int(number_of[1])
             yield Entry(f"{coco:012d}.jpg", [row.caption], coco)

@@ -4,6 +4,7 @@ The release of 2014 calls a picture `val2014/COCO_val2014_000000000042.jpg`, tha
 same pictures anew, `train2017/000000000042.jpg` (cocodataset.org, 2017 train/val). The digits are the id.
 """
 
+import errno
 import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -56,5 +57,9 @@ def located(dataset: RawDataset, folder: Path) -> RawDataset:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have is told by the contract
+    except ValueError:  # a name that no file can have is told by the contract
         return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise

@@ -53,11 +53,11 @@ def check_images(images: list[RawImage], folder: Path, workers: int, place: Path
 
 def _inspect_all(paths: list[Path], workers: int) -> list[ImageFacts | str]:
     if workers == 0:
-        return list(progress(map(inspect_image, paths), len(paths), "checking images", "images"))
+        return list(progress(map(inspect_image, paths), len(paths), "checking images", unit="images"))
     with ProcessPoolExecutor(workers, initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
         try:
             found = pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
-            return list(progress(found, len(paths), "checking images", "images"))
+            return list(progress(found, len(paths), "checking images", unit="images"))
         except BaseException:
             # Otherwise the end of the block waits for all images.
             pool.shutdown(wait=False, cancel_futures=True)

@@ -22,6 +22,7 @@ from fsgr_model.datasets.picture_kinds import (
     raw_file,
 )
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.resources import OF_MACHINE
 
 # What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
 DECODING_ERRORS = (
@@ -49,7 +50,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 class BadImage(UserError):
     """An image that is missing or cannot be decoded; `reason` says why in a few words."""
 
-    def __init__(self, name: str, reason: str, remedy: str = "restore or replace it") -> None:
+    def __init__(self, name: str, *, reason: str, remedy: str = "restore or replace it") -> None:
         super().__init__(f"image {name}: {reason}; {remedy}")
         self.reason = reason
 
@@ -82,15 +83,16 @@ def check_image_file(path: Path) -> None:
     """Look whether there is an image file that may be read, without opening it.
 
     Raises:
+        OSError: of the machine, not of this file.
         BadImage: the file is missing, cannot be looked at, is larger than any picture that would be decoded,
             or is no file: a pipe would be waited for and a device read for ever.
     """
     with _file_errors(path):
         facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
-        raise BadImage(str(path), "cannot be read (not a file)")
+        raise BadImage(str(path), reason="cannot be read (not a file)")
     if facts.st_size > MOST_BYTES:
-        raise BadImage(str(path), f"{facts.st_size} bytes, more than {MOST_BYTES}")
+        raise BadImage(str(path), reason=f"{facts.st_size} bytes, more than {MOST_BYTES}")
 
 
 @contextmanager
@@ -98,11 +100,14 @@ def _file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
-        raise BadImage(str(path), "missing") from None
+        raise BadImage(str(path), reason="missing") from None
     except OSError as error:
-        raise BadImage(str(path), f"cannot be read ({error.strerror})") from None
+        # A picture may be left out; all of them, for want of a connection, may not.
+        if error.errno in OF_MACHINE:
+            raise
+        raise BadImage(str(path), reason=f"cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise BadImage(str(path), f"not a file name ({error})") from None
+        raise BadImage(str(path), reason=f"not a file name ({error})") from None
 
 
 def decode_rgb(data: bytes, name: str) -> Image.Image:
@@ -116,15 +121,15 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=picture_formats()) as picture:
             if raw := _raw_kind(picture, data, name):
-                raise BadImage(name, raw.what, raw.remedy)
-            return _as_rgb(ImageOps.exif_transpose(picture))
+                raise BadImage(name, reason=raw.what, remedy=raw.remedy)
+            return as_rgb(picture)
     except UnidentifiedImageError:
         raise _unidentified(data, name) from None
     except Image.DecompressionBombError:
         assert Image.MAX_IMAGE_PIXELS is not None, "or Pillow would refuse nothing"
-        raise BadImage(name, f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels") from None
+        raise BadImage(name, reason=f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels") from None
     except DECODING_ERRORS as error:
-        raise BadImage(name, f"cannot be decoded ({error})") from None
+        raise BadImage(name, reason=f"cannot be decoded ({error})") from None
 
 
 def _raw_kind(picture: Image.Image, data: bytes, name: str) -> Kind | None:
@@ -140,11 +145,19 @@ def _raw_kind(picture: Image.Image, data: bytes, name: str) -> Kind | None:
 def _unidentified(data: bytes, name: str) -> BadImage:
     kind = kind_of(data[:HEAD_BYTES], Path(name).suffix.lower())
     if kind is not None:
-        return BadImage(name, kind.what, kind.remedy)
-    return BadImage(name, "not an image that Pillow can read" if data else "not an image, but an empty file")
+        return BadImage(name, reason=kind.what, remedy=kind.remedy)
+    return BadImage(
+        name, reason="not an image that Pillow can read" if data else "not an image, but an empty file"
+    )
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of any colour mode, turned as it says, in RGB; what is transparent stands on white.
+
+    Raises:
+        ValueError: a picture of floating point numbers holds NaN or infinity.
+    """
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
         return _grey(np.asarray(picture) / 65535)
     if picture.mode in ("I", "F"):

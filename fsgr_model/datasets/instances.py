@@ -66,7 +66,7 @@ def read_instance_files(
         _check_same_images(root / name, content["images"], ours)
         in_files |= {image["id"] for image in content["images"]} & ours.keys()
         take_categories(root / name, content["categories"], categories)
-        _take_instances(root / name, content["annotations"], ours, categories, instances)
+        _take_instances(root / name, content["annotations"], ours, categories, instances=instances)
     found = {
         "categories": [categories[number] for number in sorted(categories)],
         "annotations": [instances[number] for number in sorted(instances)],
@@ -131,6 +131,7 @@ def _take_instances(
     found: list[Instance],
     ours: dict[int, ImageRecord],
     categories: dict[int, Any],
+    *,
     instances: dict[int, Any],
 ) -> None:
     """Add the instances of our images to `instances`, by their id."""

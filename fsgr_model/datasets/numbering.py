@@ -38,6 +38,7 @@ def number_through(raw: RawDataset) -> Numbered:
 
     Of an id that several files use, the test split's stays, since result files are handed in with it; then
     that of validation. In the k-th other file k * 10^n is added: 10^n is above all ids, and at least `STEP`.
+    Annotation ids of a file move together, since captions of an image stand in the order of their ids.
     With `raw.test_apart` all ids but those of the test files become `STEP` more before that.
 
     Raises:
@@ -45,7 +46,8 @@ def number_through(raw: RawDataset) -> Numbered:
     """
     offsets = _offsets(raw)
     images = _moves("image ids", offsets, ((each.source, each.image_id) for each in raw.images))
-    captions = _moves("annotation ids", offsets, ((each.source, each.annotation_id) for each in raw.captions))
+    listed_ids = ((each.source, each.annotation_id) for each in raw.captions)
+    captions = _moves("annotation ids", offsets, listed_ids, together=True)
     if not images and not captions and not any(offsets.values()):
         return Numbered(raw, {})
 
@@ -78,8 +80,10 @@ def _offsets(raw: RawDataset) -> dict[str, int]:
     return {source: STEP if raw.test_apart and ranks[source] else 0 for source in sources}
 
 
-def _moves(what: str, offsets: dict[str, int], listed_ids: Iterable[Listed]) -> dict[Listed, int]:
-    """The new id of each id that would stand for two things."""
+def _moves(
+    what: str, offsets: dict[str, int], listed_ids: Iterable[Listed], *, together: bool = False
+) -> dict[Listed, int]:
+    """The new id of each id that would stand for two things; `together`: and of all others of its file."""
     ids: dict[str, set[int]] = {source: set() for source in offsets}
     for source, number in listed_ids:
         ids.setdefault(source, set()).add(number + offsets.get(source, 0))
@@ -87,8 +91,9 @@ def _moves(what: str, offsets: dict[str, int], listed_ids: Iterable[Listed]) -> 
     taken: set[int] = set()
     moves: dict[Listed, int] = {}
     for rank, (source, numbers) in enumerate(ids.items()):
-        offset = offsets.get(source, 0)
-        moves |= {(source, number - offset): number - offset + rank * step for number in numbers & taken}
+        offset, shared = offsets.get(source, 0), numbers & taken
+        moving = numbers if together and shared else shared
+        moves |= {(source, number - offset): number - offset + rank * step for number in moving}
         taken |= numbers
     if max(moves.values(), default=0) >= IDS_BELOW:
         raise UserError(
@@ -104,8 +109,8 @@ def _notes(what: str, moves: dict[Listed, int]) -> Iterator[str]:
         moved = {number: new for (file, number), new in moves.items() if file == source}
         first = min(moved)
         yield (
-            f"{source}: {len(moved)} {what} are those of another file too; {moved[first] - first} was added "
-            f"to them ({first} is {moved[first]})"
+            f"{source}: {what} are those of another file too; {moved[first] - first} was added to "
+            f"{len(moved)} of them ({first} is {moved[first]})"
         )
 
 

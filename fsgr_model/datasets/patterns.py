@@ -5,7 +5,7 @@ from pathlib import Path
 from fsgr_model.runtime.errors import UserError
 
 
-def files_matching(root: Path, pattern: str, parameter: str, remedy: str = "") -> list[Path]:
+def files_matching(root: Path, pattern: str, *, parameter: str, remedy: str = "") -> list[Path]:
     """The files below `root` that match, sorted; `remedy` ends the message where there is none.
 
     Raises:

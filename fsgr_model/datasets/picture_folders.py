@@ -1,19 +1,17 @@
 """What lies in the folders of the pictures, against what the lists name."""
 
+import errno
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fsgr_model.datasets.picture_kinds import PICTURE_SUFFIXES, suffix_of_name
 from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
-# Suffixes that pictures commonly have, in lower case.
-PICTURES = frozenset(
-    ("avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
-)
 # Names of pictures that no list names, for the report.
 SHOWN = 5
 
@@ -23,7 +21,7 @@ def normal_name(file_name: str) -> str:
     return posixpath.normpath(file_name)
 
 
-def pictures_below(folder: Path, suffixes: frozenset[str] = PICTURES) -> Iterator[str]:
+def pictures_below(folder: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[str]:
     """Names of the files below `folder` whose suffix is one of `suffixes`, from the folder on, unsorted.
 
     The system tells with a name whether it is a folder, so that no picture is asked for. Names that begin
@@ -37,7 +35,7 @@ def pictures_below(folder: Path, suffixes: frozenset[str] = PICTURES) -> Iterato
     while waiting:
         path, start = waiting.pop()
         for entry in _entries(path):
-            if _suffix(entry.name) in suffixes and not entry.is_dir(follow_symlinks=False):
+            if suffix_of_name(entry.name) in suffixes and not entry.is_dir(follow_symlinks=False):
                 yield start + entry.name
             elif _is_folder(entry) and (place := os.path.realpath(entry.path)) not in entered:
                 entered.add(place)
@@ -53,7 +51,7 @@ def count_read(raw: RawDataset, folder: Path, parts: Sequence[str]) -> dict[str,
     if not parts:
         return read
     named = {normal_name(image.file_name) for image in raw.images}
-    suffixes = PICTURES | {_suffix(name) for name in named}
+    suffixes = PICTURE_SUFFIXES | {suffix_of_name(name) for name in named}
     found = {
         normal_name(f"{part}/{name}")
         for part in set(parts)
@@ -83,9 +81,8 @@ def _entries(path: str) -> Iterator["os.DirEntry[str]"]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or into a folder that is closed to us: nothing that we could enter
-        return False
-
-
-def _suffix(name: str) -> str:
-    return posixpath.splitext(name)[1][1:].lower()
+    except OSError as error:
+        # A link to itself, or into a folder that is closed to us: nothing that we could enter.
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM):
+            return False
+        raise

@@ -3,12 +3,18 @@
 First bytes count for more than a suffix: phones and servers name a JPEG `.HEIC`, and a HEIC `.jpg`.
 """
 
+import posixpath
 import re
 from dataclasses import dataclass
 from functools import cache
 
 from PIL import Image
 
+# Suffixes that pictures in lists and folders have, in lower case. More can be decoded, but other files are
+# there as well.
+PICTURE_SUFFIXES = frozenset(
+    ("avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
+)
 # As many first bytes as `kind_of` looks at; an SVG may open with a comment.
 HEAD_BYTES = 1024
 HEIF_PACKAGE = "pillow-heif>=0.22,<2"
@@ -93,6 +99,15 @@ HEIC_SUFFIXES = (".heic", ".heics", ".heif", ".heifs", ".hif")
 AVIF_SUFFIXES = (".avif", ".avifs")
 
 
+def suffix_of_name(name: str) -> str:
+    """What follows the last full stop of a file name, in lower case; empty for `.jpg`, which is hidden."""
+    return posixpath.splitext(name)[1][1:].lower()
+
+
+def is_picture_name(name: str) -> bool:
+    return suffix_of_name(name) in PICTURE_SUFFIXES
+
+
 @cache
 def picture_formats() -> tuple[str, ...]:
     """Every format that Pillow itself decodes, and HEIF where the package pillow-heif is installed."""
@@ -155,14 +170,14 @@ def _by_suffix(suffix: str) -> Kind | None:
 
 
 def _heic(suffix: str) -> Kind:
-    return _by_package("HEIC", suffix, "the package pillow-heif", HEIF_PACKAGE)
+    return _by_package("HEIC", suffix=suffix, needed="the package pillow-heif", package=HEIF_PACKAGE)
 
 
 def _avif(suffix: str) -> Kind:
-    return _by_package("AVIF", suffix, "a newer Pillow", AVIF_PACKAGE)
+    return _by_package("AVIF", suffix=suffix, needed="a newer Pillow", package=AVIF_PACKAGE)
 
 
-def _by_package(name: str, suffix: str, needed: str, package: str) -> Kind:
+def _by_package(name: str, *, suffix: str, needed: str, package: str) -> Kind:
     if format_of_suffix(suffix) is None:
         return Kind(f'{name}, which needs {needed}: pip install "{package}"', "or convert it to JPEG")
     return Kind(f"{name} that is broken or cut off", "restore or replace it")

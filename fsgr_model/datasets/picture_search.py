@@ -133,5 +133,6 @@ def _opens(path: Path, formats: list[str]) -> bool:
             return True
     except Image.DecompressionBombError:
         return True
-    except DECODING_ERRORS:
-        return False
+    except DECODING_ERRORS as error:
+        # Pillow's own errors have no number; the system's leave it open.
+        return isinstance(error, OSError) and error.errno is not None

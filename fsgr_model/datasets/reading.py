@@ -58,7 +58,7 @@ def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int)
     """
     root = Path(params.root)
     _check_folders(params, root)
-    raw, pictures = _read_lists(params, root, place, folder)
+    raw, pictures = _read_lists(params, root, place=place, folder=folder)
     read = count_read(raw, pictures.folder, folders_below(params))
     numbered = number_through(raw)
     refuse_masks(numbered, params.instances)
@@ -113,7 +113,9 @@ def folders_below(params: DatasetParams) -> list[str]:
     return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
 
 
-def _read_lists(params: DatasetParams, root: Path, place: Path, folder: Path) -> tuple[RawDataset, Pictures]:
+def _read_lists(
+    params: DatasetParams, root: Path, *, place: Path, folder: Path
+) -> tuple[RawDataset, Pictures]:
     """What the files list, checked against the contract, and where its pictures are."""
     if params.format == "webdataset":
         assert params.shards is not None

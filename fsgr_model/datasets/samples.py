@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.datasets.picture_folders import PICTURES
+from fsgr_model.datasets.picture_kinds import PICTURE_SUFFIXES
 from fsgr_model.runtime.artifacts import parse_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
@@ -44,7 +44,7 @@ class Sample:
     def members_like(self, kind: str) -> list[Member] | None:
         """The list that members of this kind belong to, if any."""
         end = kind.rpartition(".")[2]
-        if end in PICTURES:
+        if end in PICTURE_SUFFIXES:
             return self.pictures
         return {"txt": self.texts, "json": self.described}.get(end)
 
@@ -161,6 +161,6 @@ def refuse_without_picture(shard: Path, samples: Iterable[tuple[str, Sample]]) -
     ]
     if bare:
         raise UserError(
-            f"{shard}: samples without a picture ({', '.join(sorted(PICTURES))}): {listed(bare)}; "
+            f"{shard}: samples without a picture ({', '.join(sorted(PICTURE_SUFFIXES))}): {listed(bare)}; "
             "make the shard again without them"
         )

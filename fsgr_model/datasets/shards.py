@@ -60,7 +60,9 @@ def read_shards(root: Path, params: ShardParams) -> Shards:
     places: dict[Path, dict[str, str]] = {}
     for split in SPLITS:
         pattern = getattr(params, split)
-        for shard in files_matching(root, pattern, f"dataset.shards.{split}", "; write it as train-*.tar"):
+        for shard in files_matching(
+            root, pattern, parameter=f"dataset.shards.{split}", remedy="; write it as train-*.tar"
+        ):
             source = shard.relative_to(root).as_posix()
             places[shard] = {}
             for key, sample in _read_samples(shard).items():
@@ -85,7 +87,7 @@ def unpack_pictures(shards: Shards, folder: Path) -> None:
     """
     check_free_space(folder, shards.bytes)
     print(f"unpacking {len(shards.raw.images)} pictures, {shards.bytes / 1e9:.3f} GB", flush=True)
-    for shard, place_of in progress(shards.places.items(), len(shards.places), "unpacking", "shards"):
+    for shard, place_of in progress(shards.places.items(), len(shards.places), "unpacking", unit="shards"):
         for name, data in _pictures(shard, place_of):
             _write(shard, folder / name, data)
 
@@ -124,13 +126,15 @@ def _read_samples(shard: Path) -> dict[str, Sample]:
             parts = MEMBER.fullmatch(member.name)
             if parts and not member.isdir():
                 sample = samples.setdefault(parts["key"], Sample())
-                _take(sample, shard, archive, member, parts["kind"].lower())
+                _take(sample, shard, archive, member, kind=parts["kind"].lower())
         _check_end(archive)
     refuse_without_picture(shard, samples.items())
     return samples
 
 
-def _take(sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> None:
+def _take(
+    sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, *, kind: str
+) -> None:
     """Add a member to its sample; texts are read."""
     if not member.isfile():
         raise UserError(f"{shard}: {member.name} is a link, not a file; make the shard again with files")

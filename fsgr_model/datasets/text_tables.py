@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fsgr_model.datasets.caption_lists import only_addresses
 from fsgr_model.datasets.normal_form import Split
+from fsgr_model.datasets.picture_kinds import is_picture_name
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.lines import text_lines
@@ -28,7 +29,6 @@ TOKEN = re.compile(r"(?P<image>[^\t]+?)(?:#[a-z]+)?#[0-9]+[\t ](?P<caption>.*)")
 RESULTS_HEADER = ["image_name", "comment_number", "comment"]
 # One line of results.csv lacks its second bar: `2199200615.jpg| 4   A dog runs ...`.
 RESULT = re.compile(r"(?P<image>[^|]+)\|\s*[0-9]+(?P<bar>\s*\||\s)\s*(?P<caption>.*)")
-PICTURE = re.compile(r".+\.(?:jpe?g|png|gif|webp|bmp|tiff?)", re.IGNORECASE)
 ADDRESS = re.compile(r"(?:https?|ftp)://.*", re.IGNORECASE)
 ADDRESS_COLUMN = re.compile(r"(?:.*[_ ])?url", re.IGNORECASE)
 
@@ -65,17 +65,19 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Row]] | None:
     cells = first.split("\t")
     columns = [cell.strip().lower() for cell in cells]
     if {"filepath", "title"} <= set(columns):
-        return lambda path: _columns(path, columns.index("filepath"), columns.index("title"), len(columns), 1)
+        return lambda path: _columns(
+            path, columns.index("filepath"), caption=columns.index("title"), count=len(columns), skipped=1
+        )
     return _headless(path, first, cells)
 
 
 def _headless(path: Path, first: str, cells: list[str]) -> Callable[[Path], Iterator[Row]] | None:
     """Conceptual Captions: which column has the pictures is told by the suffix in the first line."""
-    names = [place for place, cell in enumerate(cells) if PICTURE.fullmatch(cell) and not ADDRESS.match(cell)]
+    names = [place for place, cell in enumerate(cells) if is_picture_name(cell) and not ADDRESS.match(cell)]
     addresses = [place for place, cell in enumerate(cells) if ADDRESS.match(cell)]
     texts = [place for place in range(len(cells)) if place not in names + addresses]
     if len(cells) > 1 and len(names) == len(texts) == 1:
-        return lambda path: _columns(path, names[0], texts[0], len(cells), 0)
+        return lambda path: _columns(path, names[0], caption=texts[0], count=len(cells), skipped=0)
     header = [cell.strip() for cell in re.split("[\t,]", first)]
     if (addresses and not names) or ("image" not in header and any(map(ADDRESS_COLUMN.fullmatch, header))):
         raise only_addresses(path, [cells[place] for place in addresses] or [first])
@@ -88,7 +90,7 @@ def _tokens(path: Path) -> Iterator[Row]:
         if found is None:
             raise _broken(path, number, line, "image.jpg#0<TAB>caption")
         name = found["image"]
-        yield name if PICTURE.fullmatch(name) or "." in name else f"{name}.jpg", found["caption"].strip(), ""
+        yield name if is_picture_name(name) or "." in name else f"{name}.jpg", found["caption"].strip(), ""
 
 
 def _results(path: Path) -> Iterator[Row]:
@@ -102,7 +104,7 @@ def _results(path: Path) -> Iterator[Row]:
         yield found["image"].strip(), found["caption"].strip(), odd
 
 
-def _columns(path: Path, image: int, caption: int, count: int, skipped: int) -> Iterator[Row]:
+def _columns(path: Path, image: int, *, caption: int, count: int, skipped: int) -> Iterator[Row]:
     for number, line in text_lines(path):
         if number <= skipped:
             continue
@@ -152,4 +154,4 @@ def read_split_lists(
 
 
 def _bare(name: str) -> str:
-    return name.rpartition(".")[0] if PICTURE.fullmatch(name) else name
+    return name.rpartition(".")[0] if is_picture_name(name) else name

@@ -39,10 +39,14 @@ def search(captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams) -> tu
         UserError: the best caption of an image has no finite probability.
     """
     captioner.eval()
-    with autocast(tokens_BTW.device):
+    with autocast(tokens_BTW.device, decode.precision):
         encoded = captioner.encode(tokens_BTW)
         caption_BSL, score_BS = beam_search(
-            captioner.step, encoded.start, len(tokens_BTW), decode.beam_size, decode.max_length
+            captioner.step,
+            encoded.start,
+            len(tokens_BTW),
+            beam_size=decode.beam_size,
+            max_length=decode.max_length,
         )
     if not (finite_B := score_BS[:, 0].isfinite()).all():
         raise UserError(

@@ -48,10 +48,12 @@ def preceding_words(caption_BSL: Tensor) -> Tensor:
 
 def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) -> Tensor:
     """The likeliest word at every position, [B, 1, L] int64."""
-    return _extend(step, state, (num_images, 1), max_length, lambda log_prob_BSV, _: log_prob_BSV.argmax(-1))
+    return _extend(
+        step, state, (num_images, 1), max_length, choose=lambda log_prob_BSV, _: log_prob_BSV.argmax(-1)
+    )
 
 
-def sample(step: Step, state: DecoderState, num_images: int, num_samples: int, max_length: int) -> Tensor:
+def sample(step: Step, state: DecoderState, num_images: int, *, num_samples: int, max_length: int) -> Tensor:
     """Independent draws from the model, [B, S, L] int64; randomness from torch's global generator.
 
     What is drawn depends on the shapes and the generator alone, not on which captions have ended.
@@ -63,7 +65,7 @@ def sample(step: Step, state: DecoderState, num_images: int, num_samples: int, m
         drawn_NV = log_prob_BSV.new_empty((*shape, log_prob_BSV.shape[-1])).exponential_().clamp_(min=1e-30)
         return (log_prob_BSV - drawn_NV[row_BS].log()).argmax(dim=-1)
 
-    return _extend(step, state, (num_images, num_samples), max_length, draw)
+    return _extend(step, state, (num_images, num_samples), max_length, choose=draw)
 
 
 def _extend(
@@ -71,6 +73,7 @@ def _extend(
     state: DecoderState,
     shape: tuple[int, int],
     max_length: int,
+    *,
     choose: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Add one chosen word at a time until every caption has ended or is full.
@@ -115,7 +118,7 @@ def _still_open(open_BS: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def beam_search(
-    step: Step, state: DecoderState, num_images: int, beam_size: int, max_length: int
+    step: Step, state: DecoderState, num_images: int, *, beam_size: int, max_length: int
 ) -> tuple[Tensor, Tensor]:
     """The likeliest captions that keep `beam_size` hypotheses an image at every position.
 

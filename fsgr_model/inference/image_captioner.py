@@ -21,7 +21,7 @@ from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
 from fsgr_model.inference.decoding import preceding_words, sample, spoken_log_probs
 from fsgr_model.inference.model_folder import ModelFiles
-from fsgr_model.kernels.install import speed_up_inference
+from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention_maps import recorded_image_attention
 from fsgr_model.network.captioner import Encoded
@@ -91,7 +91,7 @@ class ImageCaptioner:
     def describe(self, images: Sequence[Tensor]) -> list[DescribedImage]:
         """Captions of prepared images."""
         encoded, caption_BSL = self._decode(self.tokens(images))
-        with autocast(caption_BSL.device):
+        with autocast(caption_BSL.device, self.decode.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
         log_prob_BS = spoken_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
         captions = [
@@ -124,7 +124,7 @@ class ImageCaptioner:
             return np.empty((0, *self.label_tail.grid_size), dtype=np.float32)
         captioner, device = self.assembly.captioner, self.assembly.device
         word_11L = torch.tensor([[caption.word_ids]], device=device)
-        with autocast(device), recorded_image_attention(captioner.decoder) as recorded:
+        with autocast(device, self.decode.precision), recorded_image_attention(captioner.decoder) as recorded:
             captioner.decoder(preceding_words(word_11L), captioner.encode(self.tokens([image])).start)
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
 
@@ -134,10 +134,14 @@ class ImageCaptioner:
         if self.samples is None:
             encoded, caption_BSL = search(captioner, tokens_BTW, self.decode)
             return encoded, caption_BSL[:, :1]
-        with autocast(tokens_BTW.device):
+        with autocast(tokens_BTW.device, self.decode.precision):
             encoded = captioner.encode(tokens_BTW)
             drawn_BSL = sample(
-                captioner.step, encoded.start, len(tokens_BTW), self.samples, self.decode.max_length
+                captioner.step,
+                encoded.start,
+                len(tokens_BTW),
+                num_samples=self.samples,
+                max_length=self.decode.max_length,
             )
         return encoded, drawn_BSL
 

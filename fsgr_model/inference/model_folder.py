@@ -52,13 +52,13 @@ def pipeline_model(phase: str, root: Path = Path()) -> ModelFiles:
 
 
 def exported_model(folder: Path) -> ModelFiles:
-    """A folder that `python -m fsgr_model export` wrote.
+    """A folder that `fsgr export` wrote.
 
     Raises:
         UserError: it is none.
     """
     if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} holds no {WEIGHTS}; give a folder that python -m fsgr_model export wrote")
+        raise UserError(f"{folder} holds no {WEIGHTS}; give a folder that fsgr export wrote")
     return ModelFiles(folder, folder, folder / "params.yaml")
 
 
@@ -76,7 +76,7 @@ def export_model(phase: str, out: Path, root: Path = Path()) -> None:
     _check_scores(scores, files.weights / WEIGHTS, metrics)
     dataset = load_json(root / "data" / "dataset" / "report.json")
     clip = load_description(root / "data" / "clip")
-    card = model_card(phase, scores, dataset, clip, files.params())
+    card = model_card(phase, scores, dataset, clip, params=files.params())
     with whole_folder(out) as folder:
         for name in SHARED:
             (folder / name).parent.mkdir(exist_ok=True)

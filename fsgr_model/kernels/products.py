@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from fsgr_model.kernels.drop_ins import PRODUCT
 
 # Operations; a multiplication and an addition count 2. oneDNN makes a program for every number of rows that
 # it has not met, in 0.7 ms. A product as large as this wins that back in two or three uses.
@@ -24,6 +26,12 @@ def linear(x: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor
     if not torch.compiler.is_compiling() and _is_large(x, weight_ND) and onednn_pays():
         return _OneDnnProduct.apply(x, weight_ND, bias_N)
     return F.linear(x, weight_ND, bias_N)
+
+
+def speed_up_products(network: nn.Module) -> None:
+    """For the products of weights that a layer takes apart, such as those of `nn.MultiheadAttention`."""
+    for module in network.modules():
+        setattr(module, PRODUCT, linear)
 
 
 def onednn_pays() -> bool:

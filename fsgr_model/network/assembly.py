@@ -17,7 +17,7 @@ from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
@@ -90,7 +90,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
     # The draws of whoever calls are left as they are.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        captioner = Captioner(tail, tail.grid_size[0], codebook_KE, parts.word_VE, params)
+        captioner = Captioner(tail, tail.grid_size[0], codebook_KE, parts.word_VE, params=params)
     made_with = {
         "format_version": FORMAT_VERSION,
         "model": params.model_dump(),

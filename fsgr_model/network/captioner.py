@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.towers import AnyTail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
 from fsgr_model.network.encoder import CrossModalEncoder
 from fsgr_model.network.quantiser import SemanticQuantiser
@@ -38,10 +38,9 @@ class Captioner(nn.Module):
     """
 
     def __init__(
-        self, tail: AnyTail, side: int, codebook_KE: Tensor | None, word_VE: Tensor, params: ModelParams
+        self, tail: AnyTail, side: int, codebook_KE: Tensor | None, word_VE: Tensor, *, params: ModelParams
     ) -> None:
         super().__init__()
-        shape = (params.d_model, params.num_heads, params.d_ff)
         assert (codebook_KE is not None) == params.semantics
         self.tail = tuned(tail, params)
         self.quantiser = (
@@ -52,23 +51,27 @@ class Captioner(nn.Module):
         vision_width, joint_width = tail.proj.shape
         self.encoder = CrossModalEncoder(
             vision_width,
-            joint_width,
-            side,
-            *shape,
-            params.encoder_layers,
-            params.dropout,
-            params.patch_attention,
-            params.semantics,
-            params.residual,
+            joint_width=joint_width,
+            side=side,
+            d_model=params.d_model,
+            num_heads=params.num_heads,
+            d_ff=params.d_ff,
+            num_layers=params.encoder_layers,
+            dropout=params.dropout,
+            patch_attention=params.patch_attention,
+            semantics=params.semantics,
+            residual=params.residual,
         )
         self.decoder = CaptionDecoder(
             word_VE,
-            *shape,
-            params.decoder_layers,
-            params.dropout,
-            params.residual,
-            params.memory,
-            params.memory_size,
+            d_model=params.d_model,
+            num_heads=params.num_heads,
+            d_ff=params.d_ff,
+            num_layers=params.decoder_layers,
+            dropout=params.dropout,
+            residual=params.residual,
+            memory=params.memory.kind if params.memory else "none",
+            memory_size=params.memory.size if params.memory else 0,
         )
         for part in (self.encoder, self.decoder):
             _initialise_linear_layers(part)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.config.params import MemoryKind, ResidualKind
+from fsgr_model.config.model_params import MemoryKind, ResidualKind
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.memory import self_attention
 from fsgr_model.network.packing import Packing
@@ -60,6 +60,7 @@ class DecoderLayer(nn.Module):
     def __init__(
         self,
         d_model: int,
+        *,
         num_heads: int,
         d_ff: int,
         dropout: float,
@@ -112,6 +113,7 @@ class CaptionDecoder(nn.Module):
         self,
         word_VE: Tensor,
         d_model: int,
+        *,
         num_heads: int,
         d_ff: int,
         num_layers: int,
@@ -125,7 +127,15 @@ class CaptionDecoder(nn.Module):
         self.word_embedding = nn.Embedding(num_words, width)
         self.word_projection = nn.Identity() if width == d_model else nn.Linear(width, d_model, bias=False)
         self.layers = nn.ModuleList(
-            DecoderLayer(d_model, num_heads, d_ff, dropout, residual, memory, memory_size)
+            DecoderLayer(
+                d_model,
+                num_heads=num_heads,
+                d_ff=d_ff,
+                dropout=dropout,
+                residual=residual,
+                memory=memory,
+                memory_size=memory_size,
+            )
             for _ in range(num_layers)
         )
         self.last_norm = behind_the_layers(residual, d_model)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.config.params import ResidualKind
+from fsgr_model.config.model_params import ResidualKind
 from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d
@@ -32,7 +32,7 @@ class Embed(nn.Sequential):
 class BesideEachPatch(nn.Linear):
     """A linear layer on every patch with the image embedding beside it, which is multiplied only once."""
 
-    def __init__(self, vision_width: int, joint_width: int, d_model: int) -> None:
+    def __init__(self, vision_width: int, *, joint_width: int, d_model: int) -> None:
         super().__init__(vision_width + joint_width, d_model)
         self.widths = [vision_width, joint_width]
 
@@ -83,7 +83,7 @@ class GridAttention(nn.Module):
     """Every patch asks the text grids, or all patches; positions enter queries and keys, never values."""
 
     def __init__(
-        self, d_model: int, num_heads: int, dropout: nn.Dropout, side: int, residual: ResidualKind
+        self, d_model: int, *, num_heads: int, dropout: nn.Dropout, side: int, residual: ResidualKind
     ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(d_model, num_heads)
@@ -111,6 +111,7 @@ class EncoderLayer(nn.Module):
     def __init__(
         self,
         d_model: int,
+        *,
         num_heads: int,
         d_ff: int,
         dropout: float,
@@ -121,9 +122,12 @@ class EncoderLayer(nn.Module):
     ) -> None:
         super().__init__()
         drop = nn.Dropout(dropout)
-        shape = (d_model, num_heads, drop, side, residual)
-        self.patch_attention = GridAttention(*shape) if patch_attention or not semantics else None
-        self.text_attention = GridAttention(*shape) if semantics else None
+
+        def attention() -> GridAttention:
+            return GridAttention(d_model, num_heads=num_heads, dropout=drop, side=side, residual=residual)
+
+        self.patch_attention = attention() if patch_attention or not semantics else None
+        self.text_attention = attention() if semantics else None
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.feed_forward_residual = around_feed_forward(residual, d_model, drop)
 
@@ -149,6 +153,7 @@ class CrossModalEncoder(nn.Module):
     def __init__(
         self,
         vision_width: int,
+        *,
         joint_width: int,
         side: int,
         d_model: int,
@@ -161,11 +166,22 @@ class CrossModalEncoder(nn.Module):
         residual: ResidualKind = "post",
     ) -> None:
         super().__init__()
-        self.visual_embed = Embed(BesideEachPatch(vision_width, joint_width, d_model), dropout)
+        self.visual_embed = Embed(
+            BesideEachPatch(vision_width, joint_width=joint_width, d_model=d_model), dropout
+        )
         self.text_embed = Embed(nn.Linear(joint_width, d_model), dropout) if semantics else None
         self.shared_norm = nn.LayerNorm(d_model)
         self.layers = nn.ModuleList(
-            EncoderLayer(d_model, num_heads, d_ff, dropout, side, patch_attention, semantics, residual)
+            EncoderLayer(
+                d_model,
+                num_heads=num_heads,
+                d_ff=d_ff,
+                dropout=dropout,
+                side=side,
+                patch_attention=patch_attention,
+                semantics=semantics,
+                residual=residual,
+            )
             for _ in range(num_layers)
         )
         self.last_norm = behind_the_layers(residual, d_model)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.config.params import MemoryKind
+from fsgr_model.config.model_params import MemoryKind
 from fsgr_model.network.attention import MultiHeadAttention
 
 
@@ -78,7 +78,7 @@ class LearnedSlots(nn.Module):
     as in the published code of M2, which has them in its encoder; they stand here where the prototypes do.
     """
 
-    def __init__(self, d_model: int, num_heads: int, num_slots: int) -> None:
+    def __init__(self, d_model: int, *, num_heads: int, num_slots: int) -> None:
         super().__init__()
         width = d_model // num_heads
         self.key_HMC = nn.Parameter(torch.randn(num_heads, num_slots, width) / width)
@@ -130,5 +130,7 @@ def self_attention(d_model: int, num_heads: int, memory: MemoryKind, memory_size
     if memory == "none":
         return MultiHeadAttention(d_model, num_heads)
     if memory == "learned":
-        return MemoryAttention(d_model, num_heads, LearnedSlots(d_model, num_heads, memory_size))
+        return MemoryAttention(
+            d_model, num_heads, LearnedSlots(d_model, num_heads=num_heads, num_slots=memory_size)
+        )
     return MemoryAttention(d_model, num_heads, Prototypes(d_model, num_heads))

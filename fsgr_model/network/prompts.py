@@ -18,7 +18,7 @@ class LatePrompts(nn.Module):
     """
 
     def __init__(
-        self, blocks: int, prompts: int, width: int, patch_size: tuple[int, int], dropout: float
+        self, blocks: int, *, prompts: int, width: int, patch_size: tuple[int, int], dropout: float
     ) -> None:
         super().__init__()
         bound = math.sqrt(6 / (3 * math.prod(patch_size) + width))

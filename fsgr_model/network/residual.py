@@ -5,7 +5,7 @@ Shapes: ... whatever comes before the width, D d_model.
 
 from torch import Tensor, nn
 
-from fsgr_model.config.params import ResidualKind
+from fsgr_model.config.model_params import ResidualKind
 
 
 class PostNorm(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fsgr_model.clip.resnet import ResNetTail
 from fsgr_model.clip.split import Tail, TailOutput, mix_values, project_out, query_key_value, run_block
 from fsgr_model.clip.towers import AnyTail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.network.adapters import Adapter
 from fsgr_model.network.prompts import LatePrompts
@@ -83,18 +83,24 @@ def _attend_to_prompts_too(layer: nn.MultiheadAttention, x_BTW: Tensor, prompt_B
 
 def tuned(tail: AnyTail, params: ModelParams) -> AnyTail | TunedTail:
     """The tail with the adapters and prompts that `params` asks for; `tail` itself where it asks for none."""
-    if not (params.adapters or params.prompts):
+    if params.tail is None:
         return tail
     if isinstance(tail, ResNetTail):
         raise UserError(
-            "model.adapters and model.prompts go into the blocks of a vision transformer, and a ResNet has "
-            "none; set model.adapters: false and model.prompts: 0"
+            "model.tail trains inside the blocks of a vision transformer, and a ResNet has none; "
+            "set model.tail: null"
         )
     blocks, width = len(tail.blocks), tail.proj.shape[0]
-    adapters = nn.ModuleList(Adapter(width) for _ in range(blocks)) if params.adapters else None
+    adapters = nn.ModuleList(Adapter(width) for _ in range(blocks)) if params.tail.adapters else None
     prompts = (
-        LatePrompts(blocks, params.prompts, width, tail.patch_size, params.dropout)
-        if params.prompts
+        LatePrompts(
+            blocks,
+            prompts=params.tail.prompts,
+            width=width,
+            patch_size=tail.patch_size,
+            dropout=params.dropout,
+        )
+        if params.tail.prompts
         else None
     )
     return TunedTail(tail, adapters, prompts)

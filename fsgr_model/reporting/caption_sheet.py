@@ -75,7 +75,7 @@ def _panels(sheet: CaptionSheet, picture: Image.Image, concepts: Sequence[str]) 
         drawing.text((x, MARGIN), title, QUIET, font(15))
         page.paste(overlay(fitted, map_SS, colours), (x, MARGIN + LINE))
         draw_legend(drawing, (x, bottom), PANEL, legend_entries(map_SS, concepts, colours))
-    y = draw_paragraph(drawing, (MARGIN, bottom + LEGEND_HEIGHT), WIDTH - 2 * MARGIN, sheet.caption, 24)
+    y = draw_paragraph(drawing, (MARGIN, bottom + LEGEND_HEIGHT), WIDTH - 2 * MARGIN, sheet.caption, size=24)
     return page.crop((0, 0, WIDTH, y + GAP // 2))
 
 

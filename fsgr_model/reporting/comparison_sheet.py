@@ -9,7 +9,7 @@ from fsgr_model.scoring.image_scores import ImageScores
 
 
 def draw_comparison(
-    path: Path, dataset: Path, a: ImageScores, b: ImageScores, rows: Sequence[int], names: tuple[str, str]
+    path: Path, *, dataset: Path, a: ImageScores, b: ImageScores, rows: Sequence[int], names: tuple[str, str]
 ) -> None:
     """Write a PNG with the pictures of these rows, both captions, a reference and the change of CIDEr.
 

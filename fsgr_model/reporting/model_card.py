@@ -16,11 +16,20 @@ tags: [image-captioning, clip, fsgr]
 An image-captioning network after FSGR (IEEE TCSVT 2025) on {clip}, trained by {phase}.
 
 ```
-python -m fsgr_model caption --model <this folder> photo.jpg folder/
+fsgr caption --model <this folder> photo.jpg folder/
 ```
 
-runs it from a checkout of the project that made it{revision}. Nothing else is needed, no network connection
-either. Images of any size and colour mode are {resize}.
+captions pictures where the project that made it is installed (`pip install .` in its checkout{revision}), and
+so does Python:
+
+```python
+from fsgr_model import load_captioner
+
+captioner = load_captioner("<this folder>")
+print(captioner("photo.jpg"))
+```
+
+Nothing else is needed, no network connection either. Images of any size and colour mode are {resize}.
 """
 RESIZED = {
     "squash": "resized to a square of {size} pixels, whatever their shape",
@@ -29,7 +38,7 @@ RESIZED = {
 
 
 def model_card(
-    phase: str, scores: dict[str, Any], dataset: dict[str, Any], clip: dict[str, Any], params: Params
+    phase: str, scores: dict[str, Any], dataset: dict[str, Any], clip: dict[str, Any], *, params: Params
 ) -> str:
     """Markdown, from the metrics file, the dataset's report, `clip.json` and the parameters of the run."""
     facts = {fact["what"]: fact["value"] for fact in scores["provenance"]}

@@ -63,7 +63,7 @@ def choose_sheet_images(images: Sequence[ImageRecord], count: int) -> list[Image
 
 
 def draw_sample_sheet(
-    path: Path, rows: Sequence[SheetRow], concepts: Sequence[str], title: str, centre_only: bool = False
+    path: Path, rows: Sequence[SheetRow], concepts: Sequence[str], title: str, *, centre_only: bool = False
 ) -> None:
     """Write the sheet as a PNG, 1600 pixels wide; in 256 colours if it grows larger than 1 MB otherwise.
 
@@ -91,6 +91,45 @@ def draw_sample_sheet(
         top += height + GAP
     with whole_file(path) as partial:
         partial.write_bytes(small_png(sheet))
+
+
+def draw_split_sheet(
+    path: Path,
+    images: list[ImageRecord],
+    label_NG: NDArray[np.integer],
+    concepts: list[str],
+    *,
+    references: dict[int, list[str]],
+    results: dict[str, dict[int, str]],
+    count: int,
+    resize_mode: str,
+) -> None:
+    """Draw `count` images of a split with their label maps, the captions of XE and SCST, and a person's.
+
+    Args:
+        label_NG: rows of the concepts, a row per image, in the order of `images`.
+        results: the captions of the phases "xe" and "scst", by image id.
+        resize_mode: how CLIP saw the pictures: of one that was not squashed, the middle only.
+    """
+    side = round(label_NG.shape[1] ** 0.5)
+    row_of = {image.image_id: row for row, image in enumerate(images)}
+    rows = [
+        SheetRow(
+            image_path=Path(image.path),
+            texts=[
+                ("XE", results["xe"][image.image_id]),
+                ("SCST", results["scst"][image.image_id]),
+                *(("human", text) for text in references[image.image_id][:1]),
+            ],
+            label_map=label_NG[row_of[image.image_id]].reshape(side, side),
+            remark=image.domain,
+        )
+        for image in choose_sheet_images(images, count)
+    ]
+    title = "Test images, label maps, captions of XE and SCST" + (
+        ", and a person's" * any(references.values())
+    )
+    draw_sample_sheet(path, rows, concepts, title, centre_only=resize_mode != "squash")
 
 
 def small_png(sheet: Image.Image) -> bytes:
@@ -126,7 +165,9 @@ def draw_card(
     for label, text in row.texts:
         drawing.text((PADDING, y + 1), label, QUIET, font(TEXT_SIZE - 2))
         y = (
-            draw_paragraph(drawing, (PADDING + LABEL_WIDTH, y), INNER_WIDTH - LABEL_WIDTH, text, TEXT_SIZE)
+            draw_paragraph(
+                drawing, (PADDING + LABEL_WIDTH, y), INNER_WIDTH - LABEL_WIDTH, text, size=TEXT_SIZE
+            )
             + 6
         )
     return card.crop((0, 0, CARD_WIDTH, y + PADDING - 6))

@@ -46,7 +46,7 @@ def _pieces(word: str, width: int, face: ImageFont.FreeTypeFont) -> list[str]:
 
 
 def draw_paragraph(
-    drawing: ImageDraw.ImageDraw, place: tuple[int, int], width: int, text: str, size: int
+    drawing: ImageDraw.ImageDraw, place: tuple[int, int], width: int, text: str, *, size: int
 ) -> int:
     """Draw wrapped text with its upper left corner at `place`; returns the y below it."""
     x, y = place

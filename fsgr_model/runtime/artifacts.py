@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
-from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.errors import UserError, naming
 
 # Bytes of memory for a byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
 MEMORY_A_BYTE = 5
@@ -27,9 +28,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        with naming(path):
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -43,6 +45,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     one in its place.
     """
     partial, former = (path.with_name(f"{path.name}.{state}") for state in ("partial", "former.partial"))
+    _give_back(former, path)
     for left_behind in (partial, former):
         shutil.rmtree(left_behind, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -53,9 +56,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.replace(former)
         partial.replace(path)
-    finally:
-        for left_behind in (partial, former):
-            shutil.rmtree(left_behind, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        _give_back(former, path)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _give_back(former: Path, path: Path) -> None:
+    """Where a run ended, or was killed, between the two moves, the folder of before gets its place again."""
+    if former.exists() and not path.exists():
+        former.replace(path)
 
 
 def check_free_space(folder: Path, needed: int) -> None:
@@ -169,11 +180,26 @@ def load_yaml(path: Path) -> Any:
     Raises:
         UserError: the file is missing, cannot be read, is not UTF-8 text, or is not valid YAML.
     """
-    text = read_text(path)
+    return parse_yaml(read_text(path), str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The value of a YAML text, as DVC reads it; `name` is for the message.
+
+    That is YAML 1.2, where 010 is ten and `off` a word. By YAML 1.1 a stage would run with another value than
+    `dvc.lock` and `dvc exp show` name.
+
+    Raises:
+        UserError: it is not valid YAML, or has a key twice.
+    """
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{name} is not valid YAML: {place}{error.problem or error.context}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

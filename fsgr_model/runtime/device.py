@@ -1,8 +1,11 @@
 """Which device a run uses."""
 
 import contextlib
+from typing import Literal
 
 import torch
+
+Precision = Literal["auto", "bf16", "fp16", "float32"]
 
 
 def pick_device() -> torch.device:
@@ -14,8 +17,13 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """bf16 autocast on a CUDA device; full float32 everywhere else."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+def autocast(device: torch.device, precision: Precision = "auto") -> contextlib.AbstractContextManager[None]:
+    """For a block whose products are computed in another number format than the weights have.
+
+    `auto` is bf16 on a CUDA device, and float32 everywhere else.
+    """
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" else "float32"
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.float16 if precision == "fp16" else torch.bfloat16)

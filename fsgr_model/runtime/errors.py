@@ -4,7 +4,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -39,6 +40,29 @@ def raise_if_refused(error: BaseException, path: Path) -> None:
         raise UserError(line) from None
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the system within the block is about `path`, where it names no file itself.
+
+    The system names none where the file is open already: it is locked, written to or flushed then.
+
+    Raises:
+        UserError: in place of an error of a library that keeps the system's number in its text alone.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # What standard output leads to is no file.
+            if error.filename is None and error.errno != errno.EPIPE:
+                error.filename = os.fspath(path)
+            raise
+        line = explain(error, path)
+        if line is None:
+            raise
+        raise UserError(line) from None
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run `main`; turn a `UserError`, a signal or a full machine into one clear line and exit code 1.
 
@@ -69,4 +93,6 @@ def _drop_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # It tries once more, fails, and is closed all the same.
+        with suppress(OSError):
+            sys.stdout.close()

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
-from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.errors import UserError, naming
 from fsgr_model.runtime.resources import AGAIN, NO_LOCKS
 
 LOCK, OWNER = "lock", "owner"
@@ -53,15 +53,17 @@ def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
             continue
         HELD.add(lock)
         try:
-            _flock(lock, folder, wait)
+            with naming(folder / LOCK):
+                _flock(lock, folder, wait)
         except OSError as error:
             lock.close()
             if error.errno not in NO_LOCKS:
                 raise
             return _owned(folder, wait)
-        if _is_file(lock, folder / LOCK):
-            _write_anew(lock, str(os.getpid()))
-            return lock
+        with naming(folder / LOCK):
+            if _is_file(lock, folder / LOCK):
+                _write_anew(lock, str(os.getpid()))
+                return lock
         # What was waited for is gone with its folder.
         lock.close()
     raise UserError(f"{folder} is deleted again and again while it is opened; see what does so, {AGAIN}")
@@ -102,7 +104,8 @@ def _owned(folder: Path, wait: bool) -> Iterator[None]:
     """As `locked`, by a file that names its owner."""
     print(f"note: the file system of {folder} has no locks; a file in it keeps other runs out", flush=True)
     with _lock_of_machine(folder, wait) as local:
-        facts = os.fstat(local.fileno())
+        with naming(folder):
+            facts = os.fstat(local.fileno())
         place = f"on {platform.node()} (lock {facts.st_dev}:{facts.st_ino})"
         mine = f"process {os.getpid()} {place}"
         owner = folder / OWNER
@@ -122,6 +125,11 @@ def _lock_of_machine(folder: Path, wait: bool) -> IO[str]:
     """
     key = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"fsgr-{os.getuid()}-{key}.lock"
+    with naming(path):
+        return _locked_file(path, folder, wait)
+
+
+def _locked_file(path: Path, folder: Path, wait: bool) -> IO[str]:
     # No link is followed: other users may write beside it.
     lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+", encoding="utf-8")
     try:
@@ -155,7 +163,7 @@ def _taken(owner: Path, mine: str, place: str) -> bool:
     try:
         if owner.exists() and owner.read_text(encoding="utf-8").endswith(place):
             owner.unlink()
-        with owner.open("x", encoding="utf-8") as opened:
+        with naming(owner), owner.open("x", encoding="utf-8") as opened:
             opened.write(mine)
     except FileNotFoundError:
         # The run that was under way has just deleted the folder.

@@ -10,6 +10,8 @@ from pathlib import Path
 # itself where an error is told again (by a DataLoader's worker), PyTorch with the system's words before it.
 NUMBER_IN_TEXT = re.compile(r"(?:errno = |\(os error |Os \{ code: |\[Errno )(\d+)")
 WORDS_AND_NUMBER = re.compile(r"([A-Z][\w ]+) \((\d+)\)")
+# The largest number of an error. Not each has a name: NFS lets some out that are Linux's own.
+MOST = 4095
 # What Python's own kinds of error stand for, where a library raises one without a number.
 NUMBER_OF_KIND: tuple[tuple[type[OSError], int], ...] = (
     (FileNotFoundError, errno.ENOENT),
@@ -27,6 +29,20 @@ NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUP
 HELD = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK))
 # A damaged file can ask the system for places that no file has, or for more memory than there is.
 MAY_BE_DAMAGE = frozenset((errno.EINVAL, errno.EOVERFLOW, errno.ENOMEM, errno.EFBIG))
+# Of the machine or its network: nothing is wrong with the file, and with the next one it would be the same.
+OF_MACHINE = frozenset(
+    (
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+    )
+)
 # What a download can meet on this machine; the rest is the connection's.
 ON_DISK = frozenset(
     (
@@ -91,12 +107,12 @@ def error_number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     text = str(error)
-    found = list(map(int, NUMBER_IN_TEXT.findall(text)))
+    found = [number for number in map(int, NUMBER_IN_TEXT.findall(text)) if 0 < number <= MOST]
     found += [
         int(number) for words, number in WORDS_AND_NUMBER.findall(text) if words == os.strerror(int(number))
     ]
     found += [number for kind, number in NUMBER_OF_KIND if isinstance(error, kind)]
-    return next((number for number in found if number in errno.errorcode), None)
+    return next(iter(found), None)
 
 
 def allow_many_files() -> None:

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint, whole_folder
-from fsgr_model.runtime.errors import UserError, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming, raise_if_refused
 from fsgr_model.runtime.hdf5_file import open_to_read, open_to_write
 
 BATCHES_WAITING = 2
@@ -105,10 +105,11 @@ class RowWriter:
             self._rows[self._row_of[image_id]] = row
             self._checksums[self._row_of[image_id]] = zlib.crc32(row.tobytes())
         # Data before flags: a row that is flagged is on the disk.
-        self._file.flush()
-        for image_id in image_ids:
-            self._written[self._row_of[image_id]] = 1
-        self._file.flush()
+        with naming(self.path):
+            self._file.flush()
+            for image_id in image_ids:
+                self._written[self._row_of[image_id]] = 1
+            self._file.flush()
 
     def __enter__(self) -> "RowWriter":
         return self
@@ -162,7 +163,16 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
     """
     check_free_space(path.parent, row_format.bytes * len(image_ids))
     partial = path.with_name(path.name + ".partial")
-    with open_to_write(partial, "w") as file:
+    with naming(partial):
+        _lay_out(partial, row_format, image_ids, identity)
+        with partial.open("r+b") as laid_out:
+            _take_space(laid_out.fileno(), partial.stat().st_size)
+            os.fsync(laid_out.fileno())
+    partial.replace(path)
+
+
+def _lay_out(path: Path, row_format: RowFormat, image_ids: Sequence[int], identity: dict[str, Any]) -> None:
+    with open_to_write(path, "w") as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
         file.attrs["rows"] = row_format.name
@@ -179,10 +189,6 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
         h5py.h5d.create(file.id, row_format.name.encode(), kind, space, dcpl=layout)
         file.attrs["head"] = _head(file.attrs["identity"], file[row_format.name], list(image_ids))
         file.flush()
-    with partial.open("r+b") as laid_out:
-        _take_space(laid_out.fileno(), partial.stat().st_size)
-        os.fsync(laid_out.fileno())
-    partial.replace(path)
 
 
 def _take_space(file: int, size: int) -> None:
@@ -284,7 +290,8 @@ class RowStore:
         if unknown:
             raise UserError(f"{self.path} has no features of images {unknown[:10]}; run dvc repro features")
         if self._mapped is None:
-            self._mapped = np.memmap(self.path, dtype=np.uint8, mode="r")
+            with naming(self.path):
+                self._mapped = np.memmap(self.path, dtype=np.uint8, mode="r")
         if out is None:
             out = np.empty((len(image_ids), *self.row_shape), dtype=self.dtype)
         for place, image_id in enumerate(image_ids):

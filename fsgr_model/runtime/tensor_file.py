@@ -35,6 +35,8 @@ def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, 
         UserError: the file is missing, cut short, changed by as much as a bit, or was not written here.
     """
     try:
+        # safetensors calls every file that it cannot open missing.
+        path.open("rb").close()
         with safe_open(path, framework="pt") as opened:
             description = (opened.metadata() or {}).get(DESCRIPTION)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -9,20 +9,13 @@ n-grams, S n-grams that a caption shares with its references, R references of th
 A images.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies, Floats, flatten, sizes
 from fsgr_model.scoring.ngrams import (
     MAX_ORDER,
     Ints,
@@ -33,83 +26,9 @@ from fsgr_model.scoring.ngrams import (
     flat_ngrams,
     row_ngrams,
 )
-from fsgr_model.text.vocabulary import BOS, EOS, PAD, Vocabulary
+from fsgr_model.text.vocabulary import EOS, PAD
 
 SIGMA = 6.0
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class DocumentFrequencies:
-    """In how many images' references an n-gram occurs: `keys` sorted, and their `counts`, both int64 [M].
-
-    Built with the end token; n-grams without it then have the right counts for references without it too.
-    """
-
-    keys: Ints
-    counts: Ints
-    num_images: int
-    num_words: int
-
-    @classmethod
-    def build(cls, references: Iterable[Sequence[Sequence[int]]], num_words: int) -> "DocumentFrequencies":
-        """From the captions of each image, as word ids below `num_words`; special ids in them are ignored.
-
-        Raises:
-            ValueError: there are more words than an int64 can hold four of.
-        """
-        images = list(references)
-        word_F, caption_F, _ = _flatten(list(chain.from_iterable(images)))
-        check_words(word_F, num_words)
-        image_C = np.repeat(np.arange(len(images)), _sizes(images))
-        keys, counts = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-        for key_M, caption_M in flat_ngrams(word_F, caption_F, num_words):
-            once_M, _, _ = count_flat(key_M, image_C[caption_M], len(images))
-            of_order, in_images = _runs(np.sort(once_M))
-            keys.append(of_order)
-            counts.append(in_images)
-        return cls(np.concatenate(keys), np.concatenate(counts), len(images), num_words)
-
-    def idf(self, key_M: Ints) -> Floats:
-        """log(images / images with the n-gram), the latter at least 1; float64 [M]."""
-        return self.idf_of_place[self.index.find(key_M)]
-
-    @cached_property
-    def index(self) -> KeyIndex:
-        """Where each n-gram lies; made when first needed."""
-        return KeyIndex(self.keys)
-
-    @cached_property
-    def idf_of_place(self) -> Floats:
-        """In the order of the index; the last one is for n-grams of no image, whose place is -1.
-
-        An n-gram of all images has exactly 0: two logarithms that differ in their last bit would leave a
-        weight that is tiny, and a cosine that is not.
-        """
-        count_M = np.append(self.counts[self.index.order], 1)
-        images = max(self.num_images, 1)
-        return np.where(count_M == images, 0.0, math.log(images) - np.log(count_M))
-
-    def save(self, path: Path, vocabulary: Vocabulary) -> None:
-        """Write them with the fingerprint of the words that the ids stand for."""
-        tensors = {"keys": torch.from_numpy(self.keys), "counts": torch.from_numpy(self.counts)}
-        save_tensors(path, tensors, {"words": vocabulary.fingerprint, "num_images": str(self.num_images)})
-
-    @classmethod
-    def load(cls, path: Path, vocabulary: Vocabulary) -> "DocumentFrequencies":
-        """Read them.
-
-        Raises:
-            UserError: the file is missing or damaged, or was made with other words.
-        """
-        tensors, facts = load_tensors(path, "run dvc repro -f vocab")
-        if facts["words"] != vocabulary.fingerprint:
-            raise UserError(
-                f"{path} was made with other words: fingerprint {facts['words']}, but the word list "
-                f"has {vocabulary.fingerprint}; run dvc repro vocab"
-            )
-        keys, counts = tensors["keys"].numpy(), tensors["counts"].numpy()
-        return cls(keys, counts, int(facts["num_images"]), len(vocabulary))
 
 
 class CiderD:
@@ -131,12 +50,12 @@ class CiderD:
         self.end_token = end_token
         self.image_ids = np.fromiter(references, dtype=np.int64, count=len(references))
         self.order_of_ids = np.argsort(self.image_ids)
-        self.num_references_A = _sizes(references.values())
+        self.num_references_A = sizes(references.values())
         captions = list(chain.from_iterable(references.values()))
         image_C = np.repeat(np.arange(len(references)), self.num_references_A)
         first_A = np.cumsum(self.num_references_A) - self.num_references_A
         place_C = np.arange(len(captions)) - first_A[image_C]
-        word_F, caption_F, length_C = _flatten(captions)
+        word_F, caption_F, length_C = flatten(captions)
         if not end_token:
             word_F, caption_F, length_C = word_F[word_F != EOS], caption_F[word_F != EOS], length_C - 1
         check_words(word_F, frequencies.num_words)
@@ -189,7 +108,7 @@ class CiderD:
         row_M = self.index.find(key_M, image_N[slot_M // MAX_ORDER])
         shared_S = np.flatnonzero(row_M >= 0)
         dot_NKR = self._dot_products(
-            row_M[shared_S], slot_M[shared_S], idf_M[shared_S], weight_M[shared_S], N
+            row_M[shared_S], slot_M[shared_S], idf_M[shared_S], weight_M[shared_S], N=N
         )
         scale_NKR = norm_NK[:, :, None] * self.norm_AKR[image_N]
         # Where a norm is zero, so is the product.
@@ -213,7 +132,7 @@ class CiderD:
             raise ValueError(f"images without references: {np.unique(id_N[unknown_N])[:10].tolist()}")
         return place_N
 
-    def _dot_products(self, row_S: Ints, slot_S: Ints, idf_S: Floats, weight_S: Floats, N: int) -> Floats:
+    def _dot_products(self, row_S: Ints, slot_S: Ints, idf_S: Floats, weight_S: Floats, *, N: int) -> Floats:
         """Sum of min(caption's, reference's) x reference's weight over shared n-grams, [N, K, R]."""
         reference_SR = self.counts_MR[row_S] * idf_S[:, None]
         product_SR = np.minimum(weight_S[:, None], reference_SR) * reference_SR
@@ -223,26 +142,8 @@ class CiderD:
         return sums.astype(np.float64, copy=False).reshape(N, MAX_ORDER, R)
 
 
-def _sizes(groups: Iterable[Sequence[Any]]) -> Ints:
-    return np.fromiter(map(len, groups), dtype=np.int64)
-
-
 def _joined(parts: Sequence[Ints]) -> Ints:
     return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
-
-
-def _flatten(captions: Sequence[Sequence[int]]) -> tuple[Ints, Ints, Ints]:
-    """The words of references in a row, each with one `<eos>` behind it, the captions that they belong to
-    (both int64 [F]), and the words of each caption.
-    """
-    word_F = np.fromiter(chain.from_iterable(captions), dtype=np.int64)
-    caption_F = np.repeat(np.arange(len(captions)), _sizes(captions))
-    real_F = (word_F != BOS) & (word_F != EOS) & (word_F != PAD)
-    word_F, caption_F = word_F[real_F], caption_F[real_F]
-    length_C = np.bincount(caption_F, minlength=len(captions)) + 1
-    ended_F = np.full(len(word_F) + len(captions), EOS)
-    ended_F[np.arange(len(word_F)) + caption_F] = word_F
-    return ended_F, np.repeat(np.arange(len(captions)), length_C), length_C
 
 
 def _lengths(caption_NL: Ints, end_token: bool) -> Ints:
@@ -260,9 +161,3 @@ def _lengths(caption_NL: Ints, end_token: bool) -> Ints:
 def _penalised(length_N: Ints) -> Ints:
     """Length that the penalty compares: pairs of neighbouring words, as the official scorer counts it."""
     return np.maximum(length_N - 1, 0)
-
-
-def _runs(sorted_M: Ints) -> tuple[Ints, Ints]:
-    """The different numbers of a sorted row, and how often each occurs."""
-    first_M = np.flatnonzero(np.append(True, sorted_M[1:] != sorted_M[:-1])[: len(sorted_M)])
-    return sorted_M[first_M], np.diff(first_M, append=len(sorted_M))

@@ -7,7 +7,6 @@ Shapes: N images, E joint width.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsgr_model.clip.loading import Clip, load_clip
+from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.text_embeddings import embed_texts
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.row_store import RowStore, groups_of
 
 PROMPT = "A photo depicts {}"
@@ -59,14 +57,8 @@ class ClipScorer:
         return scores | {"RefCLIPScore": ref_clip_N.double().numpy()}
 
 
-def make_clip_scorer(data: Path, references: Mapping[int, Sequence[str]]) -> ClipScorer:
-    """From `data`/clip and the cached features of the test split.
-
-    Raises:
-        UserError: a file is missing, or the features are those of another CLIP.
-    """
-    clip = load_clip(data / "clip", pick_device())
-    store = RowStore(data / "features" / "test.h5", clip.identity)
+def make_clip_scorer(clip: Clip, store: RowStore, references: Mapping[int, Sequence[str]]) -> ClipScorer:
+    """From the cached features of the images that have references."""
     tail = make_tail(clip.model, store.identity["cut"], "plain")
     image_E: dict[int, Tensor] = {}
     with torch.inference_mode():

@@ -171,7 +171,9 @@ def score_files(
     objects = (
         read_instances_of(files.instances, results.keys(), references.names) if files.instances else None
     )
-    report, by_image = caption_report(references.texts, results, objects, meteor, tokenizer, spice)
+    report, by_image = caption_report(
+        references.texts, results, objects, meteor, tokenizer=tokenizer, spice=spice
+    )
     add_intervals(report, by_image)
     named = [path for path in (files.references, files.results, files.instances) if path]
     report["provenance"] = [

@@ -56,6 +56,7 @@ def score_captions(
     results: dict[int, str],
     meteor: MeteorSetting | MeteorProgram = "auto",
     tokenizer: Tokenizer = "python",
+    *,
     with_spice: bool = False,
 ) -> ScoreReport:
     """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), METEOR, SPICE.

@@ -81,7 +81,7 @@ class References:
         """
         spoken = self.file.scored(results_of(value, path))
         texts = self.file.scored_with(spoken, subset=self.subset).texts
-        return caption_report(texts, spoken, self.instances, "off", self.tokenizer)[1]
+        return caption_report(texts, spoken, self.instances, "off", tokenizer=self.tokenizer)[1]
 
 
 def references_of_test_split(dataset: Path, tokenizer: Tokenizer, *, subset: bool = False) -> References:

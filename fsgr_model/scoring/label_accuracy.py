@@ -33,6 +33,7 @@ def label_accuracy(
     sizes: Sequence[tuple[int, int, int]],
     instances: Mapping[str, Sequence[dict[str, Any]]],
     concepts: Sequence[str],
+    *,
     resize_mode: str,
 ) -> LabelAccuracy:
     """Share of object patches whose label is the category that covers most of the patch.
@@ -67,7 +68,7 @@ def label_accuracy(
     answers: Counter[int] = Counter()
     right = 0
     for label_G, (image_id, width, height) in zip(label_NG, sizes, strict=True):
-        truth_G = _object_patches(by_image[image_id], width, height, side)
+        truth_G = _object_patches(by_image[image_id], width, height=height, side=side)
         answers.update(truth_G[truth_G >= 0].tolist())
         right += int(((label_G == truth_G) & (truth_G >= 0)).sum())
     patches = answers.total()
@@ -82,7 +83,7 @@ def _is_background(category: Mapping[str, Any]) -> bool:
 
 
 def _object_patches(
-    objects: Sequence[tuple[int, int, dict[str, Any]]], width: int, height: int, side: int
+    objects: Sequence[tuple[int, int, dict[str, Any]]], width: int, *, height: int, side: int
 ) -> NDArray[np.int64]:
     """The right concept of each patch, -1 for patches that do not count; int64 [G].
 

@@ -2,14 +2,14 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import yaml
 from typing_extensions import TypedDict
 
-from fsgr_model.clip.description import load_description
-from fsgr_model.runtime.artifacts import fingerprint, sha256_file
+from fsgr_model.runtime.artifacts import fingerprint, load_yaml
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
 CIDER_SIGNATURE = (
@@ -45,7 +45,7 @@ def git_revision() -> str:
     try:
         revision = git("rev-parse", "HEAD")
         return revision + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (FileNotFoundError, PermissionError, subprocess.CalledProcessError):
         return "unknown: not a git checkout"
 
 
@@ -62,21 +62,16 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def pipeline_provenance(data: Path, params_file: Path, phase: str) -> list[Fact]:
-    """Everything that the scores of `phase` (xe or scst) were made from."""
-    files = {
-        "dataset images": data / "dataset" / "images.json",
-        "dataset captions": data / "dataset" / "captions.json",
-        "vocabulary": data / "vocab" / "words.json",
-        "model": data / "models" / phase / "model.safetensors",
-        "captions": data / "captions" / f"{phase}.json",
-    }
-    params = yaml.safe_load(params_file.read_text(encoding="utf-8"))
-    clip = load_description(data / "clip")
+def pipeline_provenance(
+    sums: Mapping[str, str], params_file: Path, clip_identity: Mapping[str, Any]
+) -> list[Fact]:
+    """Everything that scores were made from; `sums`: the SHA-256 of files, by what they hold."""
+    params = load_yaml(params_file)
+    clip = f"{clip_identity['model']}, weights sha256 {clip_identity['weights']}"
     return [
         Fact(what="git revision", value=git_revision()),
         Fact(what=f"fingerprint of {params_file}", value=fingerprint(params)),
-        *[Fact(what=f"sha256 of {name}", value=sha256_file(path)) for name, path in files.items()],
-        Fact(what="clip", value=f"{clip['model']}, weights sha256 {clip['weights_sha256']}"),
+        *[Fact(what=f"sha256 of {name}", value=found) for name, found in sums.items()],
+        Fact(what="clip", value=clip),
         *package_versions(),
     ]

@@ -41,6 +41,7 @@ def caption_report(
     results: dict[int, str],
     instances: Instances | None,
     meteor: MeteorSetting | MeteorProgram,
+    *,
     tokenizer: Tokenizer,
     spice: bool = False,
 ) -> tuple[Report, ImageScores]:
@@ -59,7 +60,7 @@ def caption_report(
         UserError: the images differ, or a Java program is missing or fails.
     """
     results = dict(sorted(results.items()))
-    scores = score_captions(references, results, meteor, tokenizer, spice)
+    scores = score_captions(references, results, meteor, tokenizer, with_spice=spice)
     if scores.needs_segmenter:
         for metric in (*CHAIR_METRICS, "bad_endings"):
             scores.omit(metric, scores.needs_segmenter)
@@ -147,6 +148,7 @@ def domain_reports(
     references: dict[int, list[str]],
     results: dict[int, str],
     instances: Instances,
+    *,
     tokenizer: Tokenizer,
 ) -> tuple[dict[str, dict[str, float]], list[dict[str, str]]]:
     """A few scores of each domain's images apart, and which were left out; none where no domain has a name.
@@ -159,7 +161,9 @@ def domain_reports(
     reports, omitted = {}, []
     for domain in sorted(set(domain_of.values()) - {""}):
         ids = [image_id for image_id, its in domain_of.items() if its == domain]
-        scores, _ = caption_report(_of(references, ids), _of(results, ids), instances, "off", tokenizer)
+        scores, _ = caption_report(
+            _of(references, ids), _of(results, ids), instances, "off", tokenizer=tokenizer
+        )
         reports[domain] = {name: scores[name] for name in DOMAIN_METRICS if name in scores}
         reports[domain]["images"] = len(ids)
         omitted += [

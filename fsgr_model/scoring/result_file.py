@@ -37,7 +37,11 @@ def read_json(path: Path, form: str = FORM) -> Any:
     Raises:
         UserError: it is empty, JSON lines, or no JSON.
     """
-    text = read_text(path)
+    return json_of(read_text(path), path, form)
+
+
+def json_of(text: str, path: Path, form: str = FORM) -> Any:
+    """As `read_json`, of the text that the file `path` held."""
     if not text.strip():
         raise UserError(f"{path} is empty; {form}")
     if looks_like_lines(text):

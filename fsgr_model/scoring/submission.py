@@ -14,7 +14,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.scoring.caption_tokens import tokens_of
 from fsgr_model.scoring.file_kinds import kind_of
-from fsgr_model.scoring.result_file import looks_like_lines, read_json, read_results
+from fsgr_model.scoring.result_file import json_of, looks_like_lines, read_json, results_of
 from fsgr_model.scoring.same_images import check_any_shared
 
 
@@ -48,11 +48,11 @@ class _ImageList(TypedDict):
     images: list[_Image]
 
 
-def write_results(captions: Path, images: Path, split: str, name: str, folder: Path) -> Path:
+def write_results(captions: Path, *, images: Path, split: str, name: str, folder: Path) -> Path:
     """Write a caption for each image of the list `images`, under the name that the server asks for.
 
     Args:
-        captions: a COCO result file, or the JSON lines of `python -m fsgr_model caption --json`.
+        captions: a COCO result file, or the JSON lines of `fsgr caption --json`.
         images: JSON with `images`, each with `id` and `file_name`, as COCO and nocaps give them out.
         split: one of SERVERS.
         name: of your method.
@@ -64,7 +64,10 @@ def write_results(captions: Path, images: Path, split: str, name: str, folder: P
     if not NAME.fullmatch(name):
         raise UserError(f"the name {name!r} may hold letters, digits, hyphens and full stops only")
     names = ImageNames(images)
-    spoken = read_lines(captions, names) if is_lines(captions) else read_results(captions)
+    text = read_text(captions)
+    spoken = (
+        read_lines(text, captions, names) if is_lines(text) else results_of(json_of(text, captions), captions)
+    )
     _check(spoken, names.ids, captions, images)
     path = folder / SERVERS[split].file_name.format(name)
     rows = [{"image_id": image_id, "caption": spoken[image_id]} for image_id in sorted(spoken)]
@@ -118,25 +121,22 @@ def _parts(file_name: str) -> tuple[str, ...]:
     return (*parts[:-1], NAME_OF_2014.sub("", parts[-1]))
 
 
-def is_lines(path: Path) -> bool:
-    """Whether a file is JSON lines, or one of them; a result file is a list.
-
-    Raises:
-        UserError: it does not exist or cannot be read.
-    """
-    text = read_text(path)
+def is_lines(text: str) -> bool:
+    """Whether the text of a file is JSON lines, or one of them; a result file is a list."""
     return looks_like_lines(text) or text.lstrip().startswith('{"path"')
 
 
-def read_lines(path: Path, names: ImageNames) -> dict[int, str]:
+def read_lines(text: str, path: Path, names: ImageNames) -> dict[int, str]:
     """Captions by image id from JSON lines with `path` and `caption`; images are known by their file names.
+
+    `text` is what the file `path` holds.
 
     Raises:
         UserError: a line is damaged, an image has two captions, or is not in the list.
     """
     rows = [
         _read_line(line, f"{path}, line {number}")
-        for number, line in enumerate(read_text(path).split("\n"), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
     ]
     pictures = {picture: names.find(picture) for picture, _ in rows}

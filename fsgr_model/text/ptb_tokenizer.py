@@ -2,7 +2,9 @@
 
 The official metrics tokenize with Stanford's PTBTokenizer (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and
 then drop a list of punctuation marks. That program takes the longest match of its rules, the earlier rule on
-a tie. This module works the same way, with rules written from the Java program's observed output.
+a tie. This module works the same way, with rules written from nothing but the program's observed output: what
+it answers to probes (tests/text/ptb_probes.py) and to random strings, cut down to the shortest that differ.
+The rules read a text in kinds of characters (`character_kinds`), so that they hold for all scripts.
 
 One difference is meant: in the official batch, a caption that ends in a lone letter ("and 12th Ave S.") keeps
 or loses that full stop depending on the caption that happens to come next; here no caption sees another.
@@ -10,24 +12,53 @@ or loses that full stop depending on the caption that happens to come next; here
 
 import re
 
+from fsgr_model.text.character_kinds import (
+    CLOSING,
+    COMMA,
+    DECIMAL,
+    DIGIT,
+    HYPHEN,
+    LETTER,
+    MARK,
+    NO_BREAK,
+    NOTHING,
+    OPENING,
+    QUOTE,
+    RAISED,
+    SLASH,
+    SOFT_HYPHEN,
+    WIDE,
+    in_kinds,
+)
+
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
-# Words that keep their full stop: in any case; only capitalised; only before a digit.
-_ABBREVIATIONS = r"""
-    [A-Z](?:\.[A-Z])* adj adm adv al ala alex apr ariz assn assoc asst atty attys aug ave bancorp bhd
-    bldg blvd brig bros calif capt cf cie cmdr co col colo comdr conn corp cos cpl ct dak dec dept det dr
-    drs elec ens esq est etc ext feb fla fri ft ga gen gov govs hon inc ind insp intl invt jan jos jr jul
-    jun kan kans ky lieut lt ltd maj mar md messrs mfg mich minn mlle mme mo mon mont mr mrs ms msgr mt
-    mtg natl neb nev nov oct okla penn pfc ph\.d ph plc ppte ppty pres prof profs pte ptes pty ptys pvt
-    rd rep reps rev rt sen sens sep sept seq sfc sgt spc sq sr st ste supt supts sys tel tenn thu thurs
-    treas tue tues univ va vs vt wed wis wisc wm wyo ed\.d
+# Words that keep their full stop: even with a letter behind it ("Jan.a"); the same, of companies, not all in
+# capitals; the same, of states, with a capital; not with a letter behind it ("Mr.a"); only before a digit.
+_FIRM = """
+    al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est
+    etc ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb
+    nev nov oct okla penn plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed
+    wis wisc wyo ph\\.d ed\\.d
 """
+_COMPANIES = "[Pp]?[Pp]t[ey]s?"
 _CAPITALISED = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
+_TITLES = """
+    adj adm adv alex assoc asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec
+    ens ft gen gov govs hon insp invt jos lieut lt maj messrs mfg mlle mme mr mrs ms msgr mt mtg natl
+    pfc ph pres prof profs pvt rep reps rev sen sens sfc sgt spc st ste supt supts treas vs wm
+"""
+_CUT_IN_TWO = "(can)not|(gim)me|(gon)na|(got)ta|(lem)me|(wan)na"
 _BEFORE_DIGIT = "art ca fig figs no nos op pp prop"
 # A lone letter's full stop ends the sentence where one of these words follows.
 _SENTENCE_STARTS = """
-    A About According After An As At But Earlier He Her Here If In It Last Many More Now Once One Other
-    Our She Since So Some Such That The Their Then There These They This We What When While Yet You
+    A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Now
+    Once One Other Our She Since So Some Such That The Their Then There These They This We What When While Yet
+    You
+"""
+_SUFFIXES = """
+    bat bmp c cgi cpp dll docx? exe gif gz h html? jar java jpe?g mov mp3 pdf php pl png ppt ps py sql tar txt
+    wav x xml zip
 """
 
 
@@ -35,85 +66,114 @@ def _any_of(words: str) -> str:
     return "|".join(words.split())
 
 
-_MARK = "\xad\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065e\u0900-\u0903\u093c\u093e-\u094d"
-_NO_LETTER = "\\W\\d_\xb2\xb3\xb9\xbc-\xbe\u2070-\u2189\u2460-\u249b"
-_L = f"(?:[^{_NO_LETTER}]|[{_MARK}])"
-_LD = rf"(?:{_L}|\d)"
-_APOSTROPHE = "(?:['\u2019\x92]|&apos;)"
-_PIECE = rf"(?:[dDoOlL]{_APOSTROPHE}(?={_LD}))?{_LD}+"
-_THING = rf"{_PIECE}(?:_{_LD}+)*"
-_ACRONYM = r"[A-Za-z](?:\.[A-Za-z])+\."
-_STATE = _any_of(_CAPITALISED + " " + _CAPITALISED.upper())
-_DOTTED = rf"(?:(?i:{_any_of(_ABBREVIATIONS)})|{_STATE})\."
+# Letters proper and digits, as they stand within brackets; a digit; one of both; blanks.
+_P, _D = f"A-Za-z{LETTER}", f"0-9{DIGIT}"
+_N, _PD = f"[{_D}]", f"[{_P}{_D}]"
+_SPACE, _GAP, _BLANKS = f"[ {NO_BREAK}]", f"[ {NO_BREAK}-]", f" \t{NO_BREAK}{WIDE}"
+# A word's first character and any other: marks belong to it.
+_ACCENTED = "&[AEIOUaeiou](?i:acute|grave|uml);"
+_L = f"(?:[{_P}{MARK}{SOFT_HYPHEN}]|{_ACCENTED})"
+_LD = f"(?:[{_P}{_D}{MARK}{SOFT_HYPHEN}]|{_ACCENTED})"
+_WORD = rf"{_L}{_LD}*(?:[.!?]{_L}{_LD}*)*"
+# Apostrophes of English contractions; those of elisions ("l`homme").
+_APOSTROPHE = f"(?:['{CLOSING}]|&apos;)"
+_ELISION = f"(?:['`{CLOSING}{OPENING}]|&apos;)"
 _START = _any_of(_SENTENCE_STARTS + _SENTENCE_STARTS.upper())
-_SPACE = "[ \xa0]"
-_HYPHEN = "[-\u058a\u2010\u2011]"
-_URL = r"[^\s\"<>|()]"
-_ATTRIBUTE = r"[A-Za-z][\w.:-]*(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?"
+_STATE = "|".join(f"{state[0]}(?i:{state[1:]})" for state in _CAPITALISED.split())
+_EYE = "['<=>^~x-]"
+_NUMBER = f"{SOFT_HYPHEN}?{_N}(?:{SOFT_HYPHEN}?{_N})*"
+# What a hyphen joins.
+_PIECE = rf"(?:[dDoOlL]{_ELISION}{_PD}{{2,}}|{_PD}+)"
+_THING = rf"{_PIECE}(?:_{_PIECE})*"
+# Addresses and tags: characters that end one; a path; characters of a host and of a mail address.
+_URL = r' \t"<>|()'
+_PATH = rf"/[^{_URL}]+[^{_URL}{{}}.!?,-]"
+_LABEL = r"[^ \tA-Z0-9!\"$'(),\-./:;<=>?@[\\\]^_`{|}]"
+_MAIL = rf"[^{_URL}{{}}{NO_BREAK}.]"
+_NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
+_ATTRIBUTE = rf"""{_NAME}(?: *= *(?:"[^"]*"|'[^']*'))?"""
+_TAG = rf"<{_NAME}(?: +{_ATTRIBUTE})* */?>|</{_NAME} *>|<[!?][A-Za-z-][^>]*>"
 
-# A token is group 1 where a rule has one (the rest only has to follow), else the whole match.
-_RULES = [
-    # words and their contractions
-    rf"({_L}*(?![nN])[^\W\d_])[nN]{_APOSTROPHE}[tT]",
-    rf"[nN]{_APOSTROPHE}[tT]",
-    rf"({_LD}+){_APOSTROPHE}(?i:[msd]|re|ve|ll)(?!{_L})",
-    rf"{_APOSTROPHE}(?i:[msd]|re|ve|ll)(?!{_L})",
-    rf"{_L}{_LD}*(?:[.!?]{_L}{_LD}*)*",
-    rf"{_LD}+(?:_{_LD}+)*",
-    rf"(?i:{_APOSTROPHE}(?:n{_APOSTROPHE}?|em|cause|til))(?!{_L}|-)",
-    rf"{_APOSTROPHE}n{_APOSTROPHE}",
-    r"(?i:'t(?:is|was))",
-    rf"(?i:[ldj]|dunkin|somethin|ol){_APOSTROPHE}",
-    rf"(?i:(?:cap{_APOSTROPHE}n|c{_APOSTROPHE}mon|s{_APOSTROPHE}mores|e{_APOSTROPHE}er))",
-    rf"(?:[A-HJ-XZn]|[dol]){_APOSTROPHE}{_L}{{2}}{_LD}*",
-    rf"{_L}+[aeiouyAEIOUY]{_APOSTROPHE}[aeiouA-Z]{_L}*",
-    rf"([yY]{_APOSTROPHE}){_L}",
-    # abbreviations and acronyms
-    _DOTTED,
-    rf"([A-Za-z])\.{_SPACE}+(?:{_START})\s",
-    rf"((?i:{_any_of(_BEFORE_DIGIT)})\.)\s?\d",
-    r"[A-Z]+(?:&[A-Z]+)+",
-    r"[cC](?:\+\+|#)",
-    # words joined by hyphens and slashes
-    rf"(?:{_THING}|(?:[dDoOlL]{_APOSTROPHE})?{_LD}(?:{_LD}|[.,])*)(?:{_HYPHEN}(?:{_ACRONYM}|{_THING}))+",
-    rf"{_PIECE}(?:(?:{_HYPHEN}|\\?/){_PIECE})+",
-    # numbers
-    r"[+-]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)",
-    rf"{_APOSTROPHE}(?:[2-9]0s|\d\d(?!\S))",
-    r"(?:\d{1,4}[ \xa0-])?\d{1,4}(?:\\?/|\u2044)\d{1,4}",
-    r"(?:\(\d{2,3}\)[ \xa0]?|(?:\+\+?)?(?:\d{2,4}[ \xa0-])?\d{2,4}[ \xa0-])\d{3,4}[ \xa0-]?\d{3,5}",
-    r"[A-Z]+\$",
-    # addresses, tags, smileys
-    rf"(?i:https?)://{_URL}+\.{_URL}*[^\s\"<>|().!?,{{}}-]",
-    rf"(?i:https?)://{_URL}+\.{_URL}*/",
-    r"(?i:www)\.(?:[\w-]+\.)+[A-Za-z]{2,4}(?:/[^\s\"<>|().!?,{}-]*)?",
-    r"(?:[A-Za-z0-9]+\.)+(?:com|net|org|edu)(?:/[^\s\"<>|()]+[^\s\"<>|().,!?{}])",
-    r"(?:mailto:)?[\w.+-]++(?<=\w)@\w(?:[\w.-]*\w)?(?:'s)?",
-    r"@[A-Za-z_]\w*",
+# What these rules match is shown as it is written, soft hyphens and all: files, addresses, tags.
+_FILE = rf"{_LD}+(?:\.{_LD}+)*\.(?i:{_any_of(_SUFFIXES)})(?=[{_BLANKS}!,.?]|$)"
+_ADDRESSES = [
+    rf"(?i:https?)://[^{_URL}{{}}]+[^{_URL}{{}}.!?,-]",
+    rf"(?i:www)\.(?:[^{_URL}{{}}!?,.]+\.)+[A-Za-z]{{2,4}}",
+    rf"(?i:www)\.(?:[^{_URL}{{}}!?,.]+\.)+[A-Za-z]{{2,4}}{_PATH}",
+    rf"(?:{_LABEL}+\.)+(?i:com|net|org|edu)",
+    rf"(?:{_LABEL}+\.)+(?i:com|net|org|edu){_PATH}",
+    rf"(?:<|&lt;)?[A-Za-z0-9](?:{_MAIL}|\.)*@{_MAIL}+(?:\.{_MAIL}+)*(?:>|&gt;)?",
+    r"@[A-Za-z_][A-Za-z0-9_]*",
     rf"#{_L}+",
-    rf"</?[A-Za-z][\w.-]*(?:\s+{_ATTRIBUTE})*\s*/?>|<!--.*?-->|<[?!][^<>]*>",
-    r"(?:[<>]?[:;=]['-]?[()DPp\\|\[\]]|:-?O|:3|8-?D)(?![^\W_])",
-    r"\^_\^|-_-|=_=|>_<|~_~",
-    # single marks and runs of them
+    _TAG,
+]
+# Rules with a group: the group is the token, and what has to follow counts towards the rule's length.
+_CONTRACTIONS = [
+    f"(?i:{_CUT_IN_TWO})",
+    rf"((?:(?i:{_any_of(_FIRM)})|{_COMPANIES}|{_STATE})\.)-?.",
+    rf"([A-Za-z{SOFT_HYPHEN}]*(?![nN])[A-Za-z]{SOFT_HYPHEN}*)[nN]{_ELISION}[tT]",
+    rf"[nN]{_ELISION}[tT]",
+    rf"({_WORD}|{_PD}+){_APOSTROPHE}(?i:[msd]|re|ve|ll)",
+    rf"{_APOSTROPHE}(?i:[msd]|re|ve|ll)(?![A-Za-z])",
+    rf"(?:{CLOSING}|&apos;)(?i:[msd]|re|ve|ll)",
+]
+_WORDS = [
+    _WORD,
+    _THING,
+    r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
+    rf"{_THING}(?:[-{HYPHEN}]{_THING})+",
+    rf"[A-Za-z0-9][A-Za-z0-9.,{SOFT_HYPHEN}]*(?:-(?:[A-Za-z](?:\.[A-Za-z])+\.|[A-Za-z0-9{SOFT_HYPHEN}]+))+",
+]
+_RULES = [
+    # a word's full stop is its own before another stop
+    *(rf"((?:{word})\.)[,:;{COMMA}]" for word in _WORDS),
+    # apostrophes
+    rf"[A-HJ-XZdlno]{_ELISION}[{_P}]{{2,}}",
+    rf"[{_P}]+[aeiouyAEIOUY]{_ELISION}[aeiouA-Z][{_P}]*",
+    rf"[oO]{_ELISION}[oO]",
+    rf"{_APOSTROPHE}(?i:em|cause|till?|n{_APOSTROPHE})",
+    rf"'[nN](?=['{CLOSING}{NO_BREAK} ]|$)|(?:{CLOSING}|&apos;)[nN]",
+    r"('[tT])(?i:is|was)",
+    rf"(?i:[ldj]|dunkin|somethin|ol){_APOSTROPHE}",
+    rf"(?i:cap{_APOSTROPHE}n|c{_APOSTROPHE}est|c'mon|s'mores|e'er|ev'ry|nat'l|li'l|cont'd\.)",
+    rf"([yY]{_APOSTROPHE})[{_P}]",
+    # abbreviations, acronyms
+    rf"(?:(?i:{_any_of(_FIRM + _TITLES)})|{_COMPANIES}|{_STATE}|[A-Za-z](?:\.[A-Za-z])*)\.",
+    rf"([A-Za-z])\.[{_BLANKS}]+(?:{_START}|M[RSrs]\.|{_TAG})(?:[{_BLANKS}]|$)",
+    rf"((?i:{_any_of(_BEFORE_DIGIT)})\.)[{_BLANKS}]?{_N}",
+    r"[cC]\+\+|[cCfF]#",
+    r"[A-Za-z0-9]+(?:-[A-Za-z]+){,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){,2}){1,2}",
+    # numbers
+    rf"[+-]?(?:{_NUMBER})?(?:[.,:{DECIMAL}](?!{SOFT_HYPHEN}){_NUMBER})+",
+    rf"[+-]?{_NUMBER}",
+    rf"{_N}{{1,2}}[/-]{_N}{{1,2}}[/-]{_N}{{2,4}}",
+    rf"{_APOSTROPHE}(?:[2-9]0s|[0-9]{{2}}(?![^{_BLANKS}]))",
+    rf"(?:{_N}{{1,4}}{_GAP})?{_N}{{1,4}}(?:\\?/|{SLASH}){_N}{{1,4}}",
+    rf"(?:\([0-9]{{2,3}}\){_SPACE}?|(?:\+\+?)?(?:[0-9]{{2,4}}{_GAP})?[0-9]{{2,4}}{_GAP})"
+    rf"[0-9]{{3,4}}{_GAP}?[0-9]{{3,5}}",
+    r"[A-Z]+\$",
+    # smileys
+    r"[<>]?[:;=]['*o-]?[()DPdpO\\{|@\[\]](?![A-Za-z0-9])",
+    f"{_EYE}_{_EYE}",
+    rf"\({_EYE}[_.]?{_EYE}\)|\((?!-){_EYE}-(?!-){_EYE}\)",
+    # entities, single marks and runs of them
+    "&(?i:amp|apos|gt|lt|nbsp|quot|md|mdash|ndash|cdq|odq|ht|lr|qc|ql|qr|tl|ur);|&#[0-9]+;",
+    rf"[{_BLANKS}]+",
+    rf"\.{{3,5}}|\.(?:{_SPACE}\.){{2,4}}",
     r"[?!]+",
-    r"-{5,}|-{2,4}",
-    r"\\?\*+|_+|@+|#+|<<|>>|&#\d+;|&[lg]t;",
+    r"-{5,}|-{2,4}|''",
+    rf"\\\*|\*+|_+|@+|#+|{RAISED}+|<<|>>",
+    rf"[`{OPENING}{CLOSING}{QUOTE}]{{2}}",
     r"-[LRlr][RrCcSs][Bb]-",
 ]
-_COMPILED = [re.compile(rule) for rule in _RULES]
-_PLAIN_WORD = re.compile(r"[A-Za-z]+(?= |, |$)")
+_COMPILED = [re.compile(rule) for rule in (*_CONTRACTIONS, _FILE, *_WORDS, *_RULES, *_ADDRESSES)]
+_AS_WRITTEN = {re.compile(rule) for rule in (_FILE, *_ADDRESSES)}
+# A run of blanks; one that a no-break or a wide space begins may be the start of an address.
+_BLANK = re.compile(rf"[ \t][{_BLANKS}]*")
+# Most words: no rule reaches farther there.
+_PLAIN_WORD = re.compile(rf"(?!(?i:{_CUT_IN_TWO})\b)[{_P}{MARK}]+(?= |, |$)")
 
-_SPLIT = {
-    "cannot": ("can", "not"),
-    "gimme": ("gim", "me"),
-    "gonna": ("gon", "na"),
-    "gotta": ("got", "ta"),
-    "lemme": ("lem", "me"),
-    "wanna": ("wan", "na"),
-    "'tis": ("'t", "is"),
-    "'twas": ("'t", "was"),
-}
-_STRAIGHT = {"n't", "'s", "'m", "'d", "'re", "'ve", "'ll"}
+_STRAIGHT = {"n't", "n`t", "'s", "'m", "'d", "'re", "'ve", "'ll"}
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _SHOWN = _BRACKETS | {
     **dict.fromkeys("\x80\xa4\u20a0\u20ac", "$"),
@@ -124,16 +184,23 @@ _SHOWN = _BRACKETS | {
     "\xbe": "3/4",
     "\u2153": "1/3",
     "\u2154": "2/3",
+    "&amp;": "&",
     "&lt;": "<",
     "&gt;": ">",
 }
-_ENTITIES = {"&amp;": "&", "&quot;": '"', "&apos;": "'", "&nbsp;": "\xa0"}
-# Marks that are tokens; every other character that no rule takes (emoji, control characters) vanishes.
-_SYMBOL = re.compile(
-    "[$%&*+/<=>@^|~\\\\#\xa1\xa5-\xa9\xac\xae-\xb4\xb6-\xb9\xbf\xd7\xf7\u2016\u2017\u201a\u201e-\u2023\u2030-\u2038"
-    "\u203b\u203e-\u2042\u2044\u2070\u2074-\u207e\u2080-\u208e\u20a4\u2100-\u214f\u2155-\u215e\u2190-\u2bff\u3001"
-    "\u3002\u3012\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0\uffe1\uffe5\uffe6]"
-)
+_QUOTES = {
+    **dict.fromkeys("\x91\u2018\u201b\u2039", "`"),
+    **dict.fromkeys("\x92\u2019\u203a", "'"),
+    **dict.fromkeys("\x93\u201c\xab", "``"),
+    **dict.fromkeys("\x94\u201d\xbb", "''"),
+}
+# Tokens, or kinds of one, that are not shown.
+_NO_TOKENS = {NOTHING, HYPHEN, DECIMAL, '"', "&nbsp;", "&quot;", "&apos;", "&md;", "&mdash;", "&ndash;"}
+_BLANK_SIGNS = {*_BLANKS, SOFT_HYPHEN}
+_QUOTE_SIGNS = {"`", OPENING, CLOSING, QUOTE}
+_STRAIGHT_SIGNS = str.maketrans({"\u2019": "'", "\x92": "'", "\x91": "`", "\u2018": "`", "\u201b": "`"})
+_ONE_WORD = str.maketrans(dict.fromkeys(" \t\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029", NO_BREAK))
+_SIGNS = str.maketrans({SOFT_HYPHEN: "", "(": "-lrb-", ")": "-rrb-"})
 
 
 def ptb_tokenize(text: str) -> list[str]:
@@ -141,46 +208,50 @@ def ptb_tokenize(text: str) -> list[str]:
 
     A token may hold a no-break space (`1\xa01/2`), as the official one does. Brackets stay, as `-lrb-`.
     """
-    for entity, character in _ENTITIES.items():
-        text = text.replace(entity, character)
+    kinds = in_kinds(text)
     tokens: list[str] = []
     position = 0
-    while position < len(text):
-        if text[position].isspace():
-            position += 1
+    while position < len(kinds):
+        if blanks := _BLANK.match(kinds, position):
+            position = blanks.end()
             continue
-        plain = _PLAIN_WORD.match(text, position)
-        token = plain.group() if plain else _longest_match(text, position)
-        position += len(token)
-        tokens.extend(_shown(token))
+        if plain := _PLAIN_WORD.match(kinds, position):
+            tokens.append(text[position : plain.end()].lower())
+            position = plain.end()
+            continue
+        end, as_written = _longest_match(kinds, position)
+        tokens.extend(_shown(text[position:end].lower(), kinds[position:end], as_written=as_written))
+        position = end
     return [token for token in tokens if token not in PUNCTUATION]
 
 
-def _longest_match(text: str, position: int) -> str:
-    """The token at `position`: that of the rule which reaches farthest, or one character."""
+def _longest_match(kinds: str, position: int) -> tuple[int, bool]:
+    """Where the token at `position` ends, and whether it is shown as written.
+
+    The rule which reaches farthest has it, or one character is a token.
+    """
     best = None
     for pattern in _COMPILED:
-        match = pattern.match(text, position)
+        match = pattern.match(kinds, position)
         if match and match.end() > (best.end() if best else position):
             best = match
     if best is None:
-        return text[position]
-    return best.group(1) if best.re.groups else best.group()
+        return position + 1, False
+    return best.end(best.lastindex or 0), best.re in _AS_WRITTEN
 
 
-def _shown(token: str) -> tuple[str, ...]:
+def _shown(token: str, kinds: str, *, as_written: bool) -> tuple[str, ...]:
     """What a matched token looks like in the output; none for a character that is no token."""
-    token = token.lower()
+    if as_written:
+        return (token.translate(_ONE_WORD),)
     if token in _SHOWN:
         return (_SHOWN[token],)
-    if len(token) == 1 and not token.isalnum() and token != "_":
-        return (token,) if _SYMBOL.match(token) else ()
-    straight = token.replace("\u2019", "'").replace("\x92", "'")
+    if kinds in _NO_TOKENS or set(kinds) <= _BLANK_SIGNS:
+        return ()
+    straight = token.translate(_STRAIGHT_SIGNS).replace("&apos;", "'")
     if straight in _STRAIGHT:
         return (straight,)
-    if token in _SPLIT:
-        return _SPLIT[token]
-    for bracket in "()":
-        token = token.replace(bracket, _BRACKETS[bracket])
-    token = re.sub(r"\s", "\xa0", token.replace("\xad", ""))
-    return () if set(token) <= {"."} or (set(token) == {"-"} and len(token) < 5) else (token,)
+    if set(kinds) <= _QUOTE_SIGNS:
+        return ("".join(_QUOTES.get(sign, sign) for sign in token),)
+    token = token.replace("&amp;", "&").translate(_SIGNS).translate(_ONE_WORD)
+    return () if set(token) <= {".", NO_BREAK} or (set(token) == {"-"} and len(token) < 5) else (token,)

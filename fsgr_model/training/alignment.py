@@ -45,12 +45,12 @@ def level_weights(epochs: int, peak: float) -> dict[str, list[float]]:
     numbers = range(1, epochs + 1)
     return {
         "image_caption": [peak if epoch < 4 else peak / 2 for epoch in numbers],
-        "region_phrase": [peak * _risen(epoch, 2, 4) for epoch in numbers],
-        "patch_word": [peak * _risen(epoch, 4, 7) for epoch in numbers],
+        "region_phrase": [peak * _risen(epoch, first=2, last=4) for epoch in numbers],
+        "patch_word": [peak * _risen(epoch, first=4, last=7) for epoch in numbers],
     }
 
 
-def _risen(epoch: int, first: int, last: int) -> float:
+def _risen(epoch: int, *, first: int, last: int) -> float:
     """The share of equal steps from 0 before epoch `first` to 1 in epoch `last` that is behind."""
     steps = last - first + 1
     return min(max(epoch - first + 1, 0), steps) / steps
@@ -64,6 +64,7 @@ class ProgressiveAlignment:
         captions: dict[int, list[list[str]]],
         tower: TextTower,
         d_model: int,
+        *,
         joint_width: int,
         weights: dict[str, list[float]],
     ) -> None:

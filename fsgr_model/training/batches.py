@@ -106,7 +106,7 @@ class CaptionedImages:
                 coming.extend(reader.submit(self.batch, group) for group in islice(following, 1))
                 yield ready
 
-    def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
         """The image ids of every batch of an epoch: a function of seed and epoch, and of nothing else."""
         order = np.random.default_rng([seed, epoch]).permutation(self.image_ids)
         return groups_of(order.tolist(), batch_size)

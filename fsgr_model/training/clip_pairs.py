@@ -80,7 +80,7 @@ class Pairs:
         check_files(records)
         batches = read_batches(records, preprocess, runtime.image_batch, runtime.workers)
         total = math.ceil(len(records) / runtime.image_batch)
-        shown = progress(batches, total, "images of CLIP's training", "batches")
+        shown = progress(batches, total, "images of CLIP's training", unit="batches")
         self.image_ids = [record.image_id for record in records]
         self.images = torch.cat([images.half() for _, images in shown])
         self.tokens = [tokenizer([c.text for c in captions[image_id]]) for image_id in self.image_ids]
@@ -91,7 +91,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.images)
 
-    def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> list[PairGroup]:
+    def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> list[PairGroup]:
         """What each step of an epoch is made of: a function of seed and epoch only.
 
         Every image comes once, with one of its captions and a phrase of one; an incomplete last batch is left

@@ -18,7 +18,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import run_blocks
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.config.params import ClipTrainingParams
-from fsgr_model.kernels.install import speed_up_training
+from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.training.clip_pairs import PairBatch, Pairs
@@ -99,7 +99,7 @@ class Contrast(Task[PairBatch]):
 
 
 def train_clip(
-    model: Any, pairs: Pairs, params: ClipTrainingParams, point: ResumePoint, save_minutes: float
+    model: Any, pairs: Pairs, params: ClipTrainingParams, point: ResumePoint, *, save_minutes: float
 ) -> None:
     """Train a model in place, and leave it on the CPU in evaluation mode; go on where `point` stands.
 
@@ -114,7 +114,7 @@ def train_clip(
         model,
         Contrast(embedding, params),
         pairs,
-        Optimiser(model, "muon", params.lr, params.weight_decay),
+        Optimiser(model, "muon", params.lr, weight_decay=params.weight_decay),
         params=params,
         schedule=CosineRates(params),
         seed=params.seed,

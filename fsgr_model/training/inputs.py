@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fsgr_model.clip.loading import load_clip
-from fsgr_model.config.params import PhaseParams
+from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.datasets.normal_form import Lists, Split, read_lists
 from fsgr_model.network.assembly import Parts, read_parts
 from fsgr_model.runtime.errors import UserError

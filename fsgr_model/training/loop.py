@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.runtime.device import autocast
+from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpu_memory import told_what_fits
 from fsgr_model.runtime.progress import progress
@@ -56,6 +56,7 @@ class Loop(Generic[BatchT]):
         validate: the score of the network, higher is better; the best network is kept. None: the last one is.
         patience: epochs without a better score after which training ends.
         max_norm: gradients are clipped to this length; None: never.
+        precision: of the products in the forward pass; with fp16 the loss is scaled up.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Loop(Generic[BatchT]):
         validate: Score | None = None,
         patience: int | None = None,
         max_norm: float | None = None,
+        precision: Precision = "auto",
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
         self.epochs, self.batch_size = params.epochs, params.batch_size
@@ -81,6 +83,8 @@ class Loop(Generic[BatchT]):
         self.save_seconds = 60 * save_minutes
         self.saved_at = time.monotonic()
         self.device = next(model.parameters()).device
+        self.precision: Precision = precision
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
 
     @property
@@ -115,11 +119,11 @@ class Loop(Generic[BatchT]):
     def _batches(self) -> Iterator[BatchT]:
         """The batches of the epoch that are left."""
         now, started_at = self.progress, time.monotonic()
-        groups = self.source.epoch_groups(self.batch_size, self.seed, now.epoch)
+        groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_an_epoch = len(groups)
         self.source.waited = 0.0
         coming = self.source.batches(groups[now.step :])
-        yield from progress(coming, len(groups), self._place(), "steps", done=now.step)
+        yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
         share = self.source.waited / max(took, 1e-9)
         print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
@@ -131,16 +135,17 @@ class Loop(Generic[BatchT]):
         self.optimiser.set_rate(rate)
         self.model.train(self.task.uses_dropout)
         torch.manual_seed(step.torch_seed())
-        with autocast(self.device):
+        with autocast(self.device, self.precision):
             loss, report = self.task.loss(self.model, batch.to(self.device), step)
-        loss.backward()
+        self.scaler.scale(loss).backward()
+        self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
         # One wait for the device per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
-        self._check_finite(loss_value, norm_value, rate, batch)
-        if self.max_norm is not None:
+        self._check_finite(loss_value, norm=norm_value, rate=rate, batch=batch)
+        if self.max_norm is not None and math.isfinite(norm_value):
             self.optimiser.clip_gradients(norm_value, self.max_norm)
-        self.optimiser.step()
+        self.optimiser.step(self.scaler)
         self.task.after_step(self.model)
         now.step += 1
         for key, value in {"loss": loss_value, **report}.items():
@@ -178,8 +183,10 @@ class Loop(Generic[BatchT]):
     def _out_of_patience(self) -> bool:
         return self.patience is not None and self.progress.epochs_since_best >= self.patience
 
-    def _check_finite(self, loss: float, norm: float, rate: float, batch: BatchT) -> None:
-        if math.isfinite(loss) and math.isfinite(norm):
+    def _check_finite(self, loss: float, *, norm: float, rate: float, batch: BatchT) -> None:
+        # A scale that is too large is lowered after the step, which is left out.
+        scale_too_large = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        if math.isfinite(loss) and (math.isfinite(norm) or scale_too_large):
             return
         now = self.progress
         kept = f" and the best network so far is {self.best_file}" if self.validate else ""
@@ -196,7 +203,7 @@ class Loop(Generic[BatchT]):
             """Forward and backward of the first images of the batch, without a lasting effect."""
             now = self.progress
             self.optimiser.clear_gradients()
-            with autocast(self.device):
+            with autocast(self.device, self.precision):
                 part = batch.first(images).to(self.device)
                 self.task.loss(self.model, part, Step(self.seed, now.epoch, now.step))[0].backward()
             self.optimiser.clear_gradients()
@@ -219,13 +226,19 @@ class Loop(Generic[BatchT]):
         tensors = self.task.weights(self.model)
         return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
+    def _scale(self) -> dict[str, Tensor]:
+        """The state of the scaler as named tensors; nothing where it is off."""
+        state = self.scaler.state_dict()
+        return {f"scaler.{name}": torch.tensor(value) for name, value in state.items()}
+
     def _save_if_due(self) -> None:
         if time.monotonic() - self.saved_at > self.save_seconds:
             self._save()
 
     def _save(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
-        self.resume.save(tensors | self.optimiser.tensors() | self.task.tensors(), asdict(self.progress))
+        tensors |= self.optimiser.tensors() | self.task.tensors() | self._scale()
+        self.resume.save(tensors, asdict(self.progress))
         self.saved_at = time.monotonic()
 
     def _restore(self) -> None:
@@ -238,4 +251,7 @@ class Loop(Generic[BatchT]):
         self.model.load_state_dict(weights, strict=False)
         self.optimiser.load(tensors)
         self.task.load(tensors)
+        if self.scaler.is_enabled():
+            state = {name: tensors[f"scaler.{name}"].item() for name in self.scaler.state_dict()}
+            self.scaler.load_state_dict(state)
         print(f"going on after epoch {self.progress.epoch - 1}, step {self.progress.step}", flush=True)

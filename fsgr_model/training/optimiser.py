@@ -30,6 +30,7 @@ class Optimiser:
         model: nn.Module,
         kind: Kind,
         rate: float,
+        *,
         weight_decay: float,
         visual_factor: float = 1.0,
         heads: nn.Module | None = None,
@@ -74,10 +75,20 @@ class Optimiser:
     def _weights(self) -> Iterator[Tensor]:
         return (weight for part in self._parts for group in part.param_groups for weight in group["params"])
 
-    def step(self) -> None:
-        """Update the weights by their gradients, and clear these."""
+    def unscale(self, scaler: torch.amp.GradScaler) -> None:
+        """Divide the gradients by the scale that the loss had; nothing where the scaler is off."""
         for part in self._parts:
-            part.step()
+            scaler.unscale_(part)
+
+    def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
+        """Update the weights by their gradients, and clear these; not where a scaled gradient overflowed."""
+        for part in self._parts:
+            if scaler is None:
+                part.step()
+            else:
+                scaler.step(part)
+        if scaler is not None:
+            scaler.update()
         self.clear_gradients()
 
     def clear_gradients(self) -> None:

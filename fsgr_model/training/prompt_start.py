@@ -38,8 +38,9 @@ def begin_at_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
     P = tail.prompts.vectors_NPW.shape[1]
     if (patches := tokens_BTW[:, 1:, 0].numel()) < P:
         raise UserError(
-            f"model.prompt_start: patches takes model.prompts, {P}, from the patches of {len(picked)} "
-            f"training images, which have {patches}; lower it, or set model.prompt_start: random"
+            f"model.tail.prompt_start: patches takes model.tail.prompts, {P}, from the patches of "
+            f"{len(picked)} training images, which have {patches}; lower it, or set "
+            "model.tail.prompt_start: random"
         )
     blocks = []
     for block in tail.frozen.blocks:

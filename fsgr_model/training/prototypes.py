@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsgr_model.config.params import ModelParams, XeParams
+from fsgr_model.config.model_params import ModelParams, PrototypeParams
+from fsgr_model.config.training_params import XeParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.memory import Prototypes
@@ -35,7 +36,7 @@ class Banks:
     oldest.
     """
 
-    def __init__(self, layers: int, window: int, rows: int, d_model: int, device: torch.device) -> None:
+    def __init__(self, layers: int, *, window: int, rows: int, d_model: int, device: torch.device) -> None:
         self.key_ATRD = torch.zeros(layers, window, rows, d_model, dtype=torch.float16, device=device)
         self.value_ATRD = torch.zeros_like(self.key_ATRD)
         self.filled_TR = torch.zeros(window, rows, dtype=torch.bool, device=device)
@@ -88,10 +89,10 @@ def check_window(model: ModelParams, xe: XeParams, images: int) -> None:
         UserError: with both numbers of steps.
     """
     steps = xe.epochs * xe.steps_an_epoch(images)
-    if model.memory == "prototypes" and steps <= model.memory_window:
+    if isinstance(model.memory, PrototypeParams) and steps <= model.memory.window:
         raise UserError(
-            f"the first prototypes come after model.memory_window {model.memory_window} steps, but "
-            f"{xe.epochs} epochs have {steps}; make the window shorter, or use model.memory: none"
+            f"the first prototypes come after model.memory.window {model.memory.window} steps, but "
+            f"{xe.epochs} epochs have {steps}; make the window shorter, or set model.memory: null"
         )
 
 
@@ -105,12 +106,14 @@ class PrototypeSearch:
     of no consequence, since attention does not see an order.
     """
 
-    def __init__(self, model: Captioner, params: ModelParams) -> None:
+    def __init__(self, model: Captioner, params: PrototypeParams, d_model: int) -> None:
         self.params = params
         self.memories = [module for module in model.decoder.modules() if isinstance(module, Prototypes)]
-        rows = -(-ROWS_PER_PROTOTYPE * params.memory_size // params.memory_window)
+        rows = -(-ROWS_PER_PROTOTYPE * params.size // params.window)
         device = model.decoder.word_embedding.weight.device
-        self.banks = Banks(len(self.memories), params.memory_window, rows, params.d_model, device)
+        self.banks = Banks(
+            len(self.memories), window=params.window, rows=rows, d_model=d_model, device=device
+        )
 
     @property
     def found(self) -> bool:
@@ -136,27 +139,27 @@ class PrototypeSearch:
         Raises:
             UserError: the window holds fewer words than there are to be prototypes or neighbours.
         """
-        late = self.banks.steps - self.params.memory_window
-        if late < 0 or late % self.params.memory_refresh:
+        late = self.banks.steps - self.params.window
+        if late < 0 or late % self.params.refresh:
             return
         for layer, memory in enumerate(self.memories):
             key_ND, value_ND = (rows_ND.cpu() for rows_ND in self.banks.rows(layer))
             self._check_number(len(key_ND))
             start_MD = memory.key_MD.cpu().numpy() if len(memory.key_MD) else None
             seed = int(torch.randint(2**31 - 1, ()))
-            key_MD = cluster(key_ND.numpy(), self.params.memory_size, seed, start_MD)
-            near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.memory_neighbours)
+            key_MD = cluster(key_ND.numpy(), self.params.size, seed, start_MD)
+            near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.neighbours)
             value_MkD = value_ND[torch.from_numpy(near_Mk)]
             value_MD = (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
             memory.replace(torch.from_numpy(key_MD), value_MD)
 
     def _check_number(self, found: int) -> None:
-        needed = max(self.params.memory_size, self.params.memory_neighbours)
+        needed = max(self.params.size, self.params.neighbours)
         if found < needed:
             raise UserError(
-                f"model.memory_window {self.params.memory_window} steps hold {found} words, but "
-                f"model.memory_size {self.params.memory_size} and model.memory_neighbours "
-                f"{self.params.memory_neighbours} need {needed}; make these smaller or the window longer"
+                f"model.memory.window {self.params.window} steps hold {found} words, but "
+                f"model.memory.size {self.params.size} and model.memory.neighbours "
+                f"{self.params.neighbours} need {needed}; make these smaller or the window longer"
             )
 
 

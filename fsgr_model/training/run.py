@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from fsgr_model.config.params import PhaseParams, ScstParams
-from fsgr_model.kernels.install import speed_up_training
+from fsgr_model.config.training_params import PhaseParams, ScstParams
+from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
 from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.resume import resume_point
@@ -78,9 +78,9 @@ def training_loop(
         assembly.captioner,
         params.optimiser,
         peak_rate,
-        params.weight_decay,
-        params.visual_lr_factor,
-        task.heads,
+        weight_decay=params.weight_decay,
+        visual_factor=params.visual_lr_factor,
+        heads=task.heads,
     )
     with resume_point(run.stage, fingerprint(made_of)) as resume:
         print(f"{task.name} on {assembly.device}\n{describe_rates(schedule.rates)}", flush=True)
@@ -97,6 +97,7 @@ def training_loop(
             validate=validation.score,
             patience=params.patience,
             max_norm=params.grad_clip_norm,
+            precision=params.precision,
         )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from fsgr_model.config.params import PhaseParams
+from fsgr_model.config.training_params import PhaseParams
 
 
 class Schedule(Protocol):

@@ -43,7 +43,9 @@ class SelfCritical(Task[Batch]):
         # Without dropout an image is encoded alike for drawing and for scoring, so it is encoded once.
         start = model.encode(batch.tokens_BTW).start
         with torch.no_grad():
-            caption_BSL = sample(model.step, start, B, self.num_samples, self.max_length)
+            caption_BSL = sample(
+                model.step, start, B, num_samples=self.num_samples, max_length=self.max_length
+            )
         reward_BS = self.rewards(batch.image_ids, caption_BSL)
         counted_BSL = caption_BSL != PAD
         log_prob_N = self.log_probs(model, start, caption_BSL)

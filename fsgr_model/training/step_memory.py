@@ -45,7 +45,7 @@ def step_bytes(captioner: Captioner, size: StepSize) -> int:
     """About the peak of a training step: weights, gradients, Adam's state, and what is kept for them.
 
     All as float32; bf16 autocast on a GPU makes much of it half as large, so there it is an upper bound.
-    Not counted: the losses of `xe.alignment` and `xe.contrast_weight`, and what libraries themselves take.
+    Not counted: the losses of `xe.alignment` and `xe.contrast`, and what libraries themselves take.
     """
     weights = sum(weight.numel() for weight in captioner.parameters())
     trained = sum(weight.numel() for weight in captioner.trained_weights().values())

@@ -53,7 +53,7 @@ class Source(Protocol[Taken]):
 
     waited: float
 
-    def epoch_groups(self, batch_size: int, seed: int, epoch: int) -> Sequence[Any]:
+    def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> Sequence[Any]:
         """What each step of an epoch is made of: a function of seed and epoch, and of nothing else."""
 
     def batches(self, groups: Sequence[Any]) -> Iterator[Taken]:

@@ -2,12 +2,13 @@
 
 import torch
 
-from fsgr_model.config.params import PhaseParams
+from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import autocast
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
@@ -16,11 +17,11 @@ from fsgr_model.training.batches import CaptionedImages
 class Validation:
     """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%)."""
 
-    def __init__(self, images: CaptionedImages, cider_d: CiderD, batch_size: int, max_length: int) -> None:
+    def __init__(self, images: CaptionedImages, cider_d: CiderD, params: PhaseParams) -> None:
         self.images = images
         self.cider_d = cider_d
-        self.groups = images.groups(batch_size)
-        self.max_length = max_length
+        self.groups = images.groups(params.batch_size)
+        self.max_length, self.precision = params.max_length, params.precision
 
     @torch.no_grad()
     def score(self, model: Captioner, device: torch.device) -> float:
@@ -28,7 +29,7 @@ class Validation:
         model.eval()
         total = 0.0
         for batch in self.images.batches(self.groups):
-            with autocast(device):
+            with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
                 caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
             total += float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum())
@@ -59,7 +60,7 @@ def make_validation(
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
-    return Validation(images, cider_d, params.batch_size, params.max_length)
+    return Validation(images, cider_d, params)
 
 
 def check_meaning(tokens: dict[int, list[list[str]]]) -> None:

@@ -52,8 +52,8 @@ def test_rows_are_printed_kept_and_put_into_the_page(tmp_path, capsys):
     page = tmp_path / "speed.md"
     page.write_text("before\n<!-- xe_step -->\nold\n<!-- /xe_step -->\nafter\n")
     rows = [Row("a step", 12345.6, "captions/s", 0.631, "matmul", 4.567, "the reference", "at least 4.5 x")]
-    publish("other", [], LIMITS, CPU, tmp_path / "speed.json", None)
-    publish("xe_step", rows, LIMITS, CPU, tmp_path / "speed.json", page)
+    publish("other", [], LIMITS, CPU, out=tmp_path / "speed.json", page=None)
+    publish("xe_step", rows, LIMITS, CPU, out=tmp_path / "speed.json", page=page)
     line = "| a step | 12,346 captions/s | 63% of matmul | 4.57 x the reference | at least 4.5 x |"
     assert line in capsys.readouterr().out
     text = page.read_text()

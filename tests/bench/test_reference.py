@@ -59,9 +59,11 @@ def test_the_loss_of_cross_entropy_is_the_same(ours, reference, batch, monkeypat
 @torch.no_grad()
 def test_beam_search_finds_the_same_captions_with_the_same_scores(ours, reference, batch, step):
     start = ours.encode(batch.tokens_BTW).start
-    caption_BSL, score_BS = beam_search(ours.step, start, IMAGES, 4, TINY.length)
+    caption_BSL, score_BS = beam_search(ours.step, start, IMAGES, beam_size=4, max_length=TINY.length)
     image_BGD = reference.encode(*ours.tail(batch.tokens_BTW))
-    words, log_probs = reference_beam_search(reference, getattr(reference, step), image_BGD, 4, TINY.length)
+    words, log_probs = reference_beam_search(
+        reference, getattr(reference, step), image_BGD, 4, max_length=TINY.length
+    )
     ended_BS = (caption_BSL == EOS).any(-1)
     assert ended_BS.any() and not ended_BS.all()
     assert torch.equal(caption_BSL, words[..., : caption_BSL.shape[-1]])
@@ -74,14 +76,16 @@ def test_a_self_critical_step_of_the_reference_moves_every_weight(ours, referenc
     optimiser = torch.optim.Adam(reference.parameters(), 1e-3)
     # Rewards that differ, whatever was found.
     captions = [[found] for found in first_captions(reference, seen)]
-    reference_scst_step(reference, optimiser, seen, captions, 4, TINY.length)
+    reference_scst_step(reference, optimiser, seen, captions, samples=4, max_length=TINY.length)
     still = [n for n, weight in reference.named_parameters() if torch.equal(weight, before[n])]
     assert not [name for name in still if "bias" not in name]
 
 
 @torch.no_grad()
 def first_captions(reference, seen):
-    found, _ = reference_beam_search(reference, reference.step, reference.encode(*seen), 4, TINY.length)
+    found, _ = reference_beam_search(
+        reference, reference.step, reference.encode(*seen), 4, max_length=TINY.length
+    )
     return found[:, 0].tolist()
 
 

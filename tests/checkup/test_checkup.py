@@ -211,7 +211,7 @@ def test_disk_is_images_by_tokens_by_width_by_two_bytes(project: Project) -> Non
     """Of 6 images of 32 pixels in patches of 8: 17 tokens of width 16, and 16 labels."""
     assert "the cache is 6 images x 17 tokens x 16 x 2 bytes" in fact(project.check(), "disk")
     params = load_params(project.params_file)
-    plan = draw_blueprint(TINY_CLIP, "tiny", params, 3, 9, torch.device("meta"))
+    plan = draw_blueprint(TINY_CLIP, "tiny", params, 3, words=9, device=torch.device("meta"))
     size = DatasetSize({"train": 4, "val": 1, "test": 1}, 2, 5, Counter(), 12, unpacked=77)
     clip = sum(weight.numel() for weight in build_model(TINY_CLIP, "tiny").parameters())
     captioner = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
@@ -224,8 +224,8 @@ def test_disk_is_images_by_tokens_by_width_by_two_bytes(project: Project) -> Non
 
 
 def test_hours_of_every_long_stage(project: Project) -> None:
-    project.values["model"] |= {"adapters": True, "prompts": 3}
-    project.values["xe"]["contrast_weight"] = 0.25
+    project.values["model"]["tail"] = {"adapters": True, "prompts": 3, "prompt_start": "random"}
+    project.values["xe"]["contrast"] = {"weight": 0.25, "anchors": 4096}
     threads = torch.get_num_threads()
     findings = project.check(timing=True)
     assert findings.problems == [] and torch.get_num_threads() == threads

@@ -27,7 +27,15 @@ def model() -> nn.Module:
 
 def prepare(folder: Path | str, out: Path, pretrained: str = "folder") -> Path:
     place = Path("no dataset is needed")
-    prepare_clip(str(folder), pretrained, "squash", None, place, RuntimeParams(), out)
+    prepare_clip(
+        str(folder),
+        pretrained=pretrained,
+        resize_mode="squash",
+        training=None,
+        dataset=place,
+        runtime=RuntimeParams(),
+        out=out,
+    )
     return out
 
 

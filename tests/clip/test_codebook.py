@@ -18,7 +18,7 @@ from pipeline.codebook import make_codebook
 
 def make(concepts, dataset, clip_folder, tmp_path):
     params = CodebookParams(concepts=str(concepts), templates="scene")
-    make_codebook(params, dataset, clip_folder, tmp_path / "codebook")
+    make_codebook(params, dataset, clip_folder=clip_folder, folder=tmp_path / "codebook")
     return load_codebook(tmp_path / "codebook")
 
 
@@ -42,7 +42,7 @@ def test_a_list_of_five_thousand_concepts(dataset, clip_folder, tmp_path):
     names = [f"thing {number}" for number in range(5000)]
     (tmp_path / "names.txt").write_text("\n".join(names))
     params = CodebookParams(concepts=str(tmp_path / "names.txt"), templates="simple")
-    make_codebook(params, dataset, clip_folder, tmp_path / "codebook")
+    make_codebook(params, dataset, clip_folder=clip_folder, folder=tmp_path / "codebook")
     codebook = load_codebook(tmp_path / "codebook")
     assert codebook.names == names and codebook.embeddings_KE.shape == (5000, 16)
     meant = [4999, 17, 300]
@@ -53,6 +53,11 @@ def test_a_list_of_five_thousand_concepts(dataset, clip_folder, tmp_path):
         [names[k]] * 9 for k in meant
     ]
     torch.testing.assert_close(quantised.text_BGE[:, 4], meant_BE)
+
+
+def test_a_list_with_the_line_ends_of_windows(tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"cat\r\nnight sky\r\n")
+    assert read_concepts(tmp_path / "names.txt") == ["cat", "night sky"]
 
 
 def test_a_list_from_an_editor_that_marks_utf8(tmp_path):
@@ -66,6 +71,12 @@ def test_a_list_from_an_editor_that_marks_utf8(tmp_path):
         (b"cat\n\ndog\n", "number 2 is empty"),
         (b"cat\ndog\ncat\n", r"\['cat'\] occur more than once"),
         (b"", "0 concepts"),
+        (b"cat\rdog\r", r"line 1 holds '\\r', which ends a line .* \(LF or CRLF\)"),
+        ("cat\ntree\u2028dog\n".encode(), r"line 2 holds '\\u2028', which ends a line"),
+        ("cat\x85dog\n".encode(), r"line 1 holds '\\x85'"),
+        (b"cat\x0c\ndog\n", r"line 1 holds '\\x0c'"),
+        (b"cat\x0bdog\n", r"line 1 holds '\\x0b'"),
+        (b"cat\r\r\ndog\r\r\n", r"line 1 holds '\\r'"),
         (b"caf\xe9\n", r"not UTF-8 text \(byte 3\)"),
         (None, "does not exist"),
     ],

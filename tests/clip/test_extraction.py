@@ -39,7 +39,8 @@ def write_then_die(writer, image_ids, rows):
 
 RowWriter.write = write_then_die
 dataset, clip, out = map(Path, sys.argv[1:])
-extract_features(dataset, clip, 1, RuntimeParams(workers=0, image_batch=5), out)
+runtime = RuntimeParams(workers=0, image_batch=5)
+extract_features(dataset, clip_folder=clip, cut=1, runtime=runtime, out=out)
 """
 
 
@@ -51,7 +52,7 @@ def root(tmp_path, monkeypatch):
 
 def test_rows_are_the_trunk_of_each_image(dataset, clip_folder, tmp_path, root):
     out = tmp_path / "features"
-    extract_features(dataset, clip_folder, 1, RUNTIME, out)
+    extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=RUNTIME, out=out)
     clip = load_clip(clip_folder, torch.device("cpu"))
     for split in SPLITS:
         records = read_images(dataset, split)
@@ -69,9 +70,9 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(dataset, clip_folde
     command = [sys.executable, "-c", KILLED_RUN, str(dataset), str(clip_folder), str(out)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     assert not out.exists()
-    extract_features(dataset, clip_folder, 1, RUNTIME, out)
+    extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=RUNTIME, out=out)
     assert "features of train: 3/3 batches" in capsys.readouterr().out
-    extract_features(dataset, clip_folder, 1, RUNTIME, tmp_path / "whole")
+    extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=RUNTIME, out=tmp_path / "whole")
     for split in SPLITS:
         resumed, whole = (RowStore(folder / f"{split}.h5", {}) for folder in (out, tmp_path / "whole"))
         assert resumed.load_all().tobytes() == whole.load_all().tobytes()
@@ -91,9 +92,9 @@ def test_a_second_run_does_only_what_is_missing(dataset, clip_folder, tmp_path, 
 
     monkeypatch.setattr(Trunk, "forward", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        extract_features(dataset, clip_folder, 1, RUNTIME, tmp_path / "features")
+        extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=RUNTIME, out=tmp_path / "features")
     monkeypatch.setattr(Trunk, "forward", lambda trunk, x: encoded.append(len(x)) or forward(trunk, x))
-    extract_features(dataset, clip_folder, 1, RUNTIME, tmp_path / "features")
+    extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=RUNTIME, out=tmp_path / "features")
     assert encoded == [5, 5, 2, 4, 4]
 
 
@@ -104,7 +105,7 @@ def test_all_missing_and_resized_files_are_listed(dataset, clip_folder, tmp_path
     with Path(records[3].path).open("ab") as file:
         file.write(b"x")
     with pytest.raises(UserError) as caught:
-        extract_features(dataset, clip_folder, 1, RUNTIME, tmp_path / "features")
+        extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=RUNTIME, out=tmp_path / "features")
     message = str(caught.value)
     assert message.startswith("3 image files changed since the dataset stage")
     assert all(f"image {records[index].image_id} " in message for index in (0, 3, 7))
@@ -119,7 +120,7 @@ def test_changed_bytes_of_the_same_size_are_found(dataset, clip_folder, tmp_path
     path.write_bytes(data)
     runtime = RuntimeParams(workers=workers, image_batch=5)
     with pytest.raises(UserError, match=r"image 12 .* has other bytes; .*dvc repro -f dataset"):
-        extract_features(dataset, clip_folder, 1, runtime, tmp_path / "features")
+        extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=runtime, out=tmp_path / "features")
 
 
 def test_images_are_the_same_from_any_number_of_workers(dataset, clip_folder):

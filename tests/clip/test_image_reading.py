@@ -1,12 +1,14 @@
 """Shared memory that is too small for the workers' batches is found before any work."""
 
+import errno
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
 
 from fsgr_model.clip import image_reading
-from fsgr_model.clip.image_reading import read_batches
+from fsgr_model.clip.image_reading import check_files, read_batches
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.runtime.errors import UserError
@@ -25,3 +27,44 @@ def test_too_little_shared_memory_is_refused_with_both_numbers(dataset, clip_fol
     next(read_batches(records, clip.preprocess, 4, 2))
     monkeypatch.setattr(image_reading.shutil, "disk_usage", lambda folder: usage(needed))
     next(read_batches(records, clip.preprocess, 5, 2))
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EACCES, r"image 13 \(.*13\.png\) cannot be read \(Permission denied\)"),
+        (errno.EIO, r"image 13 \(.*13\.png\) cannot be read \(Input/output error\)"),
+        (errno.ENOENT, r"image 13 \(.*13\.png\) is missing"),
+    ],
+)
+def test_why_a_picture_cannot_be_looked_at(dataset, monkeypatch, number, message):
+    refuse(monkeypatch, number)
+    with pytest.raises(UserError, match=f"^1 image files changed since the dataset stage: {message}"):
+        check_files(read_images(dataset))
+
+
+def test_a_network_drive_that_is_away_has_not_changed_the_pictures(dataset, monkeypatch):
+    refuse(monkeypatch, errno.ESTALE)
+    with pytest.raises(OSError, match=r"13\.png"):
+        check_files(read_images(dataset))
+
+
+def test_a_folder_in_the_place_of_a_picture(dataset):
+    records = read_images(dataset)
+    place = Path(records[0].path)
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(UserError, match=r"image 11 \(.*11\.png\) is no file"):
+        check_files(records)
+
+
+def refuse(monkeypatch, number):
+    """What the system says of 13.png."""
+    plain = Path.stat
+
+    def stat(path, **options):
+        if path.name == "13.png":
+            raise OSError(number, image_reading.os.strerror(number), str(path))
+        return plain(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)

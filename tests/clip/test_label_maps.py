@@ -20,15 +20,23 @@ PARAMS = LabelsParams(attention="csa")
 @pytest.fixture
 def folders(dataset, clip_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
-    extract_features(dataset, clip_folder, 1, RUNTIME, tmp_path / "features")
+    extract_features(dataset, clip_folder=clip_folder, cut=1, runtime=RUNTIME, out=tmp_path / "features")
     codebook = CodebookParams(concepts="dataset", templates="simple")
-    make_codebook(codebook, dataset, clip_folder, tmp_path / "codebook")
+    make_codebook(codebook, dataset, clip_folder=clip_folder, folder=tmp_path / "codebook")
     return clip_folder, tmp_path
 
 
 def test_maps_are_the_labels_of_the_cached_tokens(folders):
     clip_folder, root = folders
-    make_label_maps(clip_folder, 1, root / "codebook", root / "features", PARAMS, RUNTIME, root / "labels")
+    make_label_maps(
+        clip_folder,
+        1,
+        root / "codebook",
+        features=root / "features",
+        params=PARAMS,
+        runtime=RUNTIME,
+        out=root / "labels",
+    )
     clip = load_clip(clip_folder, torch.device("cpu"))
     codebook = load_codebook(root / "codebook")
     identity = label_identity(trunk_identity(clip.identity, 1), codebook.identity, PARAMS)
@@ -44,11 +52,27 @@ def test_maps_are_the_labels_of_the_cached_tokens(folders):
 def test_features_of_another_cut_are_refused(folders):
     clip_folder, root = folders
     with pytest.raises(UserError, match="another cut: the file says 1, this run needs 2"):
-        make_label_maps(clip_folder, 2, root / "codebook", root / "features", PARAMS, RUNTIME, root)
+        make_label_maps(
+            clip_folder,
+            2,
+            root / "codebook",
+            features=root / "features",
+            params=PARAMS,
+            runtime=RUNTIME,
+            out=root,
+        )
 
 
 def test_codebook_of_another_clip_is_refused(folders):
     clip_folder, root = folders
     Codebook(["cat"], torch.ones(1, 16), {"weights": "f" * 64}).save(root / "other")
     with pytest.raises(UserError, match="codebook was made with CLIP weights ffffffffffff"):
-        make_label_maps(clip_folder, 1, root / "other", root / "features", PARAMS, RUNTIME, root / "labels")
+        make_label_maps(
+            clip_folder,
+            1,
+            root / "other",
+            features=root / "features",
+            params=PARAMS,
+            runtime=RUNTIME,
+            out=root / "labels",
+        )

@@ -36,12 +36,12 @@ def prepare(model_name, pretrained, out, **more):
     params = ClipParams(model=str(model_name), pretrained=str(pretrained), cut=1, **more)
     prepare_clip(
         params.model,
-        params.pretrained,
-        params.resize_mode,
-        params.training,
-        Path("no dataset is needed"),
-        RuntimeParams(),
-        out,
+        pretrained=params.pretrained,
+        resize_mode=params.resize_mode,
+        training=params.training,
+        dataset=Path("no dataset is needed"),
+        runtime=RuntimeParams(),
+        out=out,
     )
     return out
 

@@ -51,7 +51,15 @@ def test_features_are_those_of_open_clip(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"{name}.pt"
     write_archive(path, name)
     no_dataset = Path("no dataset is needed")
-    prepare_clip(name, str(path), "shortest", None, no_dataset, RuntimeParams(), tmp_path / "clip")
+    prepare_clip(
+        name,
+        pretrained=str(path),
+        resize_mode="shortest",
+        training=None,
+        dataset=no_dataset,
+        runtime=RuntimeParams(),
+        out=tmp_path / "clip",
+    )
     ours = load_clip(tmp_path / "clip", torch.device("cpu"))
     theirs = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").eval()
     path.unlink()

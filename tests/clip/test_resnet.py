@@ -143,14 +143,32 @@ def test_from_the_checkpoint_to_label_maps(model, dataset, tmp_path, monkeypatch
     torch.save(model.state_dict(), tmp_path / "rn.pt")
     runtime = RuntimeParams(workers=0, image_batch=8)
     names = (str(tmp_path / "tiny-rn.json"), str(tmp_path / "rn.pt"))
-    prepare_clip(*names, "squash", None, Path("none"), runtime, tmp_path / "clip")
-    extract_features(dataset, tmp_path / "clip", 0, runtime, tmp_path / "features")
+    prepare_clip(
+        names[0],
+        pretrained=names[1],
+        resize_mode="squash",
+        training=None,
+        dataset=Path("none"),
+        runtime=runtime,
+        out=tmp_path / "clip",
+    )
+    extract_features(
+        dataset, clip_folder=tmp_path / "clip", cut=0, runtime=runtime, out=tmp_path / "features"
+    )
     clip = load_clip(tmp_path / "clip", torch.device("cpu"))
     concepts_KE = F.normalize(torch.randn(5, 16), dim=-1)
     Codebook(list("abcde"), concepts_KE, {"weights": clip.identity["weights"]}).save(tmp_path / "codebook")
     params = LabelsParams(attention="value", key_smoothing=True, prompt_denoising=0.1)
     places = (tmp_path / "codebook", tmp_path / "features")
-    make_label_maps(tmp_path / "clip", 0, *places, params, runtime, tmp_path / "labels")
+    make_label_maps(
+        tmp_path / "clip",
+        0,
+        places[0],
+        features=places[1],
+        params=params,
+        runtime=runtime,
+        out=tmp_path / "labels",
+    )
     features = RowStore(tmp_path / "features" / "val.h5", {**clip.identity, "cut": 0})
     assert features.row_shape == (10, 256) and features.load_all().any()
     assert RowStore(tmp_path / "labels" / "val.h5", {}).row_shape == (9,)

@@ -106,7 +106,7 @@ def test_value_path_mixes_no_tokens():
 
 def test_correlative_attention_is_the_sum_of_two_softmaxes():
     query, key, value = torch.randn(3, 1, 5, 8)
-    found = correlative_attention(query, key, value, 2, "csa")
+    found = correlative_attention(query, key, value, 2, attention="csa")
     for head in (slice(0, 4), slice(4, 8)):
         q, k, v = (x[0, :, head] for x in (query, key, value))
         weights = (q @ q.T / math.sqrt(4)).softmax(-1) + (k @ k.T / math.sqrt(4)).softmax(-1)
@@ -116,7 +116,7 @@ def test_correlative_attention_is_the_sum_of_two_softmaxes():
 def test_rows_of_correlative_weights_sum_to_two():
     query, key = torch.randn(2, 1, 7, 8)
     for attention in ("csa", "qk_kk"):
-        found = correlative_attention(query, key, torch.ones(1, 7, 8), 2, attention)
+        found = correlative_attention(query, key, torch.ones(1, 7, 8), 2, attention=attention)
         torch.testing.assert_close(found, torch.full((1, 7, 8), 2.0))
 
 

@@ -160,7 +160,7 @@ CONTRADICTIONS = [
         },
         "format nocaps has no masks",
     ),
-    ({"xe.alignment": "progressive", "model.semantics": False}, "xe.alignment: progressive compares regions"),
+    ({"xe.alignment": {"weight": 0.1}, "model.semantics": False}, "xe.alignment compares regions"),
 ]
 
 

@@ -63,7 +63,8 @@ def test_most_of_each_thing_is_visible() -> None:
 def test_backdrops_vary(name: str) -> None:
     weather = WORLD.backgrounds[name].weather[0]
     one, other = (
-        np.asarray(paint_backdrop(name, weather, 0.5, 96, np.random.default_rng(n)), float) for n in (1, 2)
+        np.asarray(paint_backdrop(name, weather, 0.5, 96, rng=np.random.default_rng(n)), float)
+        for n in (1, 2)
     )
     assert one.shape == (96, 96, 3)
     assert np.abs(one - other).mean() > 2
@@ -78,7 +79,7 @@ def test_smooth_curves_pass_through_their_points() -> None:
 
 
 def test_arcs_lie_on_their_ellipse() -> None:
-    path = np.array(arc_points(0.4, 0.5, 0.3, 0.1, 20, 200))
+    path = np.array(arc_points((0.4, 0.5), (0.3, 0.1), start=20, end=200))
     assert np.allclose(((path[:, 0] - 0.4) / 0.3) ** 2 + ((path[:, 1] - 0.5) / 0.1) ** 2, 1)
-    turned = np.array(arc_points(0.4, 0.5, 0.3, 0.1, 0, 360, turn=90))
+    turned = np.array(arc_points((0.4, 0.5), (0.3, 0.1), start=0, end=360, turn=90))
     assert np.ptp(turned[:, 1]) == pytest.approx(0.6, abs=0.01)

@@ -53,7 +53,7 @@ def _tell(number: int) -> Told:
     picture = draw_scene(scene, WORLD.image, paint_rng)
     groups = list(range(len(scene.groups)))
     return Told(
-        scene, picture, write_captions(WORLD, scene, find_relations(scene, picture), groups, words_rng)
+        scene, picture, write_captions(WORLD, scene, find_relations(scene, picture), groups, rng=words_rng)
     )
 
 

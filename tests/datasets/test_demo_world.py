@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(folder: Path) -> Dataset:
-    return draw_demo_world(WORLD_FILE, SMALL, 5, folder, "data/dataset")
+    return draw_demo_world(WORLD_FILE, SMALL, 5, folder, place="data/dataset")
 
 
 def all_bytes(folder: Path) -> dict[str, str]:
@@ -42,18 +42,18 @@ def all_bytes(folder: Path) -> dict[str, str]:
 
 
 def test_same_seed_same_bytes(dataset: Dataset, folder: Path, tmp_path: Path) -> None:
-    again = draw_demo_world(WORLD_FILE, SMALL, 5, tmp_path / "again", "data/dataset")
+    again = draw_demo_world(WORLD_FILE, SMALL, 5, tmp_path / "again", place="data/dataset")
     assert again == dataset
     assert all_bytes(tmp_path / "again") == all_bytes(folder)
-    other = draw_demo_world(WORLD_FILE, SMALL, 6, tmp_path / "other", "data/dataset")
+    other = draw_demo_world(WORLD_FILE, SMALL, 6, tmp_path / "other", place="data/dataset")
     assert [image.sha256 for image in other.images] != [image.sha256 for image in dataset.images]
 
 
 def test_result_does_not_depend_on_process_count(tmp_path: Path) -> None:
     world = load_world(WORLD_FILE)
     assignments = [Assignment(image_id, "train", "") for image_id in range(1, 31)]
-    one = draw_pictures(world, assignments, 5, tmp_path / "one", "data", processes=1)
-    two = draw_pictures(world, assignments, 5, tmp_path / "two", "data", processes=2)
+    one = draw_pictures(world, assignments, 5, tmp_path / "one", place="data", processes=1)
+    two = draw_pictures(world, assignments, 5, tmp_path / "two", place="data", processes=2)
     assert one == two
     write_dataset(tmp_path / "one", one)
     write_dataset(tmp_path / "two", two)
@@ -62,7 +62,7 @@ def test_result_does_not_depend_on_process_count(tmp_path: Path) -> None:
 
 def test_a_picture_does_not_depend_on_the_others(dataset: Dataset, tmp_path: Path) -> None:
     alone = draw_pictures(
-        load_world(WORLD_FILE), [Assignment(17, "train", "")], 5, tmp_path, "data/dataset", 1
+        load_world(WORLD_FILE), [Assignment(17, "train", "")], 5, tmp_path, place="data/dataset", processes=1
     )
     assert alone.images == [dataset.images[16]]
 
@@ -107,7 +107,7 @@ def test_pictures_for_clip_alone_lie_apart_and_show_everything(tmp_path: Path) -
     assert all(Path(picture.path).parent == apart / "images" for picture in pictures)
     main = read_images(place)
     assert not {picture.sha256 for picture in pictures} & {picture.sha256 for picture in main}
-    drawn = draw_demo_world(WORLD_FILE, SMALL, 5, tmp_path / "drawn", place.as_posix())
+    drawn = draw_demo_world(WORLD_FILE, SMALL, 5, tmp_path / "drawn", place=place.as_posix())
     assert main == drawn.images
 
 
@@ -118,7 +118,7 @@ def test_a_fifth_of_the_default_world(tmp_path: Path) -> None:
     assert default is not None
     sizes = ("train_images", "val_images", "test_images")
     demo = default.model_copy(update={size: getattr(default, size) // 5 for size in sizes})
-    world = draw_demo_world(WORLD_FILE, demo, 42, tmp_path, "data/dataset")
+    world = draw_demo_world(WORLD_FILE, demo, 42, tmp_path, place="data/dataset")
     unseen = {image.image_id: image.domain == "unseen" for image in world.images}
     assert shows_held_out(world.instances) == unseen
     domains = Counter(image.domain for image in world.images if image.split == "test")
@@ -202,4 +202,4 @@ def test_an_object_without_a_drawing_is_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "world.yaml").write_text(text.replace("objects:\n", dragon, 1), encoding="utf-8")
     with pytest.raises(UserError, match="object 'dragon' has no drawing"):
-        draw_demo_world(tmp_path / "world.yaml", SMALL, 5, tmp_path, "data/dataset")
+        draw_demo_world(tmp_path / "world.yaml", SMALL, 5, tmp_path, place="data/dataset")

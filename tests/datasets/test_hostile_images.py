@@ -222,6 +222,23 @@ def test_a_file_that_goes_while_it_is_looked_at(
     assert [image["image_id"] for image in load_json(folder / "report.json")["skipped_images"]] == [13]
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.ENOMEM])
+@pytest.mark.parametrize("call", ["read_bytes", "stat"])
+def test_no_picture_is_left_out_for_what_the_machine_lacks(
+    small: SmallDataset, monkeypatch: pytest.MonkeyPatch, number: int, call: str
+) -> None:
+    plain = getattr(Path, call)
+
+    def refuse(path: Path, **options: bool) -> object:
+        if path.name == "13.png":
+            raise OSError(number, "not now", str(path))
+        return plain(path, **options)
+
+    monkeypatch.setattr(Path, call, refuse)
+    with pytest.raises(OSError, match=r"not now.*13\.png"):
+        small.build(on_bad_image="skip")
+
+
 def test_a_rotated_picture_is_listed_upright(small: SmallDataset) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8

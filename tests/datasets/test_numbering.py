@@ -48,6 +48,22 @@ def test_ids_that_begin_anew_are_read_and_told(small: SmallDataset, images: bool
     assert sum("ids" in note for note in notes) >= images + annotations - (images and annotations)
 
 
+def test_captions_of_an_image_stay_in_order_where_some_ids_are_those_of_another_file(
+    small: SmallDataset,
+) -> None:
+    train, val = (small.files[split]["annotations"] for split in ("train", "val"))
+    said = [caption["caption"] for caption in train if caption["image_id"] == 11]
+    train[0]["id"] = val[0]["id"]
+    train[1]["id"] = val[0]["id"] + 5
+    folder = small.build()
+    assert [caption.text for caption in read_captions(folder)[11]] == said
+    ids = [
+        caption.annotation_id for image_id in (11, 12, 13, 14) for caption in read_captions(folder)[image_id]
+    ]
+    assert min(ids) > 1_000_000_000
+    assert [caption.annotation_id for caption in read_captions(folder)[21]] == [each["id"] for each in val]
+
+
 def test_ids_that_are_unique_stay_the_users_own(small: SmallDataset) -> None:
     folder = small.build()
     assert [image.image_id for image in read_images(folder)] == [11, 12, 13, 14, 21, 31]

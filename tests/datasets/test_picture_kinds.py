@@ -1,5 +1,6 @@
 """What is no picture, or no picture that is decoded here, is told by its name."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,13 @@ from PIL import Image
 
 from fsgr_model.datasets import picture_kinds
 from fsgr_model.datasets.image_file import BadImage, open_rgb
-from fsgr_model.datasets.picture_kinds import AVIF_PACKAGE, HEIF_PACKAGE, kind_of, means_picture
+from fsgr_model.datasets.picture_kinds import (
+    AVIF_PACKAGE,
+    HEIF_PACKAGE,
+    is_picture_name,
+    kind_of,
+    means_picture,
+)
 from fsgr_model.runtime.errors import UserError
 from tests.worlds.small_dataset import SmallDataset
 
@@ -181,3 +188,30 @@ def test_texts_are_not_taken_for_what_they_begin_like() -> None:
         b"%!PS-Adobe",
     ):
         assert kind_of(text, "") is None, text
+
+
+# The tokenizer knows suffixes of files because the official program keeps such names whole.
+OWN = ("picture_kinds.py", "ptb_tokenizer.py")
+
+
+def test_the_suffixes_of_pictures_stand_in_one_place() -> None:
+    """Whoever has a list of suffixes of its own would miss what is added here."""
+    own = re.compile(r"jpe?\??g.*png|png.*jpe?\??g", re.IGNORECASE)
+    sources = [path for path in (ROOT / "fsgr_model").rglob("*.py") if path.name not in OWN]
+    lists = [
+        line
+        for path in sources
+        for line in path.read_text(encoding="utf-8").split("\n")
+        if own.search(line.partition("#")[0])
+    ]
+    assert lists == []
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b/a.JPEG", "a.tif", "a.b.webp", "a.HEIC"])
+def test_names_of_pictures(name: str) -> None:
+    assert is_picture_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", ".jpg", "a.txt", "a.jpg.txt", "jpg"])
+def test_other_names(name: str) -> None:
+    assert not is_picture_name(name)

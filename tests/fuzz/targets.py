@@ -27,6 +27,7 @@ from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.datasets.reading import caption_records, read_files
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
+from fsgr_model.runtime.artifacts import read_text
 from fsgr_model.scoring.coco_files import read_reference_file, read_results
 from fsgr_model.scoring.submission import ImageNames, read_lines
 from fsgr_model.text.imported_words import import_words
@@ -188,7 +189,7 @@ def image_list(folder: Path) -> Path:
 
 
 def read_caption_lines(path: Path) -> None:
-    read_lines(path, ImageNames(image_list(path.parent / "list")))
+    read_lines(read_text(path), path, ImageNames(image_list(path.parent / "list")))
 
 
 def words_file(folder: Path) -> Path:

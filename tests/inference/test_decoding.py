@@ -86,7 +86,7 @@ def test_all_captions_together_have_probability_one(decoder, start):
 @torch.no_grad()
 def test_a_wide_beam_finds_the_best_captions_of_all(decoder, start):
     captions, log_prob = log_probs_of_all(decoder, start)
-    found, score = beam_search(step_of(decoder), start, B, len(captions), MAX_LENGTH)
+    found, score = beam_search(step_of(decoder), start, B, beam_size=len(captions), max_length=MAX_LENGTH)
     for b in range(B):
         order = log_prob[b].argsort(descending=True)
         assert [words_of(row) for row in found[b][:10]] == [captions[index] for index in order[:10]]
@@ -95,18 +95,18 @@ def test_a_wide_beam_finds_the_best_captions_of_all(decoder, start):
 
 @torch.no_grad()
 def test_beam_of_one_is_greedy(decoder, start):
-    best, _ = beam_search(step_of(decoder), start, B, 1, MAX_LENGTH)
+    best, _ = beam_search(step_of(decoder), start, B, beam_size=1, max_length=MAX_LENGTH)
     assert torch.equal(best, greedy(step_of(decoder), start, B, MAX_LENGTH))
 
 
 @torch.no_grad()
 def test_images_of_a_batch_do_not_mix(decoder, start):
-    together, _ = beam_search(step_of(decoder), start, B, 3, MAX_LENGTH)
+    together, _ = beam_search(step_of(decoder), start, B, beam_size=3, max_length=MAX_LENGTH)
     for b in range(B):
         layers = tuple(
             type(layer)(layer.image_keys[b : b + 1], layer.image_values[b : b + 1]) for layer in start.layers
         )
-        alone, _ = beam_search(step_of(decoder), DecoderState(layers), 1, 3, MAX_LENGTH)
+        alone, _ = beam_search(step_of(decoder), DecoderState(layers), 1, beam_size=3, max_length=MAX_LENGTH)
         assert [words_of(row) for row in alone[0]] == [words_of(row) for row in together[b]]
 
 
@@ -115,7 +115,7 @@ def test_samples_come_as_often_as_their_probability(decoder, start):
     torch.manual_seed(0)
     captions, log_prob = log_probs_of_all(decoder, start)
     num_samples = 20_000
-    drawn = sample(step_of(decoder), start, B, num_samples, MAX_LENGTH)
+    drawn = sample(step_of(decoder), start, B, num_samples=num_samples, max_length=MAX_LENGTH)
     for b in range(B):
         rows, counts = drawn[b].unique(dim=0, return_counts=True)
         frequency = {
@@ -129,7 +129,7 @@ def test_samples_come_as_often_as_their_probability(decoder, start):
 
 @torch.no_grad()
 def test_special_words_are_never_spoken(decoder, start):
-    drawn = sample(step_of(decoder), start, B, 500, MAX_LENGTH)
+    drawn = sample(step_of(decoder), start, B, num_samples=500, max_length=MAX_LENGTH)
     assert not torch.isin(drawn, torch.tensor([UNK, BOS])).any()
     # Padding only after the end.
     for row in drawn.flatten(0, 1).tolist():
@@ -158,7 +158,7 @@ def test_ended_samples_leave_the_batch_and_nothing_else_changes(decoder, start):
         torch.manual_seed(seed)
         plain = sample_to_the_end(step_of(decoder), start, B, 4)
         torch.manual_seed(seed)
-        drawn = sample(counting(step_of(decoder), rows), start, B, 4, MAX_LENGTH)
+        drawn = sample(counting(step_of(decoder), rows), start, B, num_samples=4, max_length=MAX_LENGTH)
         assert torch.equal(drawn, plain[..., : drawn.shape[-1]])
         assert (plain[..., drawn.shape[-1] :] == PAD).all()
     assert rows.count(B * 4) < len(rows) and min(rows) < B * 4 // 2
@@ -171,10 +171,12 @@ def test_images_whose_beams_have_ended_leave_the_batch_and_keep_what_they_have_a
         torch.manual_seed(seed)
         image_BGD, position_GD = 3 * torch.randn(B, 5, D), torch.randn(5, D)
         start = decoder.start(image_BGD, position_GD)
-        found, score_BS = beam_search(counting(step_of(decoder), rows), start, B, 2, MAX_LENGTH)
+        found, score_BS = beam_search(
+            counting(step_of(decoder), rows), start, B, beam_size=2, max_length=MAX_LENGTH
+        )
         for b in range(B):
             start = decoder.start(image_BGD[b : b + 1], position_GD)
-            alone, own_score_BS = beam_search(step_of(decoder), start, 1, 2, MAX_LENGTH)
+            alone, own_score_BS = beam_search(step_of(decoder), start, 1, beam_size=2, max_length=MAX_LENGTH)
             assert [words_of(row) for row in alone[0]] == [words_of(row) for row in found[b]]
             torch.testing.assert_close(score_BS[b], own_score_BS[0])
     # One hypothesis an image at first, then two, as long as an image is there.
@@ -208,7 +210,9 @@ class LiveBytes(TorchDispatchMode):
 def peak_bytes(num_words: int, max_length: int) -> int:
     """Of a beam search none of whose captions ends."""
     torch.manual_seed(3)
-    decoder = CaptionDecoder(torch.randn(num_words, D), D, 2, 32, num_layers=2, dropout=0.0).eval()
+    decoder = CaptionDecoder(
+        torch.randn(num_words, D), D, num_heads=2, d_ff=32, num_layers=2, dropout=0.0
+    ).eval()
     start = decoder.start(torch.randn(B, 5, D), torch.randn(5, D))
 
     def step(word_BS, state):
@@ -217,7 +221,7 @@ def peak_bytes(num_words: int, max_length: int) -> int:
         return logits_BSV, state
 
     with torch.no_grad(), LiveBytes() as live:
-        beam_search(step, start, B, 5, max_length)
+        beam_search(step, start, B, beam_size=5, max_length=max_length)
     return live.peak
 
 

@@ -85,7 +85,7 @@ def test_images_of_a_batch_do_not_mix(captioner, images):
 def test_log_probability_is_the_score_of_the_beam(captioner, images):
     network = captioner.assembly.captioner
     start = network.encode(captioner.tokens(list(images.values()))).start
-    _, score_BS = beam_search(network.step, start, len(images), 3, 10)
+    _, score_BS = beam_search(network.step, start, len(images), beam_size=3, max_length=10)
     found = [each.captions[0].log_probability for each in captioner.describe(list(images.values()))]
     assert found == pytest.approx(score_BS[:, 0].tolist(), abs=1e-4)
 

@@ -23,7 +23,7 @@ def coco_captioner() -> Captioner:
     config["text_cfg"] |= {"vocab_size": 100, "layers": 1}
     tail = Tail(build_model(config, params.clip.model), params.clip.cut, params.model.align)
     codebook_KE, word_VE = (F.normalize(torch.randn(rows, 512), dim=-1) for rows in (80, VOCABULARY))
-    return Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params.model)
+    return Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params=params.model)
 
 
 def test_parameter_counts_of_the_coco_preset():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams, PrototypeParams, SlotParams, TailParams
 from fsgr_model.kernels import products as linear
 from fsgr_model.kernels.onednn_layers import OneDnnLinear, TrainedLinear, hand_to_onednn, train_with_onednn
 from fsgr_model.network.captioner import Captioner
@@ -22,6 +22,8 @@ CONFIG = {
     "vision_cfg": {"image_size": 12, "patch_size": 4, "layers": 2, "width": WIDTH, "head_width": 8},
     "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
 }
+TAIL = TailParams(adapters=True, prompts=2, prompt_start="random")
+PROTOTYPES = PrototypeParams(kind="prototypes", size=5, window=4, refresh=3, neighbours=2)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def build(word_VE: torch.Tensor, **changes: object) -> Captioner:
     )
     codebook_KE = F.normalize(torch.randn(K, JOINT), dim=-1)
     tail = Tail(build_model(CONFIG, "small"), 1, params.align)
-    return Captioner(tail, SIDE, codebook_KE if params.semantics else None, word_VE, params)
+    return Captioner(tail, SIDE, codebook_KE if params.semantics else None, word_VE, params=params)
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_without_semantics_there_is_no_codebook(word_VE):
 
 
 def test_a_checkpoint_holds_the_trained_weights_and_the_prototypes(word_VE):
-    plain, remembering = build(word_VE), build(word_VE, memory="prototypes")
+    plain, remembering = build(word_VE), build(word_VE, memory=PROTOTYPES)
     assert plain.checkpoint_tensors().keys() == plain.trained_weights().keys()
     memory = remembering.decoder.layers[0].self_attention.memory
     memory.replace(torch.randn(5, 24), torch.randn(5, 24))
@@ -104,7 +106,9 @@ def test_a_checkpoint_holds_the_trained_weights_and_the_prototypes(word_VE):
     assert torch.equal(held["decoder.layers.0.self_attention.memory.key_MD"], memory.key_MD)
 
 
-@pytest.mark.parametrize("changes", [{"residual": "double"}, {"residual": "pre"}, {"memory": "learned"}])
+@pytest.mark.parametrize(
+    "changes", [{"residual": "double"}, {"residual": "pre"}, {"memory": SlotParams(kind="learned", size=5)}]
+)
 def test_every_weight_is_trained(word_VE, changes):
     captioner = build(word_VE, **changes)
     captioner(torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))).square().sum().backward()
@@ -112,7 +116,7 @@ def test_every_weight_is_trained(word_VE, changes):
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
-@pytest.mark.parametrize("changes", [{}, {"adapters": True, "prompts": 2}, {"semantics": False}])
+@pytest.mark.parametrize("changes", [{}, {"tail": TAIL}, {"semantics": False}])
 def test_by_onednn_it_predicts_the_same(word_VE, changes, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     captioner = build(word_VE, **changes).eval()
@@ -127,7 +131,7 @@ def test_by_onednn_it_predicts_the_same(word_VE, changes, monkeypatch):
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
-@pytest.mark.parametrize("changes", [{}, {"adapters": True, "prompts": 2}, {"semantics": False}])
+@pytest.mark.parametrize("changes", [{}, {"tail": TAIL}, {"semantics": False}])
 def test_trained_by_onednn_it_has_the_same_gradients(word_VE, changes, monkeypatch):
     captioner = build(word_VE, **changes).eval()
     tokens_BTW, word_BSL = torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))
@@ -164,7 +168,9 @@ def test_by_onednn_behind_a_resnet_too(word_VE, align, monkeypatch):
         top_k=3,
         align=align,
     )
-    captioner = Captioner(tail, SIDE, F.normalize(torch.randn(K, JOINT), dim=-1), word_VE, params).eval()
+    captioner = Captioner(
+        tail, SIDE, F.normalize(torch.randn(K, JOINT), dim=-1), word_VE, params=params
+    ).eval()
     tokens_BTW, word_BSL = torch.randn(2, 10, 256), torch.randint(0, V, (2, 3, 4))
     with torch.no_grad():
         expected = captioner(tokens_BTW, word_BSL)

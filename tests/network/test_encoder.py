@@ -79,7 +79,7 @@ def test_attention_of_a_patch_by_hand():
     torch.manual_seed(0)
     side, d_model, heads = 2, 8, 2
     G, C = side * side, d_model // heads
-    layer = GridAttention(d_model, heads, nn.Dropout(0.0), side, "post")
+    layer = GridAttention(d_model, num_heads=heads, dropout=nn.Dropout(0.0), side=side, residual="post")
     visual, text, position = torch.randn(1, G, d_model), torch.randn(1, G, d_model), torch.randn(G, d_model)
     query = layer.attention.query(visual + position)[0]
     key, value = layer.attention.key(text + position)[0], layer.attention.value(text)[0]
@@ -140,7 +140,19 @@ def test_geometry_is_computed_once_and_no_part_of_a_checkpoint(monkeypatch):
 @pytest.mark.parametrize("patches", [True, False])
 def test_images_of_a_batch_do_not_mix(patches, residual, semantics):
     torch.manual_seed(0)
-    encoder = CrossModalEncoder(12, 8, 3, 16, 4, 32, 2, 0.1, patches, semantics, residual)
+    encoder = CrossModalEncoder(
+        12,
+        joint_width=8,
+        side=3,
+        d_model=16,
+        num_heads=4,
+        d_ff=32,
+        num_layers=2,
+        dropout=0.1,
+        patch_attention=patches,
+        semantics=semantics,
+        residual=residual,
+    )
     encoder.eval()
     grid, whole, text = torch.randn(4, 9, 12), torch.randn(4, 8), torch.randn(4, 9, 8)
     order = torch.tensor([2, 0, 3, 1])
@@ -153,12 +165,13 @@ def test_images_of_a_batch_do_not_mix(patches, residual, semantics):
 def test_without_semantics_it_is_a_plain_transformer_on_the_patches():
     """Layers with patch attention less their attention to text, whatever `patch_attention` says."""
     torch.manual_seed(0)
-    shape = (12, 8, 3, 16, 4, 32, 2, 0.1)
-    plain = CrossModalEncoder(*shape, patch_attention=False, semantics=False)
-    full = CrossModalEncoder(*shape, patch_attention=True)
+    shape = {"joint_width": 8, "side": 3, "d_model": 16, "num_heads": 4, "d_ff": 32, "num_layers": 2}
+    shape["dropout"] = 0.1
+    plain = CrossModalEncoder(12, **shape, patch_attention=False, semantics=False)
+    full = CrossModalEncoder(12, **shape, patch_attention=True)
     names = {name for name in full.state_dict() if "text_" not in name}
     assert set(plain.state_dict()) == names
-    assert set(CrossModalEncoder(*shape, patch_attention=True, semantics=False).state_dict()) == names
+    assert set(CrossModalEncoder(12, **shape, patch_attention=True, semantics=False).state_dict()) == names
     plain.eval()
     grid, whole = torch.randn(2, 9, 12), torch.randn(2, 8)
     encoded = plain(plain.embed(grid, whole), None)
@@ -171,7 +184,15 @@ def test_without_semantics_it_is_a_plain_transformer_on_the_patches():
 def test_text_grids_matter():
     torch.manual_seed(0)
     encoder = CrossModalEncoder(
-        12, 8, side=3, d_model=16, num_heads=4, d_ff=32, num_layers=1, dropout=0.0, patch_attention=False
+        12,
+        joint_width=8,
+        side=3,
+        d_model=16,
+        num_heads=4,
+        d_ff=32,
+        num_layers=1,
+        dropout=0.0,
+        patch_attention=False,
     )
     grid, whole, text = torch.randn(1, 9, 12), torch.randn(1, 8), torch.randn(1, 9, 8)
     visual = encoder.embed(grid, whole)

@@ -58,7 +58,7 @@ def test_prototypes_are_further_keys_and_values(word_NLD):
 
 
 def test_slots_are_further_keys_and_values(word_NLD):
-    memory = LearnedSlots(D, H, M)
+    memory = LearnedSlots(D, num_heads=H, num_slots=M)
     attention = MemoryAttention(D, H, memory)
     words = attention.keys_values(word_NLD, word_NLD)
     slots = ((D // H) ** 0.5 * memory.key_HMC, M**0.5 * memory.value_HMC)
@@ -73,7 +73,7 @@ def test_slots_are_further_keys_and_values(word_NLD):
 
 def test_slots_start_with_the_spread_of_m2():
     torch.manual_seed(0)
-    seen = LearnedSlots(512, 8, 256)(torch.empty(0))
+    seen = LearnedSlots(512, num_heads=8, num_slots=256)(torch.empty(0))
     assert seen.key_HMC.std().item() == pytest.approx(1 / 64**0.5, rel=0.02)
     assert seen.value_HMC.std().item() == pytest.approx(1 / 256**0.5, rel=0.02)
 
@@ -135,7 +135,9 @@ def test_the_order_of_the_prototypes_is_of_no_consequence(word_NLD):
 
 def decoder_with_prototypes() -> CaptionDecoder:
     word_VE = F.normalize(torch.randn(11, D), dim=-1)
-    return CaptionDecoder(word_VE, D, H, 32, 2, 0.0, memory="prototypes", memory_size=M)
+    return CaptionDecoder(
+        word_VE, D, num_heads=H, d_ff=32, num_layers=2, dropout=0.0, memory="prototypes", memory_size=M
+    )
 
 
 @pytest.mark.parametrize("rows", [0, M])

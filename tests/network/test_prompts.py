@@ -7,7 +7,7 @@ from fsgr_model.network.prompts import LatePrompts
 
 def make(dropout: float = 0.1) -> LatePrompts:
     torch.manual_seed(0)
-    return LatePrompts(6, 100, 768, (16, 16), dropout)
+    return LatePrompts(6, prompts=100, width=768, patch_size=(16, 16), dropout=dropout)
 
 
 def test_the_initial_scale_is_the_published_one():

@@ -73,7 +73,9 @@ def pytorchs_attention(ours: MultiHeadAttention) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["post", "pre"])
 def test_a_decoder_layer_is_pytorchs(kind):
     torch.manual_seed(0)
-    ours = DecoderLayer(16, 4, 32, 0.1, kind, "none", 0).eval()
+    ours = DecoderLayer(
+        16, num_heads=4, d_ff=32, dropout=0.1, residual=kind, memory="none", memory_size=0
+    ).eval()
     theirs = torch.nn.TransformerDecoderLayer(
         16, 4, 32, 0.1, batch_first=True, norm_first=kind == "pre"
     ).eval()
@@ -102,7 +104,9 @@ def size(layer: torch.nn.Module) -> int:
 @pytest.mark.parametrize(("kind", "norms"), [("post", 3), ("double", 5), ("pre", 3)])
 def test_size_of_a_decoder_layer(kind, norms):
     attention, feed_forward = 4 * (512 * 512 + 512), 2 * 512 * 2048 + 2048 + 512
-    layer = DecoderLayer(512, 8, 2048, 0.1, kind, "none", 0)
+    layer = DecoderLayer(
+        512, num_heads=8, d_ff=2048, dropout=0.1, residual=kind, memory="none", memory_size=0
+    )
     assert size(layer) == 2 * attention + feed_forward + norms * 2 * 512
     if kind == "double":
         assert size(layer) == 4_206_080  # the reference's 4.206 million
@@ -111,5 +115,7 @@ def test_size_of_a_decoder_layer(kind, norms):
 @pytest.mark.parametrize(("kind", "norms"), [("post", 2), ("double", 3), ("pre", 2)])
 def test_size_of_an_encoder_layer(kind, norms):
     attention, feed_forward = 4 * (512 * 512 + 512), 2 * 512 * 2048 + 2048 + 512
-    layer = EncoderLayer(512, 8, 2048, 0.1, 3, patch_attention=False, semantics=True, residual=kind)
+    layer = EncoderLayer(
+        512, num_heads=8, d_ff=2048, dropout=0.1, side=3, patch_attention=False, semantics=True, residual=kind
+    )
     assert size(layer) == attention + 8 * 65 + feed_forward + norms * 2 * 512

@@ -15,13 +15,14 @@ from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.sources import read_config
 from fsgr_model.clip.split import Tail, TailOutput, Trunk, query_key_value, run_block
 from fsgr_model.clip.towers import make_tail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.tuned_tail import TunedTail, tuned
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
+from tests.worlds.captioner import with_tail
 
 V, K = 13, 9
 SMALL = {
@@ -36,9 +37,10 @@ CLIPS = {"class token": (SMALL, 2), "average": (POOLED, 1), "layer scale": (SCAL
 
 
 def model_params(**changes: Any) -> ModelParams:
-    values = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1, "top_k": 4}
-    values |= {"adapters": True, "prompts": 3} | changes
-    return ModelParams(d_model=24, num_heads=4, d_ff=32, **values)
+    values = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1, "top_k": 4} | changes
+    inside = {name: values.pop(name, usual) for name, usual in (("adapters", True), ("prompts", 3))}
+    params = ModelParams(d_model=24, num_heads=4, d_ff=32, **values)
+    return with_tail(params, **inside)
 
 
 def make(config: dict[str, Any], cut: int, **changes: Any) -> tuple[nn.Module, Captioner]:
@@ -49,7 +51,7 @@ def make(config: dict[str, Any], cut: int, **changes: Any) -> tuple[nn.Module, C
     codebook_KE, word_VE = (F.normalize(torch.randn(rows, E), dim=-1) for rows in (K, V))
     params = model_params(**changes)
     tail = Tail(clip, cut, params.align)
-    captioner = Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params)
+    captioner = Captioner(tail, tail.grid_size[0], codebook_KE, word_VE, params=params)
     with torch.no_grad():
         for weight in visual_weights(captioner).values():
             weight.normal_(std=0.2)
@@ -232,5 +234,5 @@ def test_a_resnet_has_no_blocks_to_tune() -> None:
     config = {**SMALL, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}
     tail = make_tail(build_model(config, "small-rn"), 0, "csa")
     assert tuned(tail, model_params(adapters=False, prompts=0)) is tail
-    with pytest.raises(UserError, match=r"a ResNet has none; set model\.adapters: false"):
+    with pytest.raises(UserError, match=r"a ResNet has none; set model\.tail: null"):
         tuned(tail, model_params())

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.config.params import ModelParams, XeParams
+from fsgr_model.config.model_params import ModelParams
+from fsgr_model.config.training_params import XeParams
 from fsgr_model.runtime import row_cache
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_cache import HeldRows, choose_place, hold_rows

@@ -10,6 +10,7 @@ from PIL import Image
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.config.params import RuntimeParams
 from fsgr_model.datasets.normal_form import read_images
+from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.scoring import clip_score
 from fsgr_model.scoring.clip_score import ClipScorer, make_clip_scorer
 from pipeline.features import extract_features
@@ -42,13 +43,15 @@ def test_the_cache_gives_what_the_whole_clip_gives(
     """Against open_clip's own image and text embeddings of the pictures."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     data = dataset.parent
-    (data / "clip").symlink_to(clip_folder)
-    extract_features(dataset, clip_folder, 2, RuntimeParams(workers=0), data / "features")
+    extract_features(
+        dataset, clip_folder=clip_folder, cut=2, runtime=RuntimeParams(workers=0), out=data / "features"
+    )
     records = read_images(dataset, "test")
     results = {record.image_id: f"a picture of {record.image_id}" for record in records}
     references = {record.image_id: ["noise", "a grey wall"] for record in records}
-    found = make_clip_scorer(data, references).score(results)
     clip = load_clip(clip_folder, torch.device("cpu"))
+    store = RowStore(data / "features" / "test.h5", clip.identity)
+    found = make_clip_scorer(clip, store, references).score(results)
     for row, record in enumerate(records):
         with Image.open(record.path) as picture:
             image_1E = clip.model.encode_image(clip.preprocess(picture)[None], normalize=True)

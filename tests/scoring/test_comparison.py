@@ -35,7 +35,7 @@ NO_REFERENCES = References({}, None, "python")
 
 
 def scores_of(results: dict[int, str], references: dict[int, list[str]] = REFERENCES) -> ImageScores:
-    return caption_report(references, results, None, "off", "python")[1]
+    return caption_report(references, results, None, "off", tokenizer="python")[1]
 
 
 def test_a_clear_loss_is_real_and_no_change_is_not() -> None:

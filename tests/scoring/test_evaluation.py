@@ -76,7 +76,9 @@ def write_clip(data: Path, resize_mode: str) -> None:
     """A random CLIP of four patches, and trunk tokens of the test images."""
     config = tiny_config(image_size=16, layers=2)
     preprocessing = default_preprocessing(config, {"resize_mode": resize_mode})
-    save_clip(data / "clip", build_model(config, "tiny"), "tiny", config, preprocessing, {})
+    save_clip(
+        data / "clip", build_model(config, "tiny"), "tiny", config, preprocessing=preprocessing, origin={}
+    )
     identity = trunk_identity(clip_identity(load_description(data / "clip")), 1)
     row_format = RowFormat("tokens", (5, 32), "float16")
     with RowWriter(data / "features" / "test.h5", row_format, [1, 2, 3], identity) as writer:
@@ -88,11 +90,11 @@ def run(folder: Path, params: EvaluateParams = OFF) -> dict[str, dict]:
     params_file.write_text("lr: 1e-3\n")
     evaluate(
         folder / "data",
-        params_file,
-        folder / "metrics",
-        folder / "data" / "scores",
-        folder / "plots" / "sheet.png",
-        params,
+        params_file=params_file,
+        metrics=folder / "metrics",
+        by_image=folder / "data" / "scores",
+        sheet=folder / "plots" / "sheet.png",
+        params=params,
     )
     return {phase: json.loads((folder / "metrics" / f"{phase}.json").read_text()) for phase in ("xe", "scst")}
 

@@ -30,7 +30,7 @@ def box(
 
 def accuracy(labels: list[list[int]], annotations: list[dict], sizes=((1, 16, 8),), mode: str = "squash"):
     instances = {"categories": CATEGORIES, "annotations": annotations}
-    return label_accuracy(np.array(labels, dtype=np.uint16), sizes, instances, CONCEPTS, mode)
+    return label_accuracy(np.array(labels, dtype=np.uint16), sizes, instances, CONCEPTS, resize_mode=mode)
 
 
 LEFT, RIGHT, TOP, BOTTOM = slice(0, 8), slice(8, 16), slice(0, 4), slice(4, 8)
@@ -76,9 +76,9 @@ def test_a_concept_may_say_the_colour_too() -> None:
     instances = {"categories": CATEGORIES, "annotations": objects}
     concepts = ["brown dog", "dog", "black cat", "black dog"]
     for labels, right in (([0, 3, 0, 2], 4), ([1, 1, 1, 2], 1)):
-        found = label_accuracy(np.array([labels]), ((1, 16, 8),), instances, concepts, "squash")
+        found = label_accuracy(np.array([labels]), ((1, 16, 8),), instances, concepts, resize_mode="squash")
         assert (found.accuracy, found.patches) == (right / 4, 4)
-    found = label_accuracy(np.array([[0, 0, 0, 2]]), ((1, 16, 8),), instances, ["dog"], "squash")
+    found = label_accuracy(np.array([[0, 0, 0, 2]]), ((1, 16, 8),), instances, ["dog"], resize_mode="squash")
     assert (found.accuracy, found.patches) == (1, 3)
 
 

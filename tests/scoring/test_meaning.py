@@ -49,19 +49,19 @@ def test_no_score_of_words_for_text_that_needs_a_segmenter() -> None:
         "annotations": [{"image_id": 1, "category_id": 1}],
     }
     for results in ({1: "一只狗在跑", 2: "两只猫在睡觉"}, {1: "一 只 狗", 2: "两 只 猫"}):
-        report, by_image = caption_report(references, results, instances, "off", "python")
+        report, by_image = caption_report(references, results, instances, "off", tokenizer="python")
         add_intervals(report, by_image)
         assert report.keys() == {"images", "omitted"}
         reasons = {row["metric"]: row["reason"] for row in report["omitted"]}
         assert {"Bleu_4", "ROUGE_L", "CIDEr", "METEOR", "SPICE", "CHAIRi", "bad_endings"} <= reasons.keys()
         assert all("needs a segmenter" in reason for reason in reasons.values())
     segmented = {image_id: [" ".join(texts[0])] for image_id, texts in references.items()}
-    report, _ = caption_report(segmented, {1: "一 只 狗 跑", 2: "两 只 猫"}, None, "off", "python")
+    report, _ = caption_report(segmented, {1: "一 只 狗 跑", 2: "两 只 猫"}, None, "off", tokenizer="python")
     assert report["CIDEr"] > 0.5
 
 
 def test_one_image_has_no_cider_and_no_interval() -> None:
-    report, by_image = caption_report({1: ["a dog runs"]}, {1: "a dog runs"}, None, "off", "python")
+    report, by_image = caption_report({1: ["a dog runs"]}, {1: "a dog runs"}, None, "off", tokenizer="python")
     add_intervals(report, by_image)
     assert report["Bleu_2"] == pytest.approx(1) and "CIDEr" not in report and "interval_95" not in report
     reasons = {row["metric"]: row["reason"] for row in report["omitted"]}
@@ -77,7 +77,9 @@ def test_images_described_alike_have_no_cider() -> None:
 def test_captions_that_name_no_object_have_no_chair() -> None:
     instances = {"categories": [{"id": 1, "name": "dog"}], "annotations": [{"image_id": 1, "category_id": 1}]}
     references = {1: ["ein Hund rennt"], 2: ["eine Katze"]}
-    report, _ = caption_report(references, {1: "ein Hund", 2: "eine Katze"}, instances, "off", "python")
+    report, _ = caption_report(
+        references, {1: "ein Hund", 2: "eine Katze"}, instances, "off", tokenizer="python"
+    )
     reasons = {row["metric"]: row["reason"] for row in report["omitted"]}
     assert "CHAIRi" not in report and "no caption names an object" in reasons["CHAIRs"]
 
@@ -89,7 +91,7 @@ def test_no_chair_where_the_instance_files_list_a_part_of_the_images() -> None:
         "annotations": [{"image_id": 1, "category_id": 1}],
     }
     references = {1: ["it runs"], 2: ["it sits"]}
-    report, _ = caption_report(references, {1: "a dog", 2: "a dog"}, instances, "off", "python")
+    report, _ = caption_report(references, {1: "a dog", 2: "a dog"}, instances, "off", tokenizer="python")
     reasons = {row["metric"]: row["reason"] for row in report["omitted"]}
     assert "CHAIRi" not in report and reasons["CHAIRi"] == "the instance files list 1 of the 2 images"
 

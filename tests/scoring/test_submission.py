@@ -31,7 +31,9 @@ def write(folder: Path, captions: Any = RESULTS, split: str = "val2014", name: s
     (folder / "images.json").write_text(json.dumps(IMAGES))
     text = captions if isinstance(captions, str) else json.dumps(captions)
     (folder / "captions.json").write_text(text)
-    return write_results(folder / "captions.json", folder / "images.json", split, name, folder / "out")
+    return write_results(
+        folder / "captions.json", images=folder / "images.json", split=split, name=name, folder=folder / "out"
+    )
 
 
 def as_lines(rows: list[dict[str, Any]]) -> str:
@@ -87,7 +89,13 @@ def export(folder: Path, file_names: list[str], rows: list[dict[str, Any]]) -> d
     images = [{"id": number, "file_name": name} for number, name in enumerate(file_names, start=1)]
     (folder / "list.json").write_text(json.dumps({"images": images}))
     (folder / "captions.jsonl").write_text(as_lines(rows))
-    path = write_results(folder / "captions.jsonl", folder / "list.json", "val2014", "mine", folder / "out")
+    path = write_results(
+        folder / "captions.jsonl",
+        images=folder / "list.json",
+        split="val2014",
+        name="mine",
+        folder=folder / "out",
+    )
     return {row["image_id"]: row["caption"] for row in json.loads(path.read_text())}
 
 
@@ -156,10 +164,35 @@ def test_captions_of_another_list_and_other_kinds_of_files(tmp_path: Path) -> No
         write(tmp_path, {"42": "a boat", "7": "a kite"})
     (tmp_path / "list.json").write_text(json.dumps(RESULTS))
     with pytest.raises(UserError, match="is a list of results; a list of images has `images`"):
-        write_results(tmp_path / "captions.json", tmp_path / "list.json", "val2014", "mine", tmp_path)
+        write_results(
+            tmp_path / "captions.json",
+            images=tmp_path / "list.json",
+            split="val2014",
+            name="mine",
+            folder=tmp_path,
+        )
 
 
 @pytest.mark.parametrize("name", ["", "my model", "a_b", "../up"])
 def test_a_name_that_would_not_be_understood(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=re.escape(repr(name))):
         write(tmp_path, name=name)
+
+
+def test_captions_may_come_through_a_pipe_that_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images.json"
+    images.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}]}))
+    for name, text in (
+        ("lines", json.dumps({"path": "a.jpg", "caption": "a dog"}) + "\n"),
+        ("results", json.dumps([{"image_id": 1, "caption": "a dog"}])),
+    ):
+        (tmp_path / name).write_text(text)
+        read, plain = [], Path.read_bytes
+        monkeypatch.setattr(
+            Path, "read_bytes", lambda path, read=read, plain=plain: read.append(path) or plain(path)
+        )
+        write_results(tmp_path / name, images=images, split="val2014", name=name, folder=tmp_path)
+        monkeypatch.undo()
+        assert read.count(tmp_path / name) == 1

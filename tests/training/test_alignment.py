@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsgr_model.config.params import XeParams
+from fsgr_model.config.training_params import XeParams
 from fsgr_model.network.alignment_heads import AlignmentHead
 from fsgr_model.training.alignment import (
     LEVELS,
@@ -21,7 +21,7 @@ from fsgr_model.training.alignment import (
 )
 from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
-from tests.worlds.captioner import alignment_of, assemble, images_of
+from tests.worlds.captioner import ALIGNMENT, alignment_of, assemble, images_of
 
 CPU = torch.device("cpu")
 # By then every level counts.
@@ -146,7 +146,7 @@ def assembly(tiny_data, model_params):
 
 @pytest.fixture
 def alignment(tiny_data, xe_params) -> ProgressiveAlignment:
-    return alignment_of(tiny_data, xe_params.model_copy(update={"epochs": 8}))
+    return alignment_of(tiny_data, xe_params.model_copy(update={"epochs": 8, "alignment": ALIGNMENT}))
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def images(tiny_data, assembly):
 
 
 def test_the_printed_table(capsys, tiny_data, xe_params):
-    alignment_of(tiny_data, xe_params.model_copy(update={"epochs": 8}))
+    alignment_of(tiny_data, xe_params.model_copy(update={"epochs": 8, "alignment": ALIGNMENT}))
     assert capsys.readouterr().out.splitlines()[1:] == [
         "epoch   image_caption  region_phrase  patch_word",
         "1       0.1            0              0",
@@ -303,4 +303,4 @@ def test_cross_entropy_itself_is_the_same_with_and_without_what_is_added(alignme
 
 
 def test_the_parameter_is_off_unless_asked_for(xe_params: XeParams):
-    assert xe_params.alignment == "none" and xe_params.contrast_weight == 0.0
+    assert xe_params.alignment is None and xe_params.contrast is None

@@ -65,7 +65,7 @@ def train(model, pairs, params, key):
 
 
 def batches_of(pairs, size, *, seed, epoch):
-    return list(pairs.batches(pairs.epoch_groups(size, seed, epoch)))
+    return list(pairs.batches(pairs.epoch_groups(size, seed=seed, epoch=epoch)))
 
 
 def new_model():
@@ -160,7 +160,15 @@ def test_pictures_for_clip_alone_take_the_place_of_the_training_split(dataset, t
     config.write_text(json.dumps(CONFIG), encoding="utf-8")
     params = PARAMS.model_copy(update={"epochs": 1, "seed": 3})
     out = tmp_path / "clip"
-    prepare_clip(str(config), "demo", "squash", params, dataset, RuntimeParams(workers=0), out)
+    prepare_clip(
+        str(config),
+        pretrained="demo",
+        resize_mode="squash",
+        training=params,
+        dataset=dataset,
+        runtime=RuntimeParams(workers=0),
+        out=out,
+    )
     assert load_json(out / DESCRIPTION)["origin"] == {"trained_on": trained_on, "seed": 3}
 
 

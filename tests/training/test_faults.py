@@ -19,6 +19,7 @@ from fsgr_model.training.loop import Loop
 from fsgr_model.training.validation import Validation
 from fsgr_model.training.xe import CrossEntropy
 from pipeline.train_xe import train_xe
+from tests.worlds.captioner import CONTRAST
 
 
 @pytest.fixture(autouse=True)
@@ -138,5 +139,5 @@ def test_a_label_that_is_no_concept_is_named(run_in, model_params, xe_params, ti
         file["labels"][0, 4] = 6
         image_id = int(file["image_ids"][0])
     with pytest.raises(UserError, match=rf"row of image {image_id} holds 6 at \[4\].* numbers below 6 may"):
-        contrast = xe_params.model_copy(update={"contrast_weight": 0.25})
+        contrast = xe_params.model_copy(update={"contrast": CONTRAST})
         train_xe(replace(run_in("run"), data=data), 1e-3, model_params, contrast)

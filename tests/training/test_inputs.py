@@ -12,7 +12,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.training import inputs as inputs_module
 from fsgr_model.training.inputs import draw_images
 from pipeline.train_xe import train_xe
-from tests.worlds.captioner import split_of
+from tests.worlds.captioner import CONTRAST, split_of
 
 
 def test_few_images_are_drawn_by_seed_and_fewer_are_among_more(tiny_data):
@@ -80,7 +80,7 @@ def test_every_artifact_is_opened_once_in_a_stage(run_in, tiny_data, model_param
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     monkeypatch.setattr(h5py.File, "__init__", open_file)
-    train_xe(run_in("run"), 1e-3, model_params, xe_params.model_copy(update={"contrast_weight": 0.1}))
+    train_xe(run_in("run"), 1e-3, model_params, xe_params.model_copy(update={"contrast": CONTRAST}))
     assert opened["images.json"] == opened["captions.json"] == 1
     assert {name for name in opened if name.endswith(".h5")} == {"train.h5", "val.h5"}
     assert opened["val.h5"] == 1 and opened["train.h5"] == 2, "features and label maps of the training split"

@@ -37,7 +37,7 @@ def steps(model: Small, optimiser: Optimiser, count: int, rate: float = 1e-2) ->
 
 def test_adam_is_pytorchs():
     ours, theirs = Small(), Small()
-    steps(ours, Optimiser(ours, "adam", 1e-2, 0.0), 5)
+    steps(ours, Optimiser(ours, "adam", 1e-2, weight_decay=0.0), 5)
     reference = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=(0.9, 0.98), weight_decay=0.0)
     for _ in range(5):
         reference.zero_grad()
@@ -51,7 +51,7 @@ def test_adam_is_pytorchs():
 @pytest.mark.parametrize("kind", ["adam", "muon"])
 def test_gradients_are_clipped_as_pytorch_does(kind, max_norm):
     ours, theirs = Small(), Small()
-    optimiser = Optimiser(ours, kind, 1e-2, 0.0)
+    optimiser = Optimiser(ours, kind, 1e-2, weight_decay=0.0)
     for model in (ours, theirs):
         model.loss(WORDS).backward()
     norm = optimiser.gradient_norm()
@@ -65,8 +65,8 @@ def test_gradients_are_clipped_as_pytorch_does(kind, max_norm):
 def test_muon_moves_a_layers_matrix_by_an_orthogonal_step_and_leaves_the_rest_to_adam():
     adam, muon = Small(), Small()
     before = muon.layers[0].weight.detach().clone()
-    steps(adam, Optimiser(adam, "adam", 1e-2, 0.0), 1)
-    steps(muon, Optimiser(muon, "muon", 1e-2, 0.0), 1)
+    steps(adam, Optimiser(adam, "adam", 1e-2, weight_decay=0.0), 1)
+    steps(muon, Optimiser(muon, "muon", 1e-2, weight_decay=0.0), 1)
     for name in ("embedding.weight", "output.weight", "layers.1.weight", "layers.0.bias"):
         torch.testing.assert_close(muon.get_parameter(name), adam.get_parameter(name))
     moved = torch.linalg.svdvals(muon.layers[0].weight.detach() - before)
@@ -122,7 +122,7 @@ def test_only_matrices_decay():
     model = Small()
     with torch.no_grad():
         model.layers[1].weight.fill_(2.0)
-    optimiser = Optimiser(model, "muon", 1e-2, 0.5)
+    optimiser = Optimiser(model, "muon", 1e-2, weight_decay=0.5)
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
@@ -135,13 +135,13 @@ def test_only_matrices_decay():
 @pytest.mark.parametrize("kind", ["adam", "muon"])
 def test_a_saved_state_goes_on_exactly(kind):
     whole, first = Small(), Small()
-    steps(whole, Optimiser(whole, kind, 1e-2, 0.1), 6)
-    optimiser = Optimiser(first, kind, 1e-2, 0.1)
+    steps(whole, Optimiser(whole, kind, 1e-2, weight_decay=0.1), 6)
+    optimiser = Optimiser(first, kind, 1e-2, weight_decay=0.1)
     steps(first, optimiser, 3)
     saved = {name: value.clone() for name, value in optimiser.tensors().items()}
     second = Small()
     second.load_state_dict(first.state_dict())
-    going_on = Optimiser(second, kind, 1e-2, 0.1)
+    going_on = Optimiser(second, kind, 1e-2, weight_decay=0.1)
     going_on.load(saved)
     steps(second, going_on, 3)
     for a, b in zip(whole.parameters(), second.parameters(), strict=True):
@@ -165,8 +165,8 @@ def test_the_tail_learns_at_its_share_of_the_rate(kind):
     """One step of Adam from rest moves every weight by the rate, whatever its gradient."""
     whole, slow = WithTail(), WithTail()
     before = {name: weight.detach().clone() for name, weight in whole.named_parameters()}
-    steps(whole, Optimiser(whole, kind, 1e-2, 0.0), 1)
-    steps(slow, Optimiser(slow, kind, 1e-2, 0.0, visual_factor=0.1), 1)
+    steps(whole, Optimiser(whole, kind, 1e-2, weight_decay=0.0), 1)
+    steps(slow, Optimiser(slow, kind, 1e-2, weight_decay=0.0, visual_factor=0.1), 1)
     for name, start in before.items():
         moved = whole.get_parameter(name) - start
         factor = 0.1 if name.startswith("tail.") else 1.0

@@ -26,7 +26,7 @@ def twin_splits(tmp_path) -> Path:
     """64 images of the demo world, each with features of its own, and the same 64 as validation split."""
     data = tmp_path / "data"
     size = DemoWorldParams(train_images=IMAGES, val_images=1, test_images=1)
-    drawn = draw_demo_world(Path("data/demo/world.yaml"), size, 3, tmp_path / "drawn", "drawn")
+    drawn = draw_demo_world(Path("data/demo/world.yaml"), size, 3, tmp_path / "drawn", place="drawn")
     images = [image for image in drawn.images if image.split == "train"]
     captions = [caption for caption in drawn.captions if caption.image_id <= IMAGES]
     twins = [replace(image, image_id=image.image_id + SAME, split="val") for image in images]

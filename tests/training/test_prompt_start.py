@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fsgr_model.clip.loading import Clip, load_clip
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.assembly import Assembly, build_captioner
 from fsgr_model.network.tuned_tail import TunedTail
 from fsgr_model.runtime.errors import UserError
@@ -15,14 +15,14 @@ from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.training.inputs import read_inputs
 from fsgr_model.training.prompt_start import begin_at_patches
 from pipeline.train_xe import prepare_xe
-from tests.worlds.captioner import assemble, parts_of, split_of
+from tests.worlds.captioner import assemble, parts_of, split_of, with_tail
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def one_prompt(model_params) -> ModelParams:
-    return model_params.model_copy(update={"prompts": 1})
+    return with_tail(model_params, prompts=1)
 
 
 def clip_of(data) -> Clip:
@@ -57,7 +57,7 @@ def test_one_prompt_is_the_mean_patch_that_each_block_sees(tiny_data, one_prompt
 
 
 def test_many_prompts_are_the_means_of_the_patches_nearest_to_them(tiny_data, model_params):
-    assembly = assemble(tiny_data, "train", model_params.model_copy(update={"prompts": 5}), 3)
+    assembly = assemble(tiny_data, "train", with_tail(model_params, prompts=5), 3)
     begin_at_patches(assembly, split_of(tiny_data, "train"), seed=3)
     prompts_PW = tail_of(assembly).eval().prompts(0, 1)[0]
     patch_MW = tokens_of(tiny_data, assembly, list(range(1, 25)))[:, 1:].flatten(0, 1)
@@ -80,7 +80,7 @@ def test_training_begins_there_and_with_random_prompts_where_it_is_told_to(
 ):
     first = []
     for start in ("patches", "random"):
-        params = one_prompt.model_copy(update={"prompt_start": start})
+        params = with_tail(one_prompt, prompts=1, start=start)
         parts, inputs = read_inputs(tiny_data, CPU, codebook=True, labels=False)
         assembly = build_captioner(parts, params, 7)
         prepare_xe(assembly, parts, inputs, model=params, xe=xe_params, seed=7)
@@ -94,7 +94,7 @@ def test_training_begins_there_and_with_random_prompts_where_it_is_told_to(
 
 
 def test_more_prompts_than_patches_are_refused(tiny_data, model_params):
-    assembly = assemble(tiny_data, "train", model_params.model_copy(update={"prompts": 10}), 3)
+    assembly = assemble(tiny_data, "train", with_tail(model_params, prompts=10), 3)
     begin_at_patches(assembly, split_of(tiny_data, "train").drawn(2, 0), seed=3)
     with pytest.raises(UserError, match="10, from the patches of 1 training images, which have 9;"):
         begin_at_patches(assembly, split_of(tiny_data, "train").drawn(1, 0), seed=3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams, PrototypeParams, SlotParams
 from fsgr_model.network.assembly import load_weights
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.network.packing import Packing
@@ -33,17 +33,15 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+def remembering(params: ModelParams, **changes: int) -> ModelParams:
+    sizes = {"size": 6, "window": 4, "refresh": 3, "neighbours": 5} | changes
+    return params.model_copy(update={"memory": PrototypeParams(kind="prototypes", **sizes)})
+
+
 @pytest.fixture
 def with_memory(model_params) -> ModelParams:
     """A window of 4 of the 15 steps, prototypes from step 5 on, anew after every 3."""
-    changes = {
-        "memory": "prototypes",
-        "memory_size": 6,
-        "memory_window": 4,
-        "memory_refresh": 3,
-        "memory_neighbours": 5,
-    }
-    return model_params.model_copy(update=changes)
+    return remembering(model_params)
 
 
 def prototypes_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -140,11 +138,11 @@ def trained_step(tiny_data, params: ModelParams):
     assembly = assemble(tiny_data, "train", params, 0)
     images = images_of(tiny_data, "train", assembly)
     batch = images.batch(images.image_ids[:6]).to(CPU)
-    return assembly.captioner, PrototypeSearch(assembly.captioner, params), batch
+    return assembly.captioner, PrototypeSearch(assembly.captioner, params.memory, params.d_model), batch
 
 
 def test_what_is_recorded_are_the_projected_keys_and_values_of_counted_words(tiny_data, with_memory):
-    model, search, batch = trained_step(tiny_data, with_memory.model_copy(update={"memory_window": 2}))
+    model, search, batch = trained_step(tiny_data, remembering(with_memory, window=2))
     layer = model.decoder.layers[1].self_attention
     seen = {}
     for name in ("key", "value"):
@@ -207,19 +205,19 @@ def test_new_centroids_start_from_the_old_ones(tiny_data, with_memory):
 
 
 def test_a_window_with_too_few_words_is_an_error(tiny_data, with_memory):
-    model, search, batch = trained_step(tiny_data, with_memory.model_copy(update={"memory_size": 5000}))
+    model, search, batch = trained_step(tiny_data, remembering(with_memory, size=5000))
     for _ in range(4):
         CrossEntropy(prototypes=search).loss(model, batch, MOMENT)
-    with pytest.raises(UserError, match=r"memory_window 4 steps hold \d+ words, .* 5000 .* need 5000"):
+    with pytest.raises(UserError, match=r"memory.window 4 steps hold \d+ words, .* 5000 .* need 5000"):
         search.renew_if_due()
 
 
 def test_training_that_ends_before_the_first_prototypes_is_refused(run_in, with_memory, xe_params):
-    longer = with_memory.model_copy(update={"memory_window": 15})
-    with pytest.raises(UserError, match=r"after model.memory_window 15 steps, but 3 epochs have 15"):
+    longer = remembering(with_memory, window=15)
+    with pytest.raises(UserError, match=r"after model.memory.window 15 steps, but 3 epochs have 15"):
         train_xe(run_in("run"), 1e-3, longer, xe_params)
     few = xe_params.model_copy(update={"train_images": 2})
-    with pytest.raises(UserError, match=r"after model.memory_window 4 steps, but 3 epochs have 3"):
+    with pytest.raises(UserError, match=r"after model.memory.window 4 steps, but 3 epochs have 3"):
         train_xe(run_in("run"), 1e-3, with_memory, few)
 
 
@@ -315,6 +313,8 @@ def test_loaded_weights_see_their_prototypes(run_in, with_memory, xe_params, tin
 
 def test_learned_slots_are_trained(run_in, model_params, xe_params):
     run = run_in("run")
-    train_xe(run, 3e-3, model_params.model_copy(update={"memory": "learned", "memory_size": 6}), xe_params)
+    train_xe(
+        run, 3e-3, model_params.model_copy(update={"memory": SlotParams(kind="learned", size=6)}), xe_params
+    )
     assert weights_of(run)["decoder.layers.1.self_attention.memory.key_HMC"].shape == (4, 6, 6)
     assert float(history_of(run)[-1]["loss"]) < float(history_of(run)[1]["loss"])

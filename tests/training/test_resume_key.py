@@ -10,6 +10,7 @@ from fsgr_model.runtime.artifacts import load_json, save_json, write_checksum
 from fsgr_model.training import run as run_module
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
+from tests.worlds.captioner import CONTRAST
 
 
 class Reached(Exception):
@@ -69,7 +70,7 @@ def change_pictures(data):
         {"xe": {"patience": 8}},
         {"xe": {"optimiser": "muon"}},
         {"xe": {"shuffle_features": True}},
-        {"xe": {"contrast_weight": 0.1}},
+        {"xe": {"contrast": CONTRAST}},
         {"xe": {"max_length": 9}},
     ],
 )

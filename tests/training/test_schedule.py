@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsgr_model.config.params import XeParams
+from fsgr_model.config.training_params import XeParams
 from fsgr_model.training.schedule import describe_rates, rate_table
 
 

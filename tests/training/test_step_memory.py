@@ -7,9 +7,10 @@ from torch import Tensor
 
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.training.step_memory import FLOAT32, StepSize, describe_need, step_bytes
+from tests.worlds.captioner import with_tail
 
 CLIP = {
     "embed_dim": 64,
@@ -28,13 +29,12 @@ def captioner_with(adapters: bool, layers: int = 2) -> Captioner:
         decoder_layers=layers,
         dropout=0.1,
         top_k=3,
-        adapters=adapters,
-        prompts=8 if adapters else 0,
     )
+    params = with_tail(params, adapters=adapters, prompts=8 if adapters else 0)
     torch.manual_seed(0)
     tail = Tail(build_model(CLIP, "tiny"), 1, "csa")
     unit = F.normalize(torch.randn(520, 64), dim=-1)
-    return Captioner(tail, 7, unit[:20], unit[20:], params).train()
+    return Captioner(tail, 7, unit[:20], unit[20:], params=params).train()
 
 
 def saved_bytes(model: Captioner, B: int, S: int, L: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from fsgr_model.clip.codebook import load_codebook
+from fsgr_model.config.training_params import ContrastParams
 from fsgr_model.inference.decoding import preceding_words, spoken_log_probs
 from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.errors import UserError
@@ -21,7 +22,7 @@ from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
-from tests.worlds.captioner import assemble, images_of, reward_of
+from tests.worlds.captioner import ALIGNMENT, CONTRAST, assemble, images_of, reward_of
 
 CPU = torch.device("cpu")
 START = Step(seed=0, epoch=1, index=0)
@@ -122,7 +123,8 @@ def test_scst_resumes_exactly_too(run_in, model_params, xe_params, scst_params, 
 @pytest.fixture
 def full_xe_params(xe_params):
     """XE with patch contrast, anchors drawn, and alignment long enough for all of its levels."""
-    changes = {"contrast_weight": 0.25, "contrast_anchors": 20, "alignment": "progressive", "epochs": 5}
+    contrast = ContrastParams(weight=0.25, anchors=20)
+    changes = {"contrast": contrast, "alignment": ALIGNMENT, "epochs": 5}
     return xe_params.model_copy(update=changes)
 
 
@@ -175,7 +177,7 @@ def test_without_auxiliary_losses_neither_label_maps_nor_text_tower_are_read(
     run = run_in("run")
     train_xe(run, 1e-3, model_params, xe_params)
     assert set(history_of(run)[0]) == {"epoch", "lr", "loss", "val_CIDEr"}
-    for change in ({"contrast_weight": 0.1}, {"alignment": "progressive"}):
+    for change in ({"contrast": CONTRAST}, {"alignment": ALIGNMENT}):
         with pytest.raises(AssertionError, match="read"):
             train_xe(run_in("other"), 1e-3, model_params, xe_params.model_copy(update=change))
 

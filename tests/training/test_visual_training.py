@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from fsgr_model.config.params import ModelParams
+from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.contrast import PatchContrast
@@ -16,7 +16,15 @@ from fsgr_model.training.task import Step
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
 from tests.training.test_training import START, history_of, same, stop_after, weights_of
-from tests.worlds.captioner import alignment_of, assemble, images_of, parts_of, reward_of
+from tests.worlds.captioner import (
+    ALIGNMENT,
+    alignment_of,
+    assemble,
+    images_of,
+    parts_of,
+    reward_of,
+    with_tail,
+)
 
 CPU = torch.device("cpu")
 
@@ -28,7 +36,7 @@ def one_thread():
 
 @pytest.fixture
 def visual_params(model_params) -> ModelParams:
-    return model_params.model_copy(update={"adapters": True, "prompts": 3})
+    return with_tail(model_params, adapters=True, prompts=3)
 
 
 def visual(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -120,7 +128,7 @@ def test_every_auxiliary_loss_reaches_every_adapter_and_prompt(tiny_data, visual
     labels = label_maps(tiny_data, parts_of(tiny_data))
     images = images_of(tiny_data, "train", assembly, labels=labels)
     batch = images.batch(images.image_ids[:6]).to(CPU)
-    seven_epochs = xe_params.model_copy(update={"epochs": 7})
+    seven_epochs = xe_params.model_copy(update={"epochs": 7, "alignment": ALIGNMENT})
     losses = [PatchContrast(0.25, 100), alignment_of(tiny_data, seven_epochs)]
     encoded = model.encode(batch.tokens_BTW)
     terms = [term for loss in losses for term in loss.terms(encoded, batch, Step(0, 7, 0))]

@@ -12,7 +12,9 @@ from fsgr_model.clip.loading import build_model, default_preprocessing, load_cli
 from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.text_tower import TextTower
-from fsgr_model.config.params import LabelsParams, ModelParams, ScstParams, XeParams
+from fsgr_model.config.model_params import ModelParams, TailParams
+from fsgr_model.config.params import LabelsParams
+from fsgr_model.config.training_params import AlignmentParams, ContrastParams, ScstParams, XeParams
 from fsgr_model.datasets.normal_form import (
     CaptionRecord,
     Dataset,
@@ -23,7 +25,8 @@ from fsgr_model.datasets.normal_form import (
 )
 from fsgr_model.network.assembly import Assembly, Parts, build_captioner, read_parts
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter
-from fsgr_model.scoring.cider_d import CiderD, DocumentFrequencies
+from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import Vocabulary, build_vocabulary, save_word_embeddings
 from fsgr_model.training.alignment import ProgressiveAlignment
 from fsgr_model.training.batches import CaptionedImages
@@ -73,7 +76,14 @@ def tiny_data(tmp_path_factory) -> Path:
 
 def write_clip(data: Path) -> dict:
     preprocessing = default_preprocessing(CLIP_CONFIG, {})
-    save_clip(data / "clip", build_model(CLIP_CONFIG, "tiny"), "tiny", CLIP_CONFIG, preprocessing, {})
+    save_clip(
+        data / "clip",
+        build_model(CLIP_CONFIG, "tiny"),
+        "tiny",
+        CLIP_CONFIG,
+        preprocessing=preprocessing,
+        origin={},
+    )
     return clip_identity(load_description(data / "clip"))
 
 
@@ -164,6 +174,18 @@ def alignment_of(data: Path, xe: XeParams) -> ProgressiveAlignment:
     tokens = split_of(data, "train").tokens
     tower = TextTower(load_clip(data / "clip", CPU), words_of(tokens))
     return progressive_alignment(tokens, tower, 24, xe, seed=7)
+
+
+def with_tail(
+    params: ModelParams, *, adapters: bool = False, prompts: int = 0, start: str = "random"
+) -> ModelParams:
+    """The parameters of a network that trains these inside CLIP's tail."""
+    tail = TailParams(adapters=adapters, prompts=prompts, prompt_start=start) if adapters or prompts else None
+    return params.model_copy(update={"tail": tail})
+
+
+CONTRAST = ContrastParams(weight=0.1, anchors=4096)
+ALIGNMENT = AlignmentParams(weight=0.1)
 
 
 @pytest.fixture

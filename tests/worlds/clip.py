@@ -38,7 +38,14 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tiny_config(pool_type="avg")
     torch.manual_seed(3)
     model = build_model(config, "tiny")
-    save_clip(folder, model, "tiny", config, default_preprocessing(config, {"resize_mode": "squash"}), {})
+    save_clip(
+        folder,
+        model,
+        "tiny",
+        config,
+        preprocessing=default_preprocessing(config, {"resize_mode": "squash"}),
+        origin={},
+    )
     return folder
 
 

@@ -44,27 +44,40 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
     preprocessing = default_preprocessing(CLIP_CONFIG, {"resize_mode": params.clip.resize_mode})
     save_clip(
-        data / "clip", build_model(CLIP_CONFIG, "tiny"), "tiny", CLIP_CONFIG, preprocessing, {"seed": 3}
+        data / "clip",
+        build_model(CLIP_CONFIG, "tiny"),
+        "tiny",
+        CLIP_CONFIG,
+        preprocessing=preprocessing,
+        origin={"seed": 3},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
-        extract_features(data / "dataset", data / "clip", params.clip.cut, params.runtime, data / "features")
-        make_codebook(params.codebook, data / "dataset", data / "clip", data / "codebook")
-        make_word_list(data / "dataset", data / "clip", data / "vocab", params.vocab)
+        extract_features(
+            data / "dataset",
+            clip_folder=data / "clip",
+            cut=params.clip.cut,
+            runtime=params.runtime,
+            out=data / "features",
+        )
+        make_codebook(params.codebook, data / "dataset", clip_folder=data / "clip", folder=data / "codebook")
+        make_word_list(
+            data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=params.vocab
+        )
         make_label_maps(
             data / "clip",
             params.clip.cut,
             data / "codebook",
-            data / "features",
-            params.labels,
-            params.runtime,
-            data / "labels",
+            features=data / "features",
+            params=params.labels,
+            runtime=params.runtime,
+            out=data / "labels",
         )
         run = Run("train_xe", data, data / "models" / "xe", root / "xe.tsv", params.seed, 10.0)
         train_xe(run, params.lr, params.model, params.xe)
     weights = data / "models" / "xe"
     parts, features = read_test_split(data, params.model)
-    captions = caption_split(parts, features, weights, params.model, params.decode)
+    captions = caption_split(parts, features, weights, params.model, decode=params.decode)
     save_json(data / "captions" / "xe.json", captions)
     fact = {"what": "sha256 of model", "value": sha256_file(weights / "model.safetensors")}
     scores = {"CIDEr": 1.25, "images": COUNTS["test"], "omitted": [], "provenance": [fact]}
@@ -85,7 +98,8 @@ def write_params(root: Path) -> Params:
     values["labels"] |= {"attention": "value"}
     values["vocab"]["min_count"] = 1
     values["model"] |= {"d_model": 24, "num_heads": 4, "d_ff": 32, "encoder_layers": 1, "decoder_layers": 2}
-    values["model"] |= {"top_k": 3, "dropout": 0.0, "adapters": True, "prompts": 2}
+    values["model"] |= {"top_k": 3, "dropout": 0.0}
+    values["model"]["tail"] = {"adapters": True, "prompts": 2, "prompt_start": "patches"}
     values["xe"] |= {"epochs": 12, "batch_size": 4, "warmup_epochs": 0, "decay": [], "max_length": 10}
     values["decode"] |= {"beam_size": 3, "max_length": 10, "batch_size": 5}
     values["runtime"]["workers"] = 0

@@ -61,25 +61,28 @@ class Pen:
 
     def ellipse(
         self,
-        x: float,
-        y: float,
-        rx: float,
-        ry: float,
+        centre: Point,
+        radii: Point,
+        *,
         fill: Rgb | None,
         outline: bool = True,
         turn: float = 0,
     ) -> None:
-        """An ellipse around (x, y), turned by `turn` degrees."""
-        self.polygon(arc_points(x, y, rx, ry, 0, 360, turn), fill, outline)
+        """An ellipse around its centre, turned by `turn` degrees."""
+        self.polygon(arc_points(centre, radii, start=0, end=360, turn=turn), fill, outline)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, fill: Rgb, radius: float = 0.0) -> None:
-        """An upright rectangle with rounded corners."""
+    def box(self, corner: Point, opposite: Point, *, fill: Rgb, radius: float = 0.0) -> None:
+        """An upright rectangle with rounded corners, from the upper left corner to the lower right."""
+        (x0, y0), (x1, y1) = corner, opposite
         if radius <= 0:
             self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill)
             return
         corners = [(x1 - radius, y0 + radius, 270), (x1 - radius, y1 - radius, 0)]
         corners += [(x0 + radius, y1 - radius, 90), (x0 + radius, y0 + radius, 180)]
-        self.polygon([p for x, y, a in corners for p in arc_points(x, y, radius, radius, a, a + 90)], fill)
+        self.polygon(
+            [p for x, y, a in corners for p in arc_points((x, y), (radius, radius), start=a, end=a + 90)],
+            fill,
+        )
 
     def line(self, points: Sequence[Point], colour: Rgb, width: float) -> None:
         """An open line with straight pieces and round ends."""
@@ -104,13 +107,11 @@ class Pen:
                 self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
 
-def arc_points(
-    x: float, y: float, rx: float, ry: float, start: float, end: float, turn: float = 0
-) -> list[Point]:
+def arc_points(centre: Point, radii: Point, *, start: float, end: float, turn: float = 0) -> list[Point]:
     """Points on an elliptic arc from `start` to `end` degrees, clockwise from the right, turned by `turn`."""
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     circle = _unit_arc(start, end)
-    u, v = rx * circle[0], ry * circle[1]
+    (x, y), (u, v) = centre, (radii[0] * circle[0], radii[1] * circle[1])
     return list(zip((x + u * cos - v * sin).tolist(), (y + u * sin + v * cos).tolist(), strict=True))
 
 

@@ -108,7 +108,7 @@ class Speaker:
 
 
 def write_captions(
-    world: WorldSpec, scene: Scene, relations: Relations, by_size: list[int], rng: np.random.Generator
+    world: WorldSpec, scene: Scene, relations: Relations, by_size: list[int], *, rng: np.random.Generator
 ) -> list[str]:
     """As many captions as the world asks for, all different."""
     speaker = Speaker(world, scene, relations, by_size, rng)

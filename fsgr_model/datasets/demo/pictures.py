@@ -27,7 +27,7 @@ class Picture:
 def draw_scene(scene: Scene, spec: ImageSpec, rng: np.random.Generator) -> Picture:
     """Draw at `supersampling` times the size, from back to front, and average down."""
     canvas = paint_backdrop(
-        scene.background, scene.weather, scene.horizon, spec.side * spec.supersampling, rng
+        scene.background, scene.weather, scene.horizon, spec.side * spec.supersampling, rng=rng
     )
     whole = [_draw_thing(canvas, scene, thing, spec) for thing in scene.things]
     free = np.ones((spec.side, spec.side), dtype=bool)
@@ -82,6 +82,6 @@ def _shadow(canvas: Image.Image, left: int, top: int, sprite: Image.Image) -> No
     """A soft dark ellipse on the ground; part of the background, so in no thing's mask."""
     shade = Image.new("L", (sprite.width, max(4, sprite.width // 6)))
     pen = Pen(Image.new("L", (64, 64)), (0,))
-    pen.ellipse(0.5, 0.5, 0.48, 0.48, (70,), outline=False)
+    pen.ellipse((0.5, 0.5), (0.48, 0.48), fill=(70,), outline=False)
     shade = pen.image.resize(shade.size, Image.Resampling.BILINEAR)
     canvas.paste((30, 30, 50), (left, top + sprite.height - shade.height // 2), shade)

@@ -121,7 +121,7 @@ def _place(
     things: list[Thing] = []
     for index in [index for index, group in enumerate(groups) for _ in range(group.count)]:
         for _ in range(PLACE_TRIES):
-            thing = _sample_thing(index, groups[index], world, horizon, rng)
+            thing = _sample_thing(index, groups[index], world, horizon, rng=rng)
             if all(_overlap(thing, other) <= world.scene.most_overlap for other in things):
                 things.append(thing)
                 break
@@ -131,7 +131,7 @@ def _place(
 
 
 def _sample_thing(
-    index: int, group: Group, world: WorldSpec, horizon: float, rng: np.random.Generator
+    index: int, group: Group, world: WorldSpec, horizon: float, *, rng: np.random.Generator
 ) -> Thing:
     side = float(rng.uniform(*world.sizes[group.size].share))
     stands = world.objects[group.kind].zone == "ground"

@@ -58,7 +58,7 @@ class Drawn:
 
 
 def draw_demo_world(
-    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, place: str
+    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, *, place: str
 ) -> Dataset:
     """Draw every picture into `folder/images/` and return the dataset in the normal form.
 
@@ -68,18 +68,18 @@ def draw_demo_world(
     Raises:
         UserError: the world file is missing or wrong, or names something that has no drawing.
     """
-    return draw_pictures(_drawable(world_file), _assign(params), seed, folder, place)
+    return draw_pictures(_drawable(world_file), _assign(params), seed, folder, place=place)
 
 
 def draw_pretraining(
-    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, place: str
+    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, *, place: str
 ) -> Dataset:
     """Draw the pictures that CLIP alone trains on, held-out combinations among them; else as
     `draw_demo_world`. All are of the training split.
     """
     ids = range(FIRST_PRETRAINING_ID, FIRST_PRETRAINING_ID + params.pretraining_images)
     assignments = [Assignment(image_id, "train", "any") for image_id in ids]
-    return draw_pictures(_drawable(world_file), assignments, seed, folder, place)
+    return draw_pictures(_drawable(world_file), assignments, seed, folder, place=place)
 
 
 def draw_pictures(
@@ -87,6 +87,7 @@ def draw_pictures(
     assignments: list[Assignment],
     seed: int,
     folder: Path,
+    *,
     place: str,
     processes: int | None = None,
 ) -> Dataset:
@@ -94,12 +95,12 @@ def draw_pictures(
     if processes is None:
         processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_A_PROCESS))
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    draw = partial(draw_one, world, seed, folder, place)
-    drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", "images"))
+    draw = partial(draw_one, world=world, seed=seed, folder=folder, place=place)
+    drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", unit="images"))
     return _collect(world, drawn)
 
 
-def draw_one(world: WorldSpec, seed: int, folder: Path, place: str, assignment: Assignment) -> Drawn:
+def draw_one(assignment: Assignment, *, world: WorldSpec, seed: int, folder: Path, place: str) -> Drawn:
     """Sample, draw, caption and annotate one picture, and write its PNG file."""
     scene_rng, paint_rng, words_rng = np.random.default_rng([seed, assignment.image_id]).spawn(3)
     scene = sample_scene(world, scene_rng, assignment.domain or "seen")
@@ -108,7 +109,7 @@ def draw_one(world: WorldSpec, seed: int, folder: Path, place: str, assignment: 
     for thing, mask in zip(scene.things, picture.visible, strict=True):
         areas[thing.group] += int(np.count_nonzero(mask))
     by_size = [group for group, _ in areas.most_common()]
-    texts = write_captions(world, scene, find_relations(scene, picture), by_size, words_rng)
+    texts = write_captions(world, scene, find_relations(scene, picture), by_size, rng=words_rng)
     return Drawn(
         record=_save(picture, assignment, folder, place),
         texts=texts,

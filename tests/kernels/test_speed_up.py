@@ -5,8 +5,9 @@ from torch import nn
 
 from fsgr_model.kernels.drop_ins import attention_of, product_of
 from fsgr_model.kernels.dropout import FastDropout
-from fsgr_model.kernels.install import speed_up_inference, speed_up_training
+from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.kernels.products import linear
+from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 
 

@@ -1,0 +1,96 @@
+"""The sections `xe` and `scst` of params.yaml: how the captioner is trained."""
+
+from math import ceil
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fsgr_model.config.section import Count, Rate, Section
+from fsgr_model.runtime.device import Precision
+
+PRECISION = "number format of the products: auto is bf16 on a GPU and float32 elsewhere; fp16 scales the loss"
+
+
+class DecayStep(Section):
+    """From `epoch` (counted from 1) on, the rate is `factor` times the peak."""
+
+    epoch: Count
+    factor: Annotated[float, Field(gt=0, le=1)]
+
+
+class PhaseParams(Section):
+    """What XE and SCST share: one loop runs both."""
+
+    epochs: Count = Field(description="at most this many passes over the training images")
+    train_images: Count | None = Field(
+        None,
+        description="train the captioner on so many of the training images, drawn by `seed`; null: on all. "
+        "CLIP and the word list know the others too, as a real CLIP has seen far more than COCO",
+    )
+    batch_size: Count = Field(description="images a step, each with all of its captions")
+    precision: Precision = Field("auto", description=PRECISION)
+    optimiser: Literal["adam", "muon"] = Field(
+        "adam",
+        description="muon: matrices of the layers by Muon, half of the steps when training from scratch",
+    )
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="epochs below the peak rate, rising in equal steps"
+    )
+    decay: list[DecayStep] = Field([], description="steps down of the rate")
+    visual_lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="adapters and prompts learn at this share of the rate of everything else"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="decoupled weight decay; 0 is plain Adam"
+    )
+    grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
+    patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
+    max_length: Annotated[int, Field(ge=2, le=500)] = Field(
+        description="longest caption, given or sampled: positions, the end token among them; the rest is cut"
+    )
+
+    def steps_an_epoch(self, images: int) -> int:
+        """Of a training split of so many images."""
+        return ceil((self.train_images or images) / self.batch_size)
+
+
+class ContrastParams(Section):
+    """Patches with the same label are drawn together, all others apart (FSGR)."""
+
+    weight: Annotated[float, Field(gt=0)] = Field(description="of this loss in the sum; FSGR's copy has 0.25")
+    anchors: Count = Field(
+        description="patches of a batch that are compared with all others: at most this many per step"
+    )
+
+
+class AlignmentParams(Section):
+    """Contrast of images, regions and patches with whole captions, their phrases and their words."""
+
+    weight: Annotated[float, Field(gt=0)] = Field(description="that each level reaches at its peak")
+
+
+class XeParams(PhaseParams):
+    """Cross-entropy training; its peak rate is the top-level `lr`."""
+
+    shuffle_features: bool = Field(
+        False, description="baseline that should lose: every image gets another image's features"
+    )
+    contrast: ContrastParams | None = Field(
+        None, description="supervised contrast of patches by their labels (FSGR); null: none"
+    )
+    alignment: AlignmentParams | None = Field(
+        None,
+        description="progressive contrast of images, regions and patches with captions' parts; null: none",
+    )
+
+
+class ScstParams(PhaseParams):
+    """Self-critical sequence training (arXiv 1612.00563)."""
+
+    lr: Rate = Field(description="peak learning rate")
+    samples: Annotated[int, Field(ge=2)] = Field(
+        description="captions sampled an image; the others are each one's baseline"
+    )
+    end_token: bool = Field(
+        True, description="count the end token in the reward; without it captions end in 'with a'"
+    )

@@ -1,0 +1,12 @@
+"""One call makes a network faster that will not be trained any more; without it, it is plain PyTorch."""
+
+from torch import nn
+
+from fsgr_model.kernels.onednn_layers import hand_to_onednn
+from fsgr_model.kernels.products import speed_up_products
+
+
+def speed_up_inference(network: nn.Module) -> None:
+    """For a network on the device on which it is; it computes what it did, up to rounding."""
+    speed_up_products(network)
+    hand_to_onednn(network)

@@ -1,0 +1,126 @@
+"""In how many images' references each n-gram occurs: what CIDEr-D weighs n-grams by.
+
+Shapes: C references, F words of all captions in a row, M n-grams.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.scoring.ngrams import (
+    Ints,
+    KeyIndex,
+    check_words,
+    count_flat,
+    flat_ngrams,
+)
+from fsgr_model.text.vocabulary import BOS, EOS, PAD, Vocabulary
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DocumentFrequencies:
+    """In how many images' references an n-gram occurs: `keys` sorted, and their `counts`, both int64 [M].
+
+    Built with the end token; n-grams without it then have the right counts for references without it too.
+    """
+
+    keys: Ints
+    counts: Ints
+    num_images: int
+    num_words: int
+
+    @classmethod
+    def build(cls, references: Iterable[Sequence[Sequence[int]]], num_words: int) -> "DocumentFrequencies":
+        """From the captions of each image, as word ids below `num_words`; special ids in them are ignored.
+
+        Raises:
+            ValueError: there are more words than an int64 can hold four of.
+        """
+        images = list(references)
+        word_F, caption_F, _ = flatten(list(chain.from_iterable(images)))
+        check_words(word_F, num_words)
+        image_C = np.repeat(np.arange(len(images)), sizes(images))
+        keys, counts = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for key_M, caption_M in flat_ngrams(word_F, caption_F, num_words):
+            once_M, _, _ = count_flat(key_M, image_C[caption_M], len(images))
+            of_order, in_images = _runs(np.sort(once_M))
+            keys.append(of_order)
+            counts.append(in_images)
+        return cls(np.concatenate(keys), np.concatenate(counts), len(images), num_words)
+
+    def idf(self, key_M: Ints) -> Floats:
+        """log(images / images with the n-gram), the latter at least 1; float64 [M]."""
+        return self.idf_of_place[self.index.find(key_M)]
+
+    @cached_property
+    def index(self) -> KeyIndex:
+        """Where each n-gram lies; made when first needed."""
+        return KeyIndex(self.keys)
+
+    @cached_property
+    def idf_of_place(self) -> Floats:
+        """In the order of the index; the last one is for n-grams of no image, whose place is -1.
+
+        An n-gram of all images has exactly 0: two logarithms that differ in their last bit would leave a
+        weight that is tiny, and a cosine that is not.
+        """
+        count_M = np.append(self.counts[self.index.order], 1)
+        images = max(self.num_images, 1)
+        return np.where(count_M == images, 0.0, math.log(images) - np.log(count_M))
+
+    def save(self, path: Path, vocabulary: Vocabulary) -> None:
+        """Write them with the fingerprint of the words that the ids stand for."""
+        tensors = {"keys": torch.from_numpy(self.keys), "counts": torch.from_numpy(self.counts)}
+        save_tensors(path, tensors, {"words": vocabulary.fingerprint, "num_images": str(self.num_images)})
+
+    @classmethod
+    def load(cls, path: Path, vocabulary: Vocabulary) -> "DocumentFrequencies":
+        """Read them.
+
+        Raises:
+            UserError: the file is missing or damaged, or was made with other words.
+        """
+        tensors, facts = load_tensors(path, "run dvc repro -f vocab")
+        if facts["words"] != vocabulary.fingerprint:
+            raise UserError(
+                f"{path} was made with other words: fingerprint {facts['words']}, but the word list "
+                f"has {vocabulary.fingerprint}; run dvc repro vocab"
+            )
+        keys, counts = tensors["keys"].numpy(), tensors["counts"].numpy()
+        return cls(keys, counts, int(facts["num_images"]), len(vocabulary))
+
+
+def sizes(groups: Iterable[Sequence[Any]]) -> Ints:
+    return np.fromiter(map(len, groups), dtype=np.int64)
+
+
+def flatten(captions: Sequence[Sequence[int]]) -> tuple[Ints, Ints, Ints]:
+    """The words of references in a row, each with one `<eos>` behind it, the captions that they belong to
+    (both int64 [F]), and the words of each caption.
+    """
+    word_F = np.fromiter(chain.from_iterable(captions), dtype=np.int64)
+    caption_F = np.repeat(np.arange(len(captions)), sizes(captions))
+    real_F = (word_F != BOS) & (word_F != EOS) & (word_F != PAD)
+    word_F, caption_F = word_F[real_F], caption_F[real_F]
+    length_C = np.bincount(caption_F, minlength=len(captions)) + 1
+    ended_F = np.full(len(word_F) + len(captions), EOS)
+    ended_F[np.arange(len(word_F)) + caption_F] = word_F
+    return ended_F, np.repeat(np.arange(len(captions)), length_C), length_C
+
+
+def _runs(sorted_M: Ints) -> tuple[Ints, Ints]:
+    """The different numbers of a sorted row, and how often each occurs."""
+    first_M = np.flatnonzero(np.append(True, sorted_M[1:] != sorted_M[:-1])[: len(sorted_M)])
+    return sorted_M[first_M], np.diff(first_M, append=len(sorted_M))
