@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from fsgr_model import api
 from fsgr_model.config.dataset_params import FILES_OF_FORMAT
 from tests.listings import rooms, stage_deps
 
@@ -76,3 +77,11 @@ def test_ci_and_the_container_use_what_is_here() -> None:
     )
     assert oldest and container["image"].endswith(f":{oldest[1]}")
     assert container["postCreateCommand"] == "make .venv/bin/.dev"
+
+
+def test_its_lines_of_python_are_those_of_the_interface() -> None:
+    """The three lines are the ones in the docstring of the public interface, which has tests of its own."""
+    (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("#")[0].strip() for line in block.splitlines() if line.strip()]
+    said = [line.partition("#")[0].strip() for line in (api.__doc__ or "").splitlines()]
+    assert len(lines) == 3 and all(line in said for line in lines)

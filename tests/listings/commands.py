@@ -73,8 +73,8 @@ def command_section(command: str) -> str:
 def plain(text: str) -> str:
     """A docstring as Markdown, without the command that its first line names: it is the heading."""
     paragraphs = [paragraph for paragraph in text.strip("\n").split("\n\n") if paragraph.strip()]
-    head = re.sub(r":? \(?python -m fsgr_model [^)]*\)?$", "", " ".join(paragraphs[0].split()))
-    head = re.sub(r": python -m fsgr_model .*$", "", head)
+    first = " ".join(paragraphs[0].split())
+    head = re.sub(r":? \(?(?:python -m fsgr_model|fsgr) .*$", "", first)
     return "\n\n".join([f"{head.rstrip(':')}.".replace("..", "."), *map(paragraph_of, paragraphs[1:])])
 
 
