@@ -19,7 +19,7 @@ from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
 
 # What pydantic adds to the name of a parameter that may be of either of these types.
-UNION_MEMBERS = ("str", "PerSplit")
+UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned")
 
 
 def _there(value: object) -> bool:
@@ -30,6 +30,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+WHOLE_MEMORY = (
+    "model.memory: null, {kind: prototypes, size, window, refresh, neighbours} or {kind: learned, size}"
+)
+KINDS = "'prototypes', 'learned'"
 # Section, names of an older version with what tells them from today's, and what stands there today.
 MOVED: tuple[tuple[str, dict[str, Callable[[object], bool]], str], ...] = (
     (
@@ -41,7 +45,7 @@ MOVED: tuple[tuple[str, dict[str, Callable[[object], bool]], str], ...] = (
             "memory_refresh": _there,
             "memory_neighbours": _there,
         },
-        "model.memory: null, {kind: prototypes, size, window, refresh, neighbours} or {kind: learned, size}",
+        WHOLE_MEMORY,
     ),
     (
         "model",
@@ -252,6 +256,8 @@ def _one_line(problem: object) -> str:
         return f"{name}: unknown parameter (found {problem['input']!r}); check its spelling"
     if problem["type"] == "missing":
         return f"{name}: missing; add it"
+    if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return f"{name}: needs a `kind`, one of {problem['ctx'].get('expected_tags', KINDS)}; write {WHOLE_MEMORY}"
     found = problem["input"]
     shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
     return f"{name}: {problem['msg']}{shown}"

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import parse_yaml as parse_for_dvc
 from pydantic import BaseModel
 
 from fsgr_model.config import dataset_params, params
 from fsgr_model.config.dataset_params import PerSplit
+from fsgr_model.config.model_params import SlotParams
 from fsgr_model.config.params import load_params
 from fsgr_model.config.section import Section
 from fsgr_model.runtime.artifacts import parse_yaml
@@ -66,8 +68,12 @@ def test_a_learning_rate_that_destroys_the_weights_is_refused(tmp_path, rate):
         ("xe__contrast", {"weight": 0, "anchors": 9}, "xe.contrast.weight: Input should be greater than 0"),
         ("xe__alignment", {}, "xe.alignment.weight: missing; add it"),
         ("xe__precision", "half", "xe.precision: Input should be 'auto', 'bf16', 'fp16' or 'float32'"),
-        ("model__memory", {"size": 32}, "model.memory: Unable to extract tag using discriminator 'kind'"),
-        ("model__memory", {"kind": "prototypes", "size": 3}, "model.memory.prototypes.window: missing; add"),
+        (
+            "model__memory",
+            {"size": 32},
+            "model.memory: needs a `kind`, one of 'prototypes', 'learned'; write",
+        ),
+        ("model__memory", {"kind": "prototypes", "size": 3}, "model.memory.window: missing; add it"),
         ("model__tail", {"adapters": False, "prompts": 0, "prompt_start": "random"}, "set model.tail: null"),
         ("scst__samples", 1, "scst.samples: Input should be greater than or equal to 2 (found 1)"),
         ("model__num_heads", 7, "d_model 128 must be a multiple of 4 and of num_heads 7"),
@@ -221,3 +227,20 @@ def test_a_file_of_an_older_version_is_told_what_moved(tmp_path, changes, messag
     with pytest.raises(UserError, match="is of an older version of this project: ") as caught:
         load_params(write(tmp_path, **changes))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [["model.memory={kind: learned, size: 64}"], ["+model.memory.kind=learned", "+model.memory.size=64"]],
+)
+def test_an_experiment_makes_a_section_that_is_null(tmp_path, changes):
+    path = write(tmp_path)
+    apply_overrides(path, changes)
+    assert load_params(path).model.memory == SlotParams(kind="learned", size=64)
+
+
+def test_a_section_that_an_experiment_left_unfinished_is_told(tmp_path):
+    path = write(tmp_path)
+    apply_overrides(path, ["+xe.contrast.weight=0.1"])
+    with pytest.raises(UserError, match=r"xe\.contrast\.anchors: missing; add it"):
+        load_params(path)
