@@ -257,7 +257,8 @@ def _one_line(problem: object) -> str:
     if problem["type"] == "missing":
         return f"{name}: missing; add it"
     if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
-        return f"{name}: needs a `kind`, one of {problem['ctx'].get('expected_tags', KINDS)}; write {WHOLE_MEMORY}"
+        kinds = problem["ctx"].get("expected_tags", KINDS)
+        return f"{name}: needs a `kind`, one of {kinds}; write {WHOLE_MEMORY}"
     found = problem["input"]
     shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
     return f"{name}: {problem['msg']}{shown}"

@@ -25,9 +25,9 @@ file leaves out; a parameter without a default must be in the file. *Demo* is wh
 sets. A value of another type, a value beyond its bounds and a name that is not listed here are refused in one
 line before anything runs. The files in `presets/` name the source of each of their values.
 
-A section that may be null is off where it is null. DVC sets no value inside of null; it makes the whole section
-(`dvc exp run -S 'model.memory={kind: learned, size: 64}'`) or begins one (`-S +model.memory.kind=learned -S
-+model.memory.size=64`), and what such a section lacks is told in one line.
+A section that may be null is off where it is null. DVC sets no value inside of null; it makes the whole
+section (`dvc exp run -S 'model.memory={kind: learned, size: 64}'`) or begins one
+(`-S +model.memory.kind=learned -S +model.memory.size=64`), and what such a section lacks is told in one line.
 
 This page is written by `python -m tests.listings.parameters` from the types, bounds and descriptions in
 `fsgr_model/config/`; a test compares it with them.
