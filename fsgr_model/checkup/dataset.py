@@ -15,10 +15,16 @@ from fsgr_model.datasets import contract
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.instances import InstanceFile
 from fsgr_model.datasets.normal_form import SPLITS, Split
-from fsgr_model.datasets.numbering import number_through, refuse_masks
+from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks
 from fsgr_model.datasets.picture_folders import count_read, described_read
 from fsgr_model.datasets.raw_form import RawDataset
-from fsgr_model.datasets.reading import caption_records, folders_below, image_folders, names_start, read_files
+from fsgr_model.datasets.reading import (
+    caption_records,
+    folders_below,
+    image_folders,
+    file_names_root,
+    read_files,
+)
 from fsgr_model.datasets.shards import Shards, read_shards
 from fsgr_model.runtime.checked_json import read_checked
 from fsgr_model.runtime.errors import UserError
@@ -77,7 +83,7 @@ def check_dataset(
             rule(raw)
     _tell_folders(params, raw, findings)
     with findings.collected():
-        numbered = number_through(raw)
+        numbered = make_ids_unique(raw)
         raw = numbered.raw
         refuse_masks(numbered, params.instances)
     size = _size(raw, 0 if shards is None else shards.bytes)
@@ -137,7 +143,7 @@ def _tell_folders(params: DatasetParams, raw: RawDataset, findings: Findings) ->
     root = Path(params.root)
     parts = folders_below(params)
     if parts and all((root / name).is_dir() for name in image_folders(params)):
-        findings.fact("read", described_read(count_read(raw, names_start(params), parts)))
+        findings.fact("read", described_read(count_read(raw, file_names_root(params), parts)))
 
 
 def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings) -> int:

@@ -11,7 +11,7 @@ from fsgr_model.config.dataset_params import DatasetParams
 from fsgr_model.datasets.image_check import check_images, inspect_image
 from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
 from fsgr_model.datasets.raw_form import RawImage
-from fsgr_model.datasets.reading import names_start
+from fsgr_model.datasets.reading import file_names_root
 from fsgr_model.runtime.errors import naming
 from fsgr_model.runtime.listing import listed
 
@@ -34,7 +34,7 @@ def check_pictures(
     """Look for every file and decode a sample, spread evenly over the lists, or all of them; None if none is
     there to decode.
     """
-    folder = names_start(params)
+    folder = file_names_root(params)
     there, bad = [], []
     for image in images:
         try:

@@ -30,7 +30,7 @@ from fsgr_model.training.task import Step, Task
 from fsgr_model.training.xe import CrossEntropy
 
 # Five kinds of steps, and building the network, within 30 seconds.
-SECONDS_A_KIND = 5.0
+SECONDS_PER_KIND = 5.0
 HOUR = 3600.0
 FIRST = Step(seed=0, epoch=1, index=0)
 
@@ -43,7 +43,7 @@ class Timed:
     images: int
 
 
-def timed(step: Callable[[int], None], images: int, budget: float = SECONDS_A_KIND) -> Timed:
+def timed(step: Callable[[int], None], images: int, budget: float = SECONDS_PER_KIND) -> Timed:
     """Time `step(n)` with as many of `images` as fit in about `budget` seconds; one image at least."""
     first = _seconds(step, 1)  # also warms up
     if 2 * first > budget:
@@ -134,7 +134,7 @@ def estimate_hours(
     the stages that take little.
     """
     start = time.perf_counter()
-    plan = draw_with_zeros(config, name, params, concepts, words=words)
+    plan = build_with_zeros(config, name, params, concepts, words=words)
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     try:
         found = time_all(steps, params)
@@ -152,7 +152,7 @@ def estimate_hours(
     findings.fact("measured", f"in {took:.0f} s, a step (with so many images timed): {each_step}")
 
 
-def draw_with_zeros(
+def build_with_zeros(
     config: dict[str, Any], name: str, params: Params, concepts: int, *, words: int
 ) -> Blueprint:
     """The network with weights of zeros: steps take as long as with others, and nothing needs to be drawn."""
@@ -183,7 +183,7 @@ def stage_seconds(size: DatasetSize, params: Params, step: dict[str, float]) -> 
     training = {
         stage: phase.epochs
         * (
-            phase.steps_an_epoch(size.images["train"]) * step[kind]
+            phase.steps_per_epoch(size.images["train"]) * step[kind]
             + size.images["val"] / params.xe.batch_size * step["validation"]
         )
         for stage, kind, phase in (("train_xe", "XE", params.xe), ("train_scst", "SCST", params.scst))

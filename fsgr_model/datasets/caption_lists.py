@@ -1,4 +1,4 @@
-"""Readers of caption lists, one a split: those of BLIP and LAVIS, TextCaps, Localized Narratives.
+"""Readers of caption lists, one per split: those of BLIP and LAVIS, TextCaps, Localized Narratives.
 
 A picture stands in such a list as often as it has captions, or once with all of them. Where all are COCO's
 they keep COCO's ids; else they are numbered from 1 in the order of the files, for ids are texts or missing.
@@ -142,7 +142,7 @@ class BlipEntry:
 
 
 def read_blip(path: Path) -> Iterator[Entry]:
-    """A list of `{"image", "caption", "image_id"}`: one caption an entry in training, several otherwise.
+    """A list of `{"image", "caption", "image_id"}`: one caption per entry in training, several otherwise.
 
     `coco_karpathy_train.json`, `flickr30k_val.json` and their like, as BLIP (Li et al., arXiv 2201.12086,
     github.com/salesforce/BLIP, data/coco_karpathy_dataset.py) and LAVIS (arXiv 2209.09019) give them out.
@@ -191,7 +191,7 @@ class TextCapsFile:
 
 
 def read_textcaps(path: Path) -> Iterator[Entry]:
-    """TextCaps (Sidorov et al., arXiv 2003.12462), version 0.1: `data` has an entry a caption.
+    """TextCaps (Sidorov et al., arXiv 2003.12462), version 0.1: `data` has one entry per caption.
 
     `caption_str` is the caption, `reference_strs` are all of the picture; what stands in either is taken, and
     once. The picture is `<image_id>.jpg`. The test file has no captions (textvqa.org/textcaps/dataset).
@@ -216,7 +216,7 @@ class Narrative:
 
 
 def read_narratives(path: Path) -> Iterator[Entry]:
-    """Localized Narratives (Pont-Tuset et al., arXiv 1912.03098): a JSON object a line, one annotator's.
+    """Localized Narratives (Pont-Tuset et al., arXiv 1912.03098): one JSON object per line, of one annotator's.
 
     `dataset_id` is `mscoco_train2017` and so on for COCO, whose picture 391895 is `000000391895.jpg`; those
     of Flickr30k, ADE20k and Open Images are `<image_id>.jpg` (google.github.io/localized-narratives and

@@ -1,4 +1,4 @@
-"""Reader of COCO-style caption files, one a split (Microsoft COCO Captions, arXiv 1504.00325).
+"""Reader of COCO-style caption files, one per split (Microsoft COCO Captions, arXiv 1504.00325).
 
 Those of VizWiz are of this form: their canned and rejected captions are left out.
 """
@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from fsgr_model.config.dataset_params import PerSplit
 from fsgr_model.datasets.caption_lists import refuse_list
 from fsgr_model.datasets.normal_form import SPLITS
-from fsgr_model.datasets.numbering import fill_in
+from fsgr_model.datasets.numbering import fill_missing_ids
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.vizwiz import sift
 from fsgr_model.runtime.artifacts import load_json
@@ -71,7 +71,7 @@ def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDatas
             for image in content.images
             if image.id not in sifted.bare
         )
-        ids = fill_in(entry.id for entry in sifted.captions)
+        ids = fill_missing_ids(entry.id for entry in sifted.captions)
         dataset.captions.extend(
             RawCaption(entry.image_id, number, entry.caption, name)
             for number, entry in zip(ids, sifted.captions, strict=True)

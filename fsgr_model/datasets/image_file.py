@@ -41,7 +41,7 @@ DECODING_ERRORS = (
 )
 # Of TIFF's tags, the one that every DNG has, and no other picture.
 DNG_VERSION = 50706
-# Pillow takes at most 8 bytes a pixel for the largest picture that it decodes.
+# Pillow takes at most 8 bytes per pixel for the largest picture that it decodes.
 MOST_BYTES = 8 * 2 * 89_478_485
 # It warns of pictures of half that size, and refuses larger ones: that is enough.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

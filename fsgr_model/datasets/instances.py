@@ -65,7 +65,7 @@ def read_instance_files(
         content = read_checked(root / name, InstanceFile)
         _check_same_images(root / name, content["images"], ours)
         in_files |= {image["id"] for image in content["images"]} & ours.keys()
-        take_categories(root / name, content["categories"], categories)
+        add_categories(root / name, content["categories"], categories)
         _take_instances(root / name, content["annotations"], ours, categories, instances=instances)
     found = {
         "categories": [categories[number] for number in sorted(categories)],
@@ -111,7 +111,7 @@ def same_picture(theirs: str, ours: str) -> bool:
     return first == second or first.endswith(f"_{second}") or second.endswith(f"_{first}")
 
 
-def take_categories(path: Path, found: list[Category], categories: dict[int, Any]) -> None:
+def add_categories(path: Path, found: list[Category], categories: dict[int, Any]) -> None:
     """Add what the file `path` lists to `categories`, by id.
 
     Raises:

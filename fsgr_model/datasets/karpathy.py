@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from fsgr_model.datasets.normal_form import Split
-from fsgr_model.datasets.numbering import fill_in
+from fsgr_model.datasets.numbering import fill_missing_ids
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.checked_json import Id, checked
@@ -65,7 +65,7 @@ def karpathy_dataset(value: Any, path: Path, name: str) -> RawDataset:
         )
     dataset = RawDataset([], [])
     sentids = [sentence.sentid for entry in entries for sentence in entry.sentences]
-    annotation_ids = iter(fill_in(sentids))
+    annotation_ids = iter(fill_missing_ids(sentids))
     if None in sentids:
         dataset.notes.append(
             f"{name}: {sentids.count(None)} of {len(sentids)} sentences have no sentid; numbered"

@@ -24,7 +24,7 @@ COCO_IDS_FROM = STEP
 def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """Training and validation images from COCO-style files, test images from a file of nocaps.
 
-    Ids are those of the files; `number_through` moves those of training and validation by `COCO_IDS_FROM`.
+    Ids are those of the files; `make_ids_unique` moves those of training and validation by `COCO_IDS_FROM`.
     Domains are in, near and out.
 
     Raises:

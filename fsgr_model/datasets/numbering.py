@@ -33,7 +33,7 @@ class Numbered:
     moved: dict[int, int]
 
 
-def number_through(raw: RawDataset) -> Numbered:
+def make_ids_unique(raw: RawDataset) -> Numbered:
     """Give each image and each caption an id that no other has; what one file alone uses stays as it is.
 
     Of an id that several files use, the test split's stays, since result files are handed in with it; then
@@ -141,7 +141,7 @@ def refuse_same_pictures(images: list[ImageRecord], moved: dict[int, int]) -> No
         )
 
 
-def fill_in(ids: Iterable[int | None]) -> list[int]:
+def fill_missing_ids(ids: Iterable[int | None]) -> list[int]:
     """Ids for the annotations of one file: those without get the smallest numbers from 1 that none has."""
     given = list(ids)
     taken = set(given)

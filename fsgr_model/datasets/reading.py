@@ -16,7 +16,7 @@ from fsgr_model.datasets.karpathy import read_karpathy
 from fsgr_model.datasets.m2 import read_m2
 from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
-from fsgr_model.datasets.numbering import number_through, refuse_masks, refuse_same_pictures
+from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks, refuse_same_pictures
 from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
@@ -60,7 +60,7 @@ def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int)
     _check_folders(params, root)
     raw, pictures = _read_lists(params, root, place=place, folder=folder)
     read = count_read(raw, pictures.folder, folders_below(params))
-    numbered = number_through(raw)
+    numbered = make_ids_unique(raw)
     refuse_masks(numbered, params.instances)
     captions = caption_records(raw.captions, numbered.raw.captions)
     raw = numbered.raw
@@ -100,14 +100,14 @@ def image_folders(params: DatasetParams) -> list[str]:
     return [params.images]
 
 
-def names_start(params: DatasetParams) -> Path:
+def file_names_root(params: DatasetParams) -> Path:
     """The folder that the file names of images start from."""
     root = Path(params.root)
     return root / params.images if isinstance(params.images, str) else root
 
 
 def folders_below(params: DatasetParams) -> list[str]:
-    """The same below `names_start`; none where the pictures come out of tar files."""
+    """The same below `file_names_root`; none where the pictures come out of tar files."""
     if params.format == "webdataset":
         return []
     return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
@@ -125,7 +125,7 @@ def _read_lists(
         return shards.raw, Pictures(folder / "images", place / "images")
     raw = read_files(params, root)
     check_contract(raw)
-    start = names_start(params)
+    start = file_names_root(params)
     return raw, Pictures(start, start)
 
 
@@ -133,7 +133,7 @@ def read_files(params: DatasetParams, root: Path) -> RawDataset:
     """What the reader of the format makes of the lists."""
     folders = params.images if isinstance(params.images, PerSplit) else None
     if params.format in BY_COCO_NAME:
-        return located(_read(params, root, folders), names_start(params))
+        return located(_read(params, root, folders), file_names_root(params))
     return _read(params, root, folders)
 
 

@@ -94,7 +94,7 @@ def captions_of(sample: Sample, shard: Path, caption_a_line: bool, tally: Tally)
     """
     described = _described(sample, shard, tally)
     if described:
-        tally.other_text += any(_says_else(text.text, described) for text in sample.texts if text.is_plain)
+        tally.other_text += any(_differs(text.text, described) for text in sample.texts if text.is_plain)
         return described
     text = _only(sample.texts, "texts", shard, tally)
     if text is None:
@@ -146,7 +146,7 @@ def _captions_in(values: Any) -> list[str] | None:
     return captions if well_formed else None
 
 
-def _says_else(text: str, captions: list[str]) -> bool:
+def _differs(text: str, captions: list[str]) -> bool:
     """Whether a text is none of the captions, nor all of them; white space does not count."""
     said = text.split()
     return bool(said) and said not in [each.split() for each in (*captions, " ".join(captions))]

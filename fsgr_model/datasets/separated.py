@@ -14,7 +14,7 @@ from typing import TextIO
 from fsgr_model.datasets.picture_folders import normal_name
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
-from fsgr_model.text.lines import told_if_unreadable
+from fsgr_model.text.lines import explain_if_unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def csv_records(opened: TextIO, path: Path) -> Iterator[Record]:
 
 
 def tsv_records(opened: TextIO, path: Path) -> Iterator[Record]:
-    """Records of a TSV file, one a line; lines without anything are passed over."""
+    """Records of a TSV file, one per line; empty lines are skipped."""
     for number, line in enumerate(opened, start=1):
         text = line.removesuffix("\n").removesuffix("\r")
         if text:
@@ -72,7 +72,7 @@ def read_records(path: Path) -> list[Record]:
     try:
         # Other values of `newline` end lines at a lone CR, too.
         with (
-            told_if_unreadable(path, "dataset.table.file"),
+            explain_if_unreadable(path, "dataset.table.file"),
             path.open(encoding="utf-8-sig", newline="\n") as opened,
         ):
             _check_line_ends(path, opened)

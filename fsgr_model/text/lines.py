@@ -27,7 +27,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: the file is missing, cannot be read, or a line is not UTF-8 text.
     """
-    with told_if_unreadable(path, "its name"), path.open("rb") as opened:
+    with explain_if_unreadable(path, "its name"), path.open("rb") as opened:
         for number, line in enumerate(opened, start=1):
             line = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
             if text := _decoded(path, number, line).removesuffix("\n").removesuffix("\r"):
@@ -35,7 +35,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def told_if_unreadable(path: Path, what: str) -> Iterator[None]:
+def explain_if_unreadable(path: Path, what: str) -> Iterator[None]:
     """For a block that reads `path`; `what` is below dataset.root, for the message of a missing file.
 
     Raises:

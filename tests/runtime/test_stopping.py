@@ -59,7 +59,7 @@ def test_a_signal_stops_at_once(number):
 def test_a_signal_waits_for_the_end_of_what_holds_it_back():
     reached = []
     with pytest.raises(Stopped), stop_request() as stop:
-        with stop.held_back():
+        with stop.deferred():
             send(signal.SIGTERM)
             send(signal.SIGINT)
             reached.append("inside")
@@ -71,7 +71,7 @@ def test_a_signal_waits_for_the_end_of_what_holds_it_back():
 def test_what_takes_longer_than_the_grace_is_given_up(monkeypatch):
     monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.1)
     start = time.monotonic()
-    with pytest.raises(Overdue), stop_request() as stop, stop.held_back():
+    with pytest.raises(Overdue), stop_request() as stop, stop.deferred():
         send(signal.SIGTERM)
         time.sleep(5)
     assert time.monotonic() - start < 2

@@ -29,7 +29,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.progress import progress
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-IMAGES_A_PROCESS = 250  # fewer are drawn faster without starting one more process
+IMAGES_PER_PROCESS = 250  # fewer are drawn faster without starting one more process
 FIRST_CAPTION_ID = 1_000_001  # far from the image ids: one taken for the other finds nothing
 FIRST_INSTANCE_ID = 5_000_001
 FIRST_PRETRAINING_ID = 500_001  # a picture's random numbers come from its id
@@ -93,7 +93,7 @@ def draw_pictures(
 ) -> Dataset:
     """Draw the assigned pictures in `processes` processes; 1 draws in this one, None is one a core."""
     if processes is None:
-        processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_A_PROCESS))
+        processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_PER_PROCESS))
     (folder / "images").mkdir(parents=True, exist_ok=True)
     draw = partial(draw_one, world=world, seed=seed, folder=folder, place=place)
     drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", unit="images"))
