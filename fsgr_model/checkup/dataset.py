@@ -1,4 +1,4 @@
-"""The user's dataset against the rules of stage `dataset`: all that are broken, not only the first."""
+"""Checks the user's dataset against all rules of stage `dataset`, and reports every one that is broken."""
 
 import re
 from collections import Counter
@@ -20,9 +20,9 @@ from fsgr_model.datasets.picture_folders import count_read, described_read
 from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.datasets.reading import (
     caption_records,
+    file_names_root,
     folders_below,
     image_folders,
-    file_names_root,
     read_files,
 )
 from fsgr_model.datasets.shards import Shards, read_shards
@@ -43,7 +43,7 @@ LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 @dataclass(frozen=True)
 class DatasetSize:
-    """What later stages cost depends on.
+    """The sizes that the cost of later stages depends on.
 
     `words`: the words of the training captions, split at blanks, with their counts; empty for the demo.
     `longest`: words of the longest of them. `unpacked`: bytes of pictures that come out of tar files.
@@ -66,7 +66,7 @@ class DatasetSize:
 def check_dataset(
     params: DatasetParams, all_images: bool, workers: int, findings: Findings
 ) -> DatasetSize | None:
-    """Check everything; None where the lists of images cannot be read."""
+    """Check everything; None if the lists of images cannot be read."""
     if not check_files(params, findings):
         check_all_json(params, findings)
         return None
@@ -99,7 +99,7 @@ def check_dataset(
 
 
 def read_lists(params: DatasetParams) -> tuple[RawDataset, Shards | None]:
-    """What the files of any format but the demo list, as stage `dataset` reads them; nothing is unpacked.
+    """Read the lists of any format except the demo, as stage `dataset` does; nothing is unpacked.
 
     Raises:
         UserError: a file is not of its format.
@@ -167,7 +167,7 @@ def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings)
 
 
 def _check_captions_have_words(raw: RawDataset) -> None:
-    """Only captions without a letter or digit are tokenized: the others have a word."""
+    """Only captions without a letter or digit need to be tokenized: all others have a word."""
     caption_records([caption for caption in raw.captions if not LETTER_OR_DIGIT.search(caption.text)])
 
 

@@ -15,8 +15,8 @@ class DemoWorldParams(Section):
     test_images: Count = Field(description="scenes in the test split, half of them unseen combinations")
     pretraining_images: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="scenes that only the demo's CLIP trains on, of any combination, most with one kind of thing, "
-        "as a real CLIP has seen far more than COCO; 0: it trains on the training split",
+        description="scenes for the demo's CLIP only, of any combination, most with one kind of thing, as a "
+        "real CLIP has seen far more than COCO; 0: it trains on the training split",
     )
 
 
@@ -148,10 +148,10 @@ class DatasetParams(Section):
     )
     on_bad_image: Literal["fail", "skip"] = Field(
         "fail",
-        description="what to do about an image that is missing or cannot be decoded: stop, or leave it out everywhere",
+        description="if an image is missing or cannot be decoded: stop, or leave it out everywhere",
     )
     on_duplicate_image: Literal["fail", "report"] = Field(
-        "report", description="what to do about two files with the same bytes: stop, or only report them"
+        "report", description="if two files have the same bytes: stop, or only report them"
     )
     demo: DemoWorldParams | None = Field(None, description="format demo: number of scenes")
     seed: Annotated[int, Field(ge=0)] = Field(

@@ -68,19 +68,19 @@ class ModelParams(Section):
     )
     align: Literal["plain", "csa", "qk_kk", "value"] = Field(
         "csa",
-        description="attention of the last tail block for the aligned features; values as in labels.attention",
+        description="last tail block of the aligned features; same choices as labels.attention",
     )
     tail: TailParams | None = Field(
         None, description="what is trained inside CLIP's tail; null: nothing, CLIP stays as it is"
     )
     semantics: bool = Field(
         True,
-        description="false: no codebook and no quantiser, patches attend only to each other in the layers of the "
-        "encoder; this is the baseline without the semantic quantiser",
+        description="false: no codebook and no quantiser, patches attend only to each other in the encoder; "
+        "this is the baseline without the semantic quantiser",
     )
     residual: ResidualKind = Field(
         "post",
-        description="norm after the sum, sum and norm twice as in the reference copy, or norm before the layer",
+        description="norm after the sum, sum and norm twice (the reference copy), or norm before the layer",
     )
     memory: Memory | None = Field(
         None, description="what the decoder's self-attention sees besides the words; null: nothing"

@@ -24,7 +24,7 @@ class PhaseParams(Section):
     epochs: Count = Field(description="at most this many passes over the training images")
     train_images: Count | None = Field(
         None,
-        description="train the captioner on this many of the training images, drawn with `seed`; null: on all. "
+        description="train the captioner on this many training images, drawn with `seed`; null: on all. "
         "CLIP and the word list know the others too, as a real CLIP has seen far more than COCO",
     )
     batch_size: Count = Field(description="images per step, each with all of its captions")
@@ -46,7 +46,7 @@ class PhaseParams(Section):
     grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
     patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
     max_length: Annotated[int, Field(ge=2, le=500)] = Field(
-        description="longest caption, given or sampled, in positions including the end token; the rest is cut off"
+        description="longest caption, given or sampled, in positions including the end token; the rest is cut"
     )
 
     def steps_per_epoch(self, images: int) -> int:

@@ -216,7 +216,7 @@ class Narrative:
 
 
 def read_narratives(path: Path) -> Iterator[Entry]:
-    """Localized Narratives (Pont-Tuset et al., arXiv 1912.03098): one JSON object per line, of one annotator's.
+    """Localized Narratives (Pont-Tuset et al., arXiv 1912.03098): one JSON object per line and annotator.
 
     `dataset_id` is `mscoco_train2017` and so on for COCO, whose picture 391895 is `000000391895.jpg`; those
     of Flickr30k, ADE20k and Open Images are `<image_id>.jpg` (google.github.io/localized-narratives and

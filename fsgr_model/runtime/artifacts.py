@@ -15,7 +15,7 @@ import psutil
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.error import MarkedYAMLError
 
-from fsgr_model.runtime.errors import UserError, naming
+from fsgr_model.runtime.errors import UserError, naming_file
 
 # Bytes of memory per byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
 MEMORY_PER_BYTE = 5
@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        with naming(path):
+        with naming_file(path):
             yield partial
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
@@ -41,8 +41,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; when the block ends without an error, it becomes `path`.
 
-    A folder that was there before is first moved away as a whole, and only then deleted, so `path` never holds
-    half of a folder.
+    A folder that was there before is first moved away as a whole, and only then deleted, so `path` never
+    holds half of a folder.
     """
     partial, former = (path.with_name(f"{path.name}.{state}") for state in ("partial", "former.partial"))
     _restore_former(former, path)

@@ -41,7 +41,7 @@ def raise_if_refused(error: BaseException, path: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming_file(path: Path) -> Iterator[None]:
     """Add `path` to a system error of the block that names no file itself.
 
     The system names no file in errors about an open file, that is when it is locked, written to or flushed.

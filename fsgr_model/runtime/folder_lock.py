@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
-from fsgr_model.runtime.errors import UserError, naming
+from fsgr_model.runtime.errors import UserError, naming_file
 from fsgr_model.runtime.resources import AGAIN, NO_LOCKS
 
 LOCK, OWNER = "lock", "owner"
@@ -54,14 +54,14 @@ def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
             continue
         HELD.add(lock)
         try:
-            with naming(folder / LOCK):
+            with naming_file(folder / LOCK):
                 _flock(lock, folder, wait)
         except OSError as error:
             lock.close()
             if error.errno not in NO_LOCKS:
                 raise
             return _owned(folder, wait)
-        with naming(folder / LOCK):
+        with naming_file(folder / LOCK):
             if _is_file(lock, folder / LOCK):
                 _write_anew(lock, str(os.getpid()))
                 return lock
@@ -107,7 +107,7 @@ def _owned(folder: Path, wait: bool) -> Iterator[None]:
     """Lock as `locked` does, with a file that names its owner."""
     print(f"note: the file system of {folder} has no locks; a file in it keeps other runs out", flush=True)
     with _lock_of_machine(folder, wait) as local:
-        with naming(folder):
+        with naming_file(folder):
             facts = os.fstat(local.fileno())
         place = f"on {platform.node()} (lock {facts.st_dev}:{facts.st_ino})"
         mine = f"process {os.getpid()} {place}"
@@ -128,7 +128,7 @@ def _lock_of_machine(folder: Path, wait: bool) -> IO[str]:
     """
     key = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"fsgr-{os.getuid()}-{key}.lock"
-    with naming(path):
+    with naming_file(path):
         return _locked_file(path, folder, wait)
 
 
@@ -166,7 +166,7 @@ def _taken(owner: Path, mine: str, place: str) -> bool:
     try:
         if owner.exists() and owner.read_text(encoding="utf-8").endswith(place):
             owner.unlink()
-        with naming(owner), owner.open("x", encoding="utf-8") as opened:
+        with naming_file(owner), owner.open("x", encoding="utf-8") as opened:
             opened.write(mine)
     except FileNotFoundError:
         # The run that was under way has just deleted the folder.
@@ -184,6 +184,6 @@ def _wait_for(owner: Path, wait: bool) -> None:
     if not wait:
         raise UserError(
             f"this same run is under way in {who or 'another process'}, or was killed there; wait for it or "
-            f"stop it; if it is over, delete {owner} {AGAIN} (the file system has no locks, which would show it)"
+            f"stop it; if it is over, delete {owner} {AGAIN} (its file system has no locks to show it)"
         )
     time.sleep(SECONDS_BETWEEN_LOOKS)

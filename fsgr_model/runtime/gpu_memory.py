@@ -39,7 +39,7 @@ def suggest_batch_size(attempt: Callable[[int], object], images: int, parameter:
 
 
 def largest_fitting(attempt: Callable[[int], object], images: int) -> int:
-    """The first of images / 2, images / 4, ... that `attempt` has memory for; 0 if not even one image fits."""
+    """The first of images / 2, images / 4, ... that `attempt` can run with; 0 if not even 1 image fits."""
     while images := images // 2:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -36,7 +36,7 @@ def open_to_read(path: Path) -> h5py.File:
 
 
 def open_to_write(path: Path, mode: Literal["w", "r+"]) -> h5py.File:
-    """Open a file in a resume folder, which has its own lock; HDF5's would outlive a killed run in its workers.
+    """Open a file in a resume folder, which has its own lock; HDF5's would outlive a killed run in workers.
 
     Raises: as `open_to_read`.
     """

@@ -96,8 +96,8 @@ def choose_place(asked: AskedPlace, needed: int, step: int, device: torch.device
         raise UserError(f"runtime.cache is gpu, but this run is on {device}; set it to auto, ram or disk")
     if asked != "disk" and needed > usable[asked]:
         raise UserError(
-            f"runtime.cache is {asked}, but the features take {needed / GB:.2f} GB, and beside a training step "
-            f"{max(usable[asked], 0) / GB:.2f} GB of that memory may be used; set it to auto"
+            f"runtime.cache is {asked}, but the features take {needed / GB:.2f} GB, and beside a training "
+            f"step {max(usable[asked], 0) / GB:.2f} GB of that memory may be used; set it to auto"
         )
     return asked
 

@@ -2,8 +2,8 @@
 
 The file has one chunk per row and no compression, and all of its space is allocated at creation: writing rows
 then changes no metadata and needs no more disk space, and a writer that is killed leaves a file that the next
-one completes. Equal rows give equal bytes, however often the writing was interrupted. Finished files are moved
-to their place together.
+one completes. Equal rows give equal bytes, however often the writing was interrupted. Finished files are
+moved to their place together.
 """
 
 import errno
@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint, whole_folder
-from fsgr_model.runtime.errors import UserError, naming, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
 from fsgr_model.runtime.hdf5_file import open_to_read, open_to_write
 
 BATCHES_WAITING = 2
@@ -106,7 +106,7 @@ class RowWriter:
             self._rows[self._row_of[image_id]] = row
             self._checksums[self._row_of[image_id]] = zlib.crc32(row.tobytes())
         # Data is flushed before flags, so a row that is flagged is on the disk.
-        with naming(self.path):
+        with naming_file(self.path):
             self._file.flush()
             for image_id in image_ids:
                 self._written[self._row_of[image_id]] = 1
@@ -164,7 +164,7 @@ def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identit
     """
     check_free_space(path.parent, row_format.bytes * len(image_ids))
     partial = path.with_name(path.name + ".partial")
-    with naming(partial):
+    with naming_file(partial):
         _lay_out(partial, row_format, image_ids, identity)
         with partial.open("r+b") as laid_out:
             _reserve_space(laid_out.fileno(), partial.stat().st_size)
@@ -193,7 +193,7 @@ def _lay_out(path: Path, row_format: RowFormat, image_ids: Sequence[int], identi
 
 
 def _reserve_space(file: int, size: int) -> None:
-    """Reserve disk space where the system can; elsewhere other programs may use up the space that was free."""
+    """Reserve disk space where the system can; elsewhere other programs may use the space that was free."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -291,7 +291,7 @@ class RowStore:
         if unknown:
             raise UserError(f"{self.path} has no features of images {unknown[:10]}; run dvc repro features")
         if self._mapped is None:
-            with naming(self.path):
+            with naming_file(self.path):
                 self._mapped = np.memmap(self.path, dtype=np.uint8, mode="r")
         if out is None:
             out = np.empty((len(image_ids), *self.row_shape), dtype=self.dtype)

@@ -59,7 +59,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """A signal within the block takes effect after the block, or as `Overdue` when the grace period is over."""
+        """A signal within the block takes effect after it, or as `Overdue` when the grace period is over."""
         self._holds_back = True
         try:
             yield

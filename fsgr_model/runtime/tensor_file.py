@@ -1,4 +1,4 @@
-"""safetensors files with a checksum of their contents: a flipped bit would otherwise be just another weight."""
+"""safetensors files with a checksum of their contents, which detects even one flipped bit."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, 
     """The tensors of a file, on the CPU, and the facts about them. `remedy` ends an error message.
 
     Raises:
-        UserError: the file is missing, truncated, changed by even one bit, or was not written by `save_tensors`.
+        UserError: the file is missing, truncated, changed by even one bit, or not written by `save_tensors`.
     """
     try:
         # safetensors calls every file missing that it cannot open.
@@ -47,7 +47,7 @@ def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, 
         raise UserError(f"{path} is damaged ({error}); {remedy}") from None
     if description is None:
         raise UserError(
-            f"{path} holds no checksum: it is not a file of this project, or it is of an older version; {remedy}"
+            f"{path} holds no checksum: it is not a file of this project, or is of an older version; {remedy}"
         )
     facts, expected = _read_description(description, path, remedy)
     found = checksum(tensors, facts)

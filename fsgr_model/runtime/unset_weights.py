@@ -1,4 +1,4 @@
-"""Skips the random initialisation of networks whose weights come from a file: for ViT-B/16 it takes a second."""
+"""Skips the random initialisation of networks whose weights come from a file: a second for ViT-B/16."""
 
 from collections.abc import Callable
 from typing import Any

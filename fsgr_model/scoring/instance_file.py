@@ -6,7 +6,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from fsgr_model.datasets.instances import Category, same_picture, add_categories
+from fsgr_model.datasets.instances import Category, add_categories, same_picture
 from fsgr_model.runtime.checked_json import Id, checked
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed

@@ -107,7 +107,7 @@ class Loop(Generic[BatchT]):
                 self._finish_epoch(0, stop)
             while self.progress.epoch <= self.epochs and not self._out_of_patience():
                 for batch in self._batches():
-                    with stop.deferred(), self._told_what_fits(batch):
+                    with stop.deferred(), self._suggest_batch_size(batch):
                         self._train_step(batch)
                     self._save_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
@@ -196,7 +196,7 @@ class Loop(Generic[BatchT]):
             "try a smaller learning rate"
         )
 
-    def _told_what_fits(self, batch: BatchT) -> Any:
+    def _suggest_batch_size(self, batch: BatchT) -> Any:
         """For a block that trains on `batch`: where the GPU is too small, say how many images fit."""
 
         def attempt(images: int) -> None:
