@@ -63,7 +63,9 @@ def _is_readable(path: Path, rule: str, findings: Findings) -> bool:
         with path.open("rb") as opened:
             opened.read(1)
     except OSError as error:
-        findings.problem(f"{rule}: {path} cannot be read ({error.strerror}); check its type and its permissions")
+        findings.problem(
+            f"{rule}: {path} cannot be read ({error.strerror}); check its type and its permissions"
+        )
         return False
     return True
 

@@ -42,7 +42,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="seed of --sample (default 0)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--model", type=Path, metavar="FOLDER", help="a folder that fsgr export wrote")
-    which.add_argument("--phase", choices=["xe", "scst"], default="scst", help="the network of this project's own run (default scst)")
+    which.add_argument(
+        "--phase",
+        choices=["xe", "scst"],
+        default="scst",
+        help="the network of this project's own run (default scst)",
+    )
     return parser.parse_args()
 
 

@@ -27,8 +27,12 @@ def main() -> None:
         help="result file, or lines of fsgr caption --json",
     )
     parser.add_argument("--images", type=Path, required=True, help="JSON that lists id and file_name of each")
-    parser.add_argument("--split", choices=SERVERS, required=True, help="the server's split, which sets rules and file name")
-    parser.add_argument("--name", required=True, help="name of your method: letters, digits, hyphens, full stops")
+    parser.add_argument(
+        "--split", choices=SERVERS, required=True, help="the server's split, which sets rules and file name"
+    )
+    parser.add_argument(
+        "--name", required=True, help="name of your method: letters, digits, hyphens, full stops"
+    )
     parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="default: here")
     arguments = parser.parse_args()
     path = write_results(
