@@ -17,7 +17,7 @@ from fsgr_model.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Blueprint:
-    """The parts of the network on one device; on `meta` they have shapes only. `concepts` and `words` are K and V."""
+    """The network's parts on one device (`meta`: shapes only). `concepts` and `words` are K and V."""
 
     trunk: AnyTrunk
     tail: AnyTail

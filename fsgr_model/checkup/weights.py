@@ -20,7 +20,7 @@ SECONDS_TO_ANSWER = 5
 
 
 def check_clip(params: ClipParams, findings: Findings) -> tuple[str, Config] | None:
-    """Name and config of the CLIP, None if it has none; its own weights are loaded if they are on this machine."""
+    """Name and config of the CLIP, None if it has none; its own weights are loaded if they are here."""
     with findings.collected():
         folder = clip_folder(params.model, params.pretrained)
         if folder:

@@ -4,7 +4,8 @@
     fsgr results --captions val.jsonl --images captions_val2014.json \\
         --split val2014 --name mine
 
-writes captions_val2014_mine_results.json. The COCO server expects the files of val2014 and test2014 in one zip.
+writes captions_val2014_mine_results.json. The COCO server expects the files of val2014 and
+test2014 in one zip.
 """
 
 import argparse

@@ -95,7 +95,7 @@ def _check_same(path: Path, place: Placed, known: Placed) -> None:
 
 
 def _numbered(found: dict[tuple[Split, str], Placed]) -> RawDataset:
-    """COCO's ids if every picture has one, else a number per key, so that a picture in two splits is noticed."""
+    """COCO's ids if every picture has one, else a number per key, so that the contract finds overlaps."""
     ours = {place.coco_id for place in found.values()}
     if None in ours:
         keys = dict.fromkeys(key for _, key in found)
@@ -118,7 +118,7 @@ def _numbered(found: dict[tuple[Split, str], Placed]) -> RawDataset:
 
 
 def is_pattern(form: str, name: str) -> bool:
-    """Whether a name stands for several files: Localized Narratives has four files for COCO's training set."""
+    """Whether a name stands for several files: Localized Narratives has four for COCO's training set."""
     return form == "narratives" and "*" in name
 
 
@@ -193,7 +193,8 @@ class TextCapsFile:
 def read_textcaps(path: Path) -> Iterator[Entry]:
     """TextCaps (Sidorov et al., arXiv 2003.12462), version 0.1: `data` has one entry per caption.
 
-    `caption_str` is one caption, `reference_strs` are all captions of the picture; the union of both is taken. The picture is `<image_id>.jpg`. The test file has no captions (textvqa.org/textcaps/dataset).
+    `caption_str` is one caption, `reference_strs` are all captions of the picture; the union of both is
+    taken. The picture is `<image_id>.jpg`. The test file has no captions (textvqa.org/textcaps/dataset).
     """
     own: dict[str, list[str]] = {}
     references: dict[str, Counter[str]] = {}

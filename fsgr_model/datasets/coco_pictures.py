@@ -1,7 +1,8 @@
 """COCO's pictures in the lists of other datasets: their ids and their paths.
 
 The release of 2014 calls a picture `val2014/COCO_val2014_000000000042.jpg`, that of 2017, which splits the
-same pictures differently, `train2017/000000000042.jpg` (cocodataset.org, 2017 train/val). The digits are the id.
+same pictures differently, `train2017/000000000042.jpg` (cocodataset.org, 2017 train/val). The digits are the
+id.
 """
 
 import errno

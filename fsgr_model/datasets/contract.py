@@ -54,7 +54,7 @@ def check_file_names_stay_below(images: list[RawImage]) -> None:
 
 
 def _is_possible(file_name: str) -> bool:
-    """Whether a file can have this name: bytes of tar members that are not UTF-8 appear as lone surrogates."""
+    """Whether a file can have this name: bytes in tar files that are not UTF-8 appear as lone surrogates."""
     return "\0" not in file_name and not any("\ud800" <= character <= "\udfff" for character in file_name)
 
 

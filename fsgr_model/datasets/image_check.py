@@ -88,7 +88,7 @@ def _record(image: RawImage, path: Path, facts: ImageFacts) -> ImageRecord:
 
 
 def refuse_bad_images(bad: list[tuple[RawImage, str]], folder: Path) -> None:
-    """Raise a UserError that lists the bad images, if there are any; all are printed if the message is too short."""
+    """Raise a UserError that lists the bad images, if any; if they do not fit into it, all are printed."""
     if len(bad) > SHOWN:
         for image, reason in bad:
             print(f"bad image: {image.file_name!r} (image {image.image_id}): {reason}")

@@ -84,7 +84,7 @@ def check_image_file(path: Path) -> None:
 
     Raises:
         OSError: the error is of the machine, not of this file.
-        BadImage: the file is missing, cannot be accessed, is larger than any picture that would be decoded, or
+        BadImage: the file is missing, cannot be accessed, is larger than any picture that can be decoded, or
             is not a regular file: reading a pipe or a device might never end.
     """
     with _file_errors(path):
@@ -111,7 +111,7 @@ def _file_errors(path: Path) -> Iterator[None]:
 
 
 def decode_rgb(data: bytes, name: str) -> Image.Image:
-    """Decode a file's bytes as `open_rgb` does; `name` is for the message, and its suffix may mark a raw file.
+    """Decode a file's bytes as `open_rgb` does; `name` is for the message; its suffix may mark a raw file.
 
     Raises:
         BadImage: the format is not decoded here (the message names it if it is known), the file is broken or
@@ -133,7 +133,7 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
 
 
 def _raw_kind(picture: Image.Image, data: bytes, name: str) -> Kind | None:
-    """The kind of a camera's raw file; it may open as a TIFF, of which Pillow would decode a small preview."""
+    """The kind of a camera's raw file; it may open as a TIFF, of which Pillow decodes a small preview."""
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
         return None
     suffix = Path(name).suffix.lower()

@@ -1,4 +1,4 @@
-"""Reader of COCO instance files: objects with masks and categories, restricted to the images of the dataset."""
+"""Reader of COCO instance files: objects with masks and categories, for the images of the dataset."""
 
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,8 @@ def _unpacked(counts: str) -> list[int] | None:
     """The run lengths of COCO's packed form, None if it is not that.
 
     A run is a signed number in groups of 5 bits, the lowest first, one character from '0' on per group, whose
-    sixth bit says that another follows; from the fourth run on it is the difference to the run before the last.
+    sixth bit says that another follows; from the fourth run on it is the difference to the run before the
+    last.
     """
     runs: list[int] = []
     value = shift = 0

@@ -46,7 +46,7 @@ def read_karpathy(root: Path, name: str) -> RawDataset:
     """All images and captions of the file `name` below `root`; image ids are `cocoid` where the file has it.
 
     Raises:
-        UserError: the file is missing, is not JSON, is not of this form, or has `cocoid` for some images only.
+        UserError: the file is missing, is not JSON or of this form, or has `cocoid` for some images only.
     """
     return karpathy_dataset(load_json(root / name), root / name, name)
 

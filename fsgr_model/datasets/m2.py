@@ -151,7 +151,7 @@ def check_ids_name_one_caption(ids: Ids, known: CaptionFiles) -> None:
             raise UserError(
                 f"coco_{name}_ids.npy: {len(unclear)} of {len(of_file)} ids are ids of annotations in two "
                 f"caption files: {listed(unclear)}; if the files share captions, leave one of them out of "
-                "dataset.m2.sources, else give the annotations of all files unique ids, then make the id files"
+                "dataset.m2.sources, else give all annotations unique ids, then make the id files"
             )
 
 

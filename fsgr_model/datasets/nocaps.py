@@ -1,8 +1,8 @@
 """Reader of nocaps (Agrawal et al., arXiv 1812.08658): trained on COCO captions, tested on novel objects.
 
 nocaps brings no training captions. Its files are COCO-style, with a `domain` for each image: the image
-shows only COCO's objects (in-domain), only others (out-domain), or both (near-domain). The validation file has
-ten references per image, the test file has none.
+shows only COCO's objects (in-domain), only others (out-domain), or both (near-domain). The validation file
+has ten references per image, the test file has none.
 """
 
 from dataclasses import replace

@@ -84,7 +84,7 @@ def _offsets(raw: RawDataset) -> dict[str, int]:
 def _moves(
     what: str, offsets: dict[str, int], listed_ids: Iterable[Listed], *, together: bool = False
 ) -> dict[Listed, int]:
-    """The new id of each id that would denote two things; with `together`, of all other ids of its file too."""
+    """The new id of each id that would denote two things; with `together`, of its file's other ids too."""
     ids: dict[str, set[int]] = {source: set() for source in offsets}
     for source, number in listed_ids:
         ids.setdefault(source, set()).add(number + offsets.get(source, 0))
@@ -126,7 +126,7 @@ def refuse_masks(numbered: Numbered, instances: list[str]) -> None:
 
 
 def refuse_same_pictures(images: list[ImageRecord], moved: dict[int, int]) -> None:
-    """Raise a UserError if images of two splits have the same id and the same bytes: they are the same image."""
+    """Raise a UserError if images of two splits share an id and the bytes: they are the same image."""
     groups: dict[tuple[int, str], list[ImageRecord]] = defaultdict(list)
     for image in images if moved else []:
         groups[moved.get(image.image_id, image.image_id), image.sha256].append(image)

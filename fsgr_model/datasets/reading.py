@@ -25,7 +25,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-# Lists of these formats use the picture names of one COCO release; the other's names denote the same pictures.
+# Lists of these formats use picture names of one COCO release; those of the other denote the same pictures.
 BY_COCO_NAME = (*LISTS, "karpathy", "folder")
 
 

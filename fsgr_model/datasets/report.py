@@ -75,7 +75,7 @@ def dataset_report(
     *,
     read: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of `report.json`; the demo's report about itself is kept separate. `read`: see `count_read`."""
+    """The content of `report.json`; the demo's own report is kept separate. `read`: see `count_read`."""
     with_objects = {annotation["image_id"] for annotation in dataset.instances["annotations"]}
     return {
         **({"read": read} if read else {}),

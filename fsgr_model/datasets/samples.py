@@ -87,7 +87,7 @@ def picture_of(sample: Sample, shard: Path, tally: Tally) -> Member | None:
 
 
 def captions_of(sample: Sample, shard: Path, caption_a_line: bool, tally: Tally) -> list[str]:
-    """The captions of a sample: those of its JSON if it has any, else its text as one caption or one per line.
+    """The captions of a sample: those of its JSON if it has any, else its text as one or one per line.
 
     Raises:
         UserError: its JSON is malformed, or it has two texts.
@@ -135,7 +135,7 @@ def _captions_in_json(shard: Path, member: Member) -> list[str]:
 
 
 def _captions_in(values: Any) -> list[str] | None:
-    """Captions in a sample's JSON; an empty list if img2dataset wrote null, None if the JSON has another form."""
+    """Captions in a sample's JSON; an empty list if img2dataset wrote null, None for another form."""
     if not isinstance(values, dict):
         return None
     found: Any = next(

@@ -1,7 +1,7 @@
 """Reader of WebDataset shards: tar files in which the files of a sample share their name up to its first dot.
 
 The captions of `000123.jpg` are `captions` (a list) or `caption` in `000123.json`, or else the text of
-`000123.txt`. Pictures are unpacked, since later stages open files; they then take twice the space on the disk.
+`000123.txt`. Pictures are unpacked, since later stages open files; they then take twice the disk space.
 """
 
 import errno
@@ -168,7 +168,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _check_end(archive: tarfile.TarFile) -> None:
-    """A tar file ends with a block of zeros; without this check one that was cut off at a header would look complete."""
+    """A tar file ends with a block of zeros; without it a file cut off at a header looks complete."""
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -6,8 +6,8 @@ import re
 import resource
 from pathlib import Path
 
-# Libraries put the system's error number into their text: HDF5, safetensors (new and old), Python itself if an
-# error is raised again (by a DataLoader's worker), and PyTorch, with the system's words before the number.
+# Libraries put the system's error number into their text: HDF5, safetensors (new and old), Python if an error
+# is raised again (by a DataLoader's worker), and PyTorch, with the system's words before the number.
 NUMBER_IN_TEXT = re.compile(r"(?:errno = |\(os error |Os \{ code: |\[Errno )(\d+)")
 WORDS_AND_NUMBER = re.compile(r"([A-Z][\w ]+) \((\d+)\)")
 # The largest error number. Not each one has a name: NFS returns some that are internal to Linux.

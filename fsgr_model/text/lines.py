@@ -36,7 +36,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def explain_if_unreadable(path: Path, what: str) -> Iterator[None]:
-    """A context for a block that reads `path`; if it is missing, the message says `what` is below dataset.root.
+    """A context for a block that reads `path`; `what` is below dataset.root, as the message then says.
 
     Raises:
         UserError: the file is missing or cannot be read.

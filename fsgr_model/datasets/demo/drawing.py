@@ -117,7 +117,7 @@ def arc_points(centre: Point, radii: Point, *, start: float, end: float, turn: f
 
 @cache
 def _unit_arc(start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines of the angles of an arc; the drawings use about a dozen arcs, thousands of times each."""
+    """Cosines and sines of the angles of an arc; the drawings use about a dozen, thousands of times each."""
     angles = np.radians(np.linspace(start, end, max(5, round(abs(end - start) / 9) + 1)))
     return np.cos(angles), np.sin(angles)
 

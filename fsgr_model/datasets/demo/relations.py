@@ -55,7 +55,7 @@ def _union(scene: Scene, masks: list[Mask], group: int) -> Mask:
 
 
 def _beside(one: Box, other: Box, side: int) -> list[Relation]:
-    """Left, right, above, under: the boxes do not overlap; next to: they are also near, at the same height."""
+    """Left, right, above, under: the boxes do not overlap; next to: they are also near, at one height."""
     right_gap, left_gap = other.left - one.right, one.left - other.right
     below_gap, above_gap = other.top - one.bottom, one.top - other.bottom
     slack = -0.04 * side

@@ -100,7 +100,7 @@ def _sample_groups(world: WorldSpec, rng: np.random.Generator, domain: Domain) -
 def _sample_kinds(
     world: WorldSpec, rng: np.random.Generator, domain: Domain
 ) -> tuple[list[str], dict[str, str]]:
-    """Distinct kinds, and the colours that are already fixed: unseen starts from a held-out colour or pair."""
+    """Distinct kinds, and the fixed colours among them: unseen starts from a held-out colour or pair."""
     first: tuple[str, ...] = ()
     colours: dict[str, str] = {}
     if domain == "unseen" and rng.random() < 0.5:

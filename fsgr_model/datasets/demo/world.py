@@ -91,7 +91,7 @@ def draw_pictures(
     place: str,
     processes: int | None = None,
 ) -> Dataset:
-    """Draw the assigned pictures in `processes` processes; 1 draws in this process, None uses one per core."""
+    """Draw the assigned pictures in `processes` processes; 1: in this process, None: one process per core."""
     if processes is None:
         processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_PER_PROCESS))
     (folder / "images").mkdir(parents=True, exist_ok=True)
