@@ -1,8 +1,8 @@
 """Caption images: fsgr caption photo.jpg folder/
 
 Prints one line per image: its path, a tab, its caption. With --json it prints one JSON object per image:
-path, caption, log_probability (natural, end token included) and concepts (one name per patch, one list per row
-of patches). Files that are not images are named on stderr, the others are captioned, and the exit code is
+path, caption, log_probability (natural, end token included) and concepts (one name per patch, one list per
+row of patches). Files that are not images are named on stderr, the others are captioned, and the exit code is
 then 1.
 """
 

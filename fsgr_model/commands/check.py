@@ -1,8 +1,8 @@
 """Check a parameter file before a long run: fsgr check
 
 It checks that the files exist and are complete, that splits are as large as published, that pictures decode,
-that CLIP is there or can be downloaded, and that disk and memory suffice, and estimates the hours of a run. The
-last line is "yes: ..." (exit code 0), or the things to fix are listed (exit code 1). Nothing is written.
+that CLIP is there or can be downloaded, and that disk and memory suffice, and estimates the hours of a run.
+The last line is "yes: ..." (exit code 0), or the things to fix are listed (exit code 1). Nothing is written.
 """
 
 import argparse

@@ -67,7 +67,7 @@ def read_records(path: Path) -> list[Record]:
     """All records of a file, read as its suffix says (one of RECORDS).
 
     Raises:
-        UserError: the file is missing, is not UTF-8, ends its lines with only CR, or `csv_records` refuses it.
+        UserError: the file is missing, is not UTF-8, ends lines with CR alone, or `csv_records` refuses it.
     """
     try:
         # Other values of `newline` would also end lines at a CR alone.
