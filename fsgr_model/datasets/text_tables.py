@@ -5,10 +5,10 @@
   have the same form.
 - Flickr30k's results.csv (kaggle.com/datasets/hsankesara/flickr-image-dataset): `1000.jpg| 0| a caption`,
   below the line `image_name| comment_number| comment`.
-- Conceptual Captions (Sharma et al., ACL 2018) is published as `a caption<TAB>address`, without
-  pictures; that is refused. The output of programs that download it is read: the name of a picture's file
-  instead of the address or next to it, or open_clip's columns `title` and `filepath` (github.com/mlfoundations/open_clip,
-  gather_cc.py).
+- Conceptual Captions (Sharma et al., ACL 2018) is published as `a caption<TAB>address`, without pictures;
+  that is refused. The output of programs that download it is read: the name of a picture's file instead of
+  the address or next to it, or open_clip's columns `title` and `filepath`
+  (github.com/mlfoundations/open_clip, gather_cc.py).
 
 No caption is quoted in any of them.
 """

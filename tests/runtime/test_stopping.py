@@ -93,7 +93,7 @@ def test_a_signal_to_a_worker_is_not_taken_for_one_to_the_command():
 
 
 def test_a_stopped_command_says_so_and_does_not_exit_with_0():
-    with pytest.raises(SystemExit, match=r"stopped by SIGTERM; .*; run the same command to go on") as end:
+    with pytest.raises(SystemExit, match=r"stopped by SIGTERM; .*; run the same command to continue") as end:
         run_command(lambda: send(signal.SIGTERM))
     assert "\n" not in str(end.value.code)
 
