@@ -35,7 +35,7 @@ class RawDataset:
     """All images and captions that the user's files list, as they list them.
 
     `notes` are sentences for the report: what a reader left out or decided. `test_apart`: the ids of the test
-    file and of the others are unrelated, even where their numbers are equal or different.
+    file and of the others are unrelated, even if their numbers are equal.
     """
 
     images: list[RawImage]

@@ -63,7 +63,7 @@ def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
             return _owned(folder, wait)
         with naming_file(folder / LOCK):
             if _is_file(lock, folder / LOCK):
-                _write_anew(lock, str(os.getpid()))
+                _overwrite(lock, str(os.getpid()))
                 return lock
         # The lock that was waited for is gone with its folder.
         lock.close()
@@ -95,7 +95,7 @@ def _is_file(opened: IO[str], path: Path) -> bool:
         return False
 
 
-def _write_anew(opened: IO[str], text: str) -> None:
+def _overwrite(opened: IO[str], text: str) -> None:
     opened.seek(0)
     opened.truncate()
     opened.write(text)
@@ -148,7 +148,7 @@ def _locked_file(path: Path, folder: Path, wait: bool) -> IO[str]:
         else:
             lock.close()
             raise
-    _write_anew(lock, str(os.getpid()))
+    _overwrite(lock, str(os.getpid()))
     return lock
 
 

@@ -36,7 +36,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def explain_if_unreadable(path: Path, what: str) -> Iterator[None]:
-    """A context for a block that reads `path`; `what` is below dataset.root, as the message then says.
+    """A context for a block that reads `path`; the message of a missing file says that `what` is missing.
 
     Raises:
         UserError: the file is missing or cannot be read.
