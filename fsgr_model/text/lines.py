@@ -36,7 +36,9 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def explain_if_unreadable(path: Path, what: str) -> Iterator[None]:
-    """A context for a block that reads `path`; the message of a missing file says that `what` is missing.
+    """A context for a block that reads `path`.
+
+    If the file is missing, the message says that `what` is below dataset.root.
 
     Raises:
         UserError: the file is missing or cannot be read.
