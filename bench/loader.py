@@ -20,7 +20,7 @@ from bench.limits import Limits, elapsed, measure_limits
 from bench.rows import Row, publish
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.runtime.row_cache import Place, hold_rows
+from fsgr_model.runtime.row_cache import Place, open_rows
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter, groups_of
 from fsgr_model.text.vocabulary import BOS, EOS
 from fsgr_model.training.batches import Batch, CaptionedImages
@@ -55,7 +55,7 @@ def measure(folder: Path, count: int, device: torch.device, limits: Limits) -> l
     plain = best_rate(lambda: plain_batches(store, few), sum(map(len, few)))
     rows = []
     for place in places(device):
-        images.tokens = hold_rows(store, place, device)
+        images.tokens = open_rows(store, place, device)
         rate = best_rate(lambda: use(images.batches(groups)), count)
         share = rate * ROW.bytes / 1e9 / limits.page_cache_read
         aim = AIM if place == "disk" else ""
@@ -72,7 +72,7 @@ def measure(folder: Path, count: int, device: torch.device, limits: Limits) -> l
             )
         )
     rows.append(Row(PLAIN, plain, "images/s"))
-    images.tokens = hold_rows(store, "disk", device)
+    images.tokens = open_rows(store, "disk", device)
     return [*rows, waiting_row(images, groups)]
 
 

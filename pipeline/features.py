@@ -18,7 +18,7 @@ from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.runtime.gpu_memory import told_what_fits
+from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.row_store import BackgroundWriter, RowFormat, RowWriter, publish
@@ -79,7 +79,7 @@ def _fill(
     with BackgroundWriter(writer) as background:
         for ids, images in progress(batches, total, name, unit="batches", done=total - left):
             encode = partial(_encode, trunk, images.to(device, non_blocking=True))
-            with told_what_fits(encode, len(ids), "runtime.image_batch"):
+            with suggest_batch_size(encode, len(ids), "runtime.image_batch"):
                 tokens_BTW = encode(len(ids))
             # To the CPU in the writer's thread: the next batch need not wait for this one.
             background.write(ids, partial(_to_cpu, tokens_BTW))

@@ -16,7 +16,7 @@ from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.runtime.artifacts import fingerprint
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
-from fsgr_model.runtime.gpu_memory import told_what_fits
+from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter, groups_of, publish
@@ -98,7 +98,7 @@ def _label(
     for ids in progress(groups, len(groups), f"label maps of {split}", unit="batches"):
         tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)
         label = partial(_label_first, tail, tokens_BTW, codebook_KE.to(device), params=params)
-        with told_what_fits(label, len(ids), "runtime.image_batch"):
+        with suggest_batch_size(label, len(ids), "runtime.image_batch"):
             labels_BG = label(len(ids))
         writer.write(ids, labels_BG.cpu().numpy().astype(np.uint16))
 

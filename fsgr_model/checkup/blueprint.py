@@ -1,4 +1,4 @@
-"""The network of a parameter file without its weights: shapes and numbers of parameters, in no memory.
+"""The network of a parameter file without weights: shapes and parameter counts, without using memory.
 
 Shapes: T tokens = 1 CLS + G patches, W vision width, E joint width, K concepts, V words.
 """
@@ -17,7 +17,7 @@ from fsgr_model.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Blueprint:
-    """The parts on one device; on `meta` they have shapes only. `concepts` and `words` are K and V."""
+    """The network's parts on one device (`meta`: shapes only). `concepts` and `words` are K and V."""
 
     trunk: AnyTrunk
     tail: AnyTail
@@ -28,17 +28,17 @@ class Blueprint:
 
     @property
     def token_shape(self) -> tuple[int, int]:
-        """(T, W) of an image in the cache."""
+        """(T, W), the shape of an image's tokens in the cache."""
         return self.trunk.token_shape
 
 
 def draw_blueprint(
     config: dict[str, Any], name: str, params: Params, concepts: int, *, words: int, device: torch.device
 ) -> Blueprint:
-    """Build trunk, tail and captioner with weights that mean nothing.
+    """Build trunk, tail and captioner with meaningless weights.
 
     Raises:
-        UserError: CLIP cannot be built or cut so, or the network does not fit it.
+        UserError: CLIP cannot be built or cut as asked, or the network does not fit it.
     """
     with device:
         clip = build_model(config, name).eval()

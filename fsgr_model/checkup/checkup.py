@@ -1,4 +1,4 @@
-"""A dry run: a parameter file against the user's files and this machine, before anything long starts."""
+"""A dry run: checks a parameter file against the user's files and this machine before a long run starts."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from fsgr_model.training.inputs import check_count
 from fsgr_model.training.prototypes import check_window
 
 DATA = Path("data")
-# Stands in for K and V where the data does not tell them beforehand, as in the demo.
+# A stand-in for K and V where the data does not give them beforehand, as in the demo.
 SOME = 500
 
 
 def check_project(params_file: Path, all_images: bool, timing: bool, data: Path = DATA) -> Findings:
-    """Look at everything that `params_file` names; the artifacts of a run would lie in `data`."""
+    """Check everything that `params_file` names; a run would write its artifacts to `data`."""
     findings = Findings()
     with findings.collected():
         params = load_params(params_file)
@@ -49,7 +49,7 @@ def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, 
         plan = draw_blueprint(config, name, params, concepts, words=words, device=torch.device("meta"))
         if size is None:
             findings.fact(
-                "disk", "and memory and hours cannot be told before the lists of images can be read"
+                "disk", "and memory and hours cannot be estimated before the lists of images can be read"
             )
             return
         check_disk(size, plan, data, findings)
@@ -74,7 +74,7 @@ def _check_concepts(params: Params, size: DatasetSize | None, findings: Findings
 
 
 def _check_words(params: Params, size: DatasetSize | None, findings: Findings) -> int:
-    """How many words the vocabulary will have, about."""
+    """About how many words the vocabulary will have."""
     with findings.collected():
         if params.vocab.file:
             count = len(import_words(Path(params.vocab.file))[0])
@@ -108,7 +108,7 @@ def _check_java(params: Params, findings: Findings) -> None:
 
 
 def _check_training(params: Params, images: int, findings: Findings) -> None:
-    """What depends on the number of training images."""
+    """Check what depends on the number of training images."""
     for phase in (params.xe, params.scst):
         with findings.collected():
             check_count(phase.train_images or 0, images)

@@ -1,4 +1,4 @@
-"""The user's dataset against the rules of stage `dataset`: all that are broken, not only the first."""
+"""Checks the user's dataset against all rules of stage `dataset`, and reports every one that is broken."""
 
 import re
 from collections import Counter
@@ -15,10 +15,16 @@ from fsgr_model.datasets import contract
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.instances import InstanceFile
 from fsgr_model.datasets.normal_form import SPLITS, Split
-from fsgr_model.datasets.numbering import number_through, refuse_masks
+from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks
 from fsgr_model.datasets.picture_folders import count_read, described_read
 from fsgr_model.datasets.raw_form import RawDataset
-from fsgr_model.datasets.reading import caption_records, folders_below, image_folders, names_start, read_files
+from fsgr_model.datasets.reading import (
+    caption_records,
+    file_names_root,
+    folders_below,
+    image_folders,
+    read_files,
+)
 from fsgr_model.datasets.shards import Shards, read_shards
 from fsgr_model.runtime.checked_json import read_checked
 from fsgr_model.runtime.errors import UserError
@@ -37,7 +43,7 @@ LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 @dataclass(frozen=True)
 class DatasetSize:
-    """What later stages cost depends on.
+    """The sizes that the cost of later stages depends on.
 
     `words`: the words of the training captions, split at blanks, with their counts; empty for the demo.
     `longest`: words of the longest of them. `unpacked`: bytes of pictures that come out of tar files.
@@ -60,7 +66,7 @@ class DatasetSize:
 def check_dataset(
     params: DatasetParams, all_images: bool, workers: int, findings: Findings
 ) -> DatasetSize | None:
-    """Check everything; None where the lists of images cannot be read."""
+    """Check everything; None if the lists of images cannot be read."""
     if not check_files(params, findings):
         check_all_json(params, findings)
         return None
@@ -77,7 +83,7 @@ def check_dataset(
             rule(raw)
     _tell_folders(params, raw, findings)
     with findings.collected():
-        numbered = number_through(raw)
+        numbered = make_ids_unique(raw)
         raw = numbered.raw
         refuse_masks(numbered, params.instances)
     size = _size(raw, 0 if shards is None else shards.bytes)
@@ -93,7 +99,7 @@ def check_dataset(
 
 
 def read_lists(params: DatasetParams) -> tuple[RawDataset, Shards | None]:
-    """What the files of any format but the demo list, as stage `dataset` reads them; nothing is unpacked.
+    """Read the lists of any format except the demo, as stage `dataset` does; nothing is unpacked.
 
     Raises:
         UserError: a file is not of its format.
@@ -137,7 +143,7 @@ def _tell_folders(params: DatasetParams, raw: RawDataset, findings: Findings) ->
     root = Path(params.root)
     parts = folders_below(params)
     if parts and all((root / name).is_dir() for name in image_folders(params)):
-        findings.fact("read", described_read(count_read(raw, names_start(params), parts)))
+        findings.fact("read", described_read(count_read(raw, file_names_root(params), parts)))
 
 
 def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings) -> int:
@@ -161,7 +167,7 @@ def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings)
 
 
 def _check_captions_have_words(raw: RawDataset) -> None:
-    """Only captions without a letter or digit are tokenized: the others have a word."""
+    """Only captions without a letter or digit need to be tokenized: all others have a word."""
     caption_records([caption for caption in raw.captions if not LETTER_OR_DIGIT.search(caption.text)])
 
 

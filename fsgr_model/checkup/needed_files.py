@@ -1,4 +1,4 @@
-"""The files that a parameter file names: which there must be, and whether they can be read."""
+"""The files that a parameter file names: which of them are needed, and whether they can be read."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def list_files(params: DatasetParams) -> dict[str, str]:
         return {params.watch: "dataset.watch"}
     if FILES_OF_FORMAT[params.format] == "captions" and params.captions:
         named = {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
-        # What a pattern names is looked up by the reader.
+        # The reader looks up the files that a pattern matches.
         return {name: rule for name, rule in named.items() if not is_pattern(params.format, name)}
     if params.format == "karpathy" and params.karpathy_file:
         return {params.karpathy_file: "dataset.karpathy_file"}
@@ -31,12 +31,12 @@ def list_files(params: DatasetParams) -> dict[str, str]:
 
 
 def check_files(params: DatasetParams, findings: Findings) -> bool:
-    """Whether everything is there that the lists of images need; what is missing is a problem, all of it."""
+    """Whether every file and folder exists that the lists of images need; each missing one is a problem."""
     root = Path(params.root)
     if not root.is_dir():
         findings.problem(
-            f"dataset.root: there is no folder {root}; put the dataset or a link to it there, or give its "
-            "place: dataset.root in the parameter file"
+            f"dataset.root: there is no folder {root}; put the dataset or a link to it there, or set "
+            "dataset.root in the parameter file to its path"
         )
         return False
     lists = list_files(params)
@@ -63,13 +63,15 @@ def _is_readable(path: Path, rule: str, findings: Findings) -> bool:
         with path.open("rb") as opened:
             opened.read(1)
     except OSError as error:
-        findings.problem(f"{rule}: {path} cannot be read ({error.strerror}); see to its type and its rights")
+        findings.problem(
+            f"{rule}: {path} cannot be read ({error.strerror}); check its type and its permissions"
+        )
         return False
     return True
 
 
 def check_all_json(params: DatasetParams, findings: Findings) -> None:
-    """Every list that is there and is no JSON is a problem: a reader stops at the first of them."""
+    """Report every list that is not valid JSON; a reader would stop at the first of them."""
     for path in (Path(params.root) / name for name in list_files(params)):
         if path.suffix == ".json" and path.is_file():
             with findings.collected():

@@ -1,4 +1,4 @@
-"""What a run needs of disk and memory, from the shapes, against what this machine has.
+"""Compares the disk space and memory that a run needs, by its shapes, with what this machine has.
 
 Shapes: T tokens = 1 CLS + G patches, G patches, W vision width.
 """
@@ -34,7 +34,7 @@ def disk_bytes(size: DatasetSize, plan: Blueprint) -> dict[str, int]:
 
 
 def check_disk(size: DatasetSize, plan: Blueprint, data: Path, findings: Findings) -> None:
-    """Compare with the free space where `data` lies; a run that starts from nothing is meant."""
+    """Compare the space that a run from scratch needs with the free space of the disk of `data`."""
     parts = {name: count for name, count in disk_bytes(size, plan).items() if count}
     needed, free = sum(parts.values()), shutil.disk_usage(data).free
     T, W = plan.token_shape
@@ -52,7 +52,7 @@ def check_disk(size: DatasetSize, plan: Blueprint, data: Path, findings: Finding
 
 
 def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
-    """About the bytes of the largest training step; see `step_bytes`."""
+    """Approximate bytes of the largest training step; see `step_bytes`."""
     spoken = min(size.longest + 1, params.xe.max_length)
     steps = (
         StepSize(params.xe.batch_size, size.captions_an_image * spoken, plan.token_shape),
@@ -64,9 +64,9 @@ def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
 def check_memory(
     size: DatasetSize, plan: Blueprint, params: Params, timing: bool, *, findings: Findings
 ) -> None:
-    """Compare with the memory of the device that a run would take.
+    """Compare the memory that a run needs with that of its device.
 
-    Too little on a GPU is no problem yet if steps are to be timed there: they will tell better.
+    Too little memory on a GPU is not a problem yet if steps will be timed there, which is more exact.
     """
     device = pick_device()
     needed, there = memory_bytes(size, plan, params), device_memory(device)

@@ -1,4 +1,4 @@
-"""The pictures of the lists: whether they are there, and whether they decode."""
+"""Checks that the pictures of the lists exist and decode."""
 
 import tarfile
 import time
@@ -11,12 +11,12 @@ from fsgr_model.config.dataset_params import DatasetParams
 from fsgr_model.datasets.image_check import check_images, inspect_image
 from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
 from fsgr_model.datasets.raw_form import RawImage
-from fsgr_model.datasets.reading import names_start
-from fsgr_model.runtime.errors import naming
+from fsgr_model.datasets.reading import file_names_root
+from fsgr_model.runtime.errors import naming_file
 from fsgr_model.runtime.listing import listed
 
 SAMPLE = 200
-# A shard is read from its start, so a sample of its pictures costs as much as all before them.
+# A shard is read from its start, so reading one picture costs as much as reading all before it.
 SAMPLE_OF_A_SHARD = 10
 
 
@@ -31,10 +31,10 @@ class Decoding:
 def check_pictures(
     images: list[RawImage], params: DatasetParams, all_images: bool, workers: int, *, findings: Findings
 ) -> Decoding | None:
-    """Look for every file and decode a sample, spread evenly over the lists, or all of them; None if none is
-    there to decode.
+    """Look for every file and decode all of them, or a sample spread evenly over the lists; None if there is
+    nothing to decode.
     """
-    folder = names_start(params)
+    folder = file_names_root(params)
     there, bad = [], []
     for image in images:
         try:
@@ -87,7 +87,7 @@ def check_shards(
 
 
 def _members(shard: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    with naming(shard), tarfile.open(shard) as archive:
+    with naming_file(shard), tarfile.open(shard) as archive:
         for name in names:
             opened = archive.extractfile(name)
             assert opened is not None, "the reader of shards lists regular files only"

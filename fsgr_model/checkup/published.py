@@ -1,4 +1,4 @@
-"""How many images and captions the published splits have, to tell a partial or mixed-up file."""
+"""How many images the published splits have, to recognise a partial or mixed-up file."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -25,14 +25,14 @@ CAPTION_FILES = {
 
 @dataclass(frozen=True)
 class Published:
-    """The file that a split comes from, and how many images it has where it is whole."""
+    """The file that a split comes from, and how many images the complete file has."""
 
     file: str
     images: int
 
 
 def published_splits(params: DatasetParams) -> dict[Split, Published]:
-    """What the names of the user's files promise; a split of another file is not in it."""
+    """The published splits by the names of the user's files; other files are left out."""
     if params.format == "karpathy" and params.karpathy_file:
         name = PurePosixPath(params.karpathy_file).name
         counts = KARPATHY.get(name, {})
@@ -51,7 +51,7 @@ def published_splits(params: DatasetParams) -> dict[Split, Published]:
 
 
 def compare_with_published(params: DatasetParams, images: dict[Split, int], findings: Findings) -> None:
-    """A split that is not as large as its file's name promises is a problem."""
+    """Report each split whose size differs from that of the published file of the same name."""
     expected = published_splits(params)
     wrong = False
     for split, published in expected.items():

@@ -1,6 +1,6 @@
-"""How long a run will take here: each kind of step is timed for seconds, on made-up data of the real sizes.
+"""Estimates how long a run takes here: each kind of step is timed for seconds, on made-up data of real size.
 
-Shapes: B images, S captions of an image, L positions, T tokens = 1 CLS + G patches, W vision width.
+Shapes: B images, S captions per image, L positions, T tokens = 1 CLS + G patches, W vision width.
 """
 
 import time
@@ -30,21 +30,21 @@ from fsgr_model.training.task import Step, Task
 from fsgr_model.training.xe import CrossEntropy
 
 # Five kinds of steps, and building the network, within 30 seconds.
-SECONDS_A_KIND = 5.0
+SECONDS_PER_KIND = 5.0
 HOUR = 3600.0
 FIRST = Step(seed=0, epoch=1, index=0)
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of a step with all of its images; `images` were really timed, the rest is in proportion."""
+    """Seconds per step with all of its images, extrapolated from the `images` that were timed."""
 
     seconds: float
     images: int
 
 
-def timed(step: Callable[[int], None], images: int, budget: float = SECONDS_A_KIND) -> Timed:
-    """Time `step(n)` with as many of `images` as fit in about `budget` seconds; one image at least."""
+def timed(step: Callable[[int], None], images: int, budget: float = SECONDS_PER_KIND) -> Timed:
+    """Time `step(n)` with as many of `images` as fit in about `budget` seconds, at least one."""
     first = _seconds(step, 1)  # also warms up
     if 2 * first > budget:
         return Timed(first * images, 1)
@@ -107,7 +107,7 @@ class Steps:
         optimiser.step()
 
     def _batch(self, n: int) -> Batch:
-        """Captions are as long as the longest of the dataset, which is an upper bound."""
+        """A batch whose captions are as long as the longest one of the dataset, which is an upper bound."""
         (T, W), S = self.plan.token_shape, self.size.captions_an_image
         L = min(self.size.longest, self.params.xe.max_length - 1)
         word_BSL = self.rng.integers(len(SPECIALS), self.plan.words, (n, S, L))
@@ -128,13 +128,13 @@ def estimate_hours(
     words: int,
     findings: Findings,
 ) -> None:
-    """Time every kind of step, and tell the hours of each stage, as if patience never ended one early.
+    """Time every kind of step, and report the hours of each stage as if early stopping never ended one.
 
-    Left out: drawing the demo, training a CLIP, the losses of `xe.alignment`, the search for prototypes, and
-    the stages that take little.
+    Not included are drawing the demo, training a CLIP, the losses of `xe.alignment`, the search for
+    prototypes, and the short stages.
     """
     start = time.perf_counter()
-    plan = draw_with_zeros(config, name, params, concepts, words=words)
+    plan = build_with_zeros(config, name, params, concepts, words=words)
     steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
     try:
         found = time_all(steps, params)
@@ -152,10 +152,10 @@ def estimate_hours(
     findings.fact("measured", f"in {took:.0f} s, a step (with so many images timed): {each_step}")
 
 
-def draw_with_zeros(
+def build_with_zeros(
     config: dict[str, Any], name: str, params: Params, concepts: int, *, words: int
 ) -> Blueprint:
-    """The network with weights of zeros: steps take as long as with others, and nothing needs to be drawn."""
+    """Build the network with zero weights: steps take as long as with others, and nothing is initialised."""
     with UnsetWeights():
         plan = draw_blueprint(config, name, params, concepts, words=words, device=pick_device())
     for part in (plan.trunk, plan.tail, plan.captioner):
@@ -165,7 +165,7 @@ def draw_with_zeros(
 
 
 def time_all(steps: Steps, params: Params) -> dict[str, Timed]:
-    """Each kind of step, with as many images as its stage takes at once."""
+    """Time each kind of step, with as many images as its stage takes at once."""
     return {
         "features": timed(steps.features, params.runtime.image_batch),
         "labels": timed(steps.labels, params.runtime.image_batch),
@@ -176,14 +176,14 @@ def time_all(steps: Steps, params: Params) -> dict[str, Timed]:
 
 
 def stage_seconds(size: DatasetSize, params: Params, step: dict[str, float]) -> dict[str, float]:
-    """Seconds of the long stages from those of a step of each kind."""
+    """Seconds of the long stages, computed from the seconds per step of each kind."""
     workers = max(params.runtime.workers, 1)
     decoding = size.all_images * size.decoding.seconds_each / workers if size.decoding else 0.0
     batches = size.all_images / params.runtime.image_batch
     training = {
         stage: phase.epochs
         * (
-            phase.steps_an_epoch(size.images["train"]) * step[kind]
+            phase.steps_per_epoch(size.images["train"]) * step[kind]
             + size.images["val"] / params.xe.batch_size * step["validation"]
         )
         for stage, kind, phase in (("train_xe", "XE", params.xe), ("train_scst", "SCST", params.scst))

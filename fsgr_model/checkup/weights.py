@@ -1,4 +1,4 @@
-"""The CLIP that a parameter file names: whether its weights are there, fit, or can be downloaded."""
+"""Checks the CLIP that a parameter file names: whether its weights exist, fit, or can be downloaded."""
 
 import urllib.request
 from pathlib import Path
@@ -20,7 +20,7 @@ SECONDS_TO_ANSWER = 5
 
 
 def check_clip(params: ClipParams, findings: Findings) -> tuple[str, Config] | None:
-    """Name and config of the CLIP, None where it has none; its own weights, if they lie here, are loaded."""
+    """Name and config of the CLIP, None if it has none; its own weights are loaded if they are here."""
     with findings.collected():
         folder = clip_folder(params.model, params.pretrained)
         if folder:
@@ -57,7 +57,7 @@ def _check_weights(name: str, config: Config, pretrained: str, findings: Finding
 
 
 def downloaded(tag: Config) -> Path | None:
-    """The file of a tag, if open_clip downloaded it before."""
+    """The weight file of a tag, if open_clip has downloaded it before."""
     url = tag.get("url", "")
     kept = OPEN_CLIP_CACHE.expanduser() / Path(url).name
     if tag.get("hf_hub"):
@@ -66,7 +66,7 @@ def downloaded(tag: Config) -> Path | None:
             cached = try_to_load_from_cache(repository, file)
             if isinstance(cached, str):
                 return Path(cached)
-        return None  # with a repository named, open_clip does not look at the address
+        return None  # if a repository is named, open_clip ignores the address
     return kept if url and kept.is_file() else None
 
 

@@ -20,7 +20,7 @@ from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_descrip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.kernels.products import speed_up_products
 from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
-from fsgr_model.runtime.errors import UserError, naming, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.lines import lines_of
 
@@ -102,7 +102,7 @@ def save_clip(
     """Write the two files of `data/clip/`. Weights are stored as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.float().contiguous() for key, value in model.state_dict().items()}
-    with naming(folder / WEIGHTS):
+    with naming_file(folder / WEIGHTS):
         save_file(weights, folder / WEIGHTS)
     description = {
         "model": name,

@@ -11,7 +11,7 @@ from torch import nn
 
 from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.runtime.errors import UserError, naming, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
 
 Weights = dict[str, torch.Tensor]
 # What PyTorch and open_clip raise for files that are no checkpoint of this model.
@@ -63,7 +63,7 @@ def read_weights(path: Path) -> Weights:
         Others of `CHECKPOINT_ERRORS`: it is broken.
     """
     if path.suffix == ".safetensors":
-        with naming(path):
+        with naming_file(path):
             # safetensors calls every file that it cannot open missing.
             path.open("rb").close()
             return load_file(path)

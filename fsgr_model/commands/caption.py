@@ -1,8 +1,9 @@
 """Caption images: fsgr caption photo.jpg folder/
 
-Prints a line an image: its path, a tab, its caption. With --json a JSON object an image: path, caption,
-log_probability (natural, end token included) and concepts (a name for each patch, a list a row of patches).
-Files that are no images are named on stderr, the others are captioned, and the exit code is then 1.
+Prints one line per image: its path, a tab, its caption. With --json it prints one JSON object per image:
+path, caption, log_probability (natural, end token included) and concepts (one name per patch, one list per
+row of patches). Files that are not images are named on stderr, the others are captioned, and the exit code is
+then 1.
 """
 
 import argparse
@@ -16,7 +17,7 @@ def main() -> None:
     # File names need not be UTF-8, and a reader such as `head` may leave early.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    # What takes seconds to import comes after a mistake on the command line had its say.
+    # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
     from fsgr_model.commands.caption_files import caption_files
     from fsgr_model.inference.image_captioner import ImageCaptioner
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
@@ -38,11 +39,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--overlay", type=Path, metavar="FOLDER", help="draw label maps and attention there")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--beam-size", type=positive, metavar="N", help="default: decode.beam_size of the model")
-    how.add_argument("--sample", type=positive, metavar="N", help="draw N captions an image, a line each")
-    parser.add_argument("--seed", type=int, default=0, help="of --sample (default 0)")
+    how.add_argument("--sample", type=positive, metavar="N", help="sample N captions per image, one per line")
+    parser.add_argument("--seed", type=int, default=0, help="seed of --sample (default 0)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", type=Path, metavar="FOLDER", help="what fsgr export wrote")
-    which.add_argument("--phase", choices=["xe", "scst"], default="scst", help="of this project's own run")
+    which.add_argument("--model", type=Path, metavar="FOLDER", help="a folder that fsgr export wrote")
+    which.add_argument(
+        "--phase",
+        choices=["xe", "scst"],
+        default="scst",
+        help="the network of this project's own run (default scst)",
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Captions of the user's own image files: lines on stdout, problems on stderr, sheets in a folder."""
+"""Captions the user's own image files: lines go to stdout, problems to stderr, sheets to a folder."""
 
 import json
 import os
@@ -23,10 +23,10 @@ Show = Callable[[Path, Tensor, DescribedImage], None]
 def caption_files(
     captioner: ImageCaptioner, paths: Sequence[Path], as_json: bool, overlay: Path | None
 ) -> bool:
-    """Print a line a caption, and draw a sheet an image below `overlay`; what fails is told on stderr.
+    """Print one line per caption, and draw one sheet per image below `overlay`; failures go to stderr.
 
     Returns:
-        whether everything that was asked for was captioned.
+        whether all images were captioned.
     """
     files, without = pictures_at(paths)
     shows: list[Show] = [JsonLines(captioner.codebook.names) if as_json else print_text]
@@ -45,7 +45,7 @@ def caption_files(
 def _caption_group(
     captioner: ImageCaptioner, files: Sequence[Path], readers: ThreadPoolExecutor, shows: Sequence[Show]
 ) -> Counter[str]:
-    """Caption and show a few files; how many of each suffix could not be read."""
+    """Caption a group of files and show the results; return how many of each suffix could not be read."""
 
     def read(path: Path) -> Tensor | BadImage:
         try:
@@ -70,11 +70,11 @@ def _caption_group(
 
 
 def pictures_at(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """The paths themselves, and for a folder all pictures below it; what is passed over is told on stderr.
+    """The paths themselves, and for a folder all pictures below it; other files are counted on stderr.
 
     Returns:
-        the pictures in the order of `paths`, sorted within a folder; how many folders gave none or are
-        closed.
+        the pictures in the order of `paths`, sorted within a folder; how many folders have none or
+        cannot be read.
     """
     files: list[Path] = []
     failed = 0
@@ -95,18 +95,18 @@ def pictures_at(paths: Sequence[Path]) -> tuple[list[Path], int]:
 
 
 def tell(kind: str, text: str) -> None:
-    """A line on stderr, whatever a name in it holds; the rest goes on."""
+    """Print one line on stderr, with special characters of names escaped."""
     print(f"{kind}: {UserError(text)}", file=sys.stderr, flush=True)
 
 
 def print_text(path: Path, image: Tensor, described: DescribedImage) -> None:
-    """`path<TAB>caption`, a line a caption."""
+    """Print `path<TAB>caption`, one line per caption."""
     for caption in described.captions:
         print(f"{path}\t{caption.text}", flush=True)
 
 
 class JsonLines:
-    """A JSON object a caption; `concepts` are the names of the codebook.
+    """Prints one JSON object per caption; `concepts` are the names of the codebook.
 
     The concepts of the patches are null for a network that has none (`model.semantics` off).
     """
@@ -129,7 +129,7 @@ class JsonLines:
 
 
 class Sheets:
-    """A PNG an image below `folder`: `<image>.png`, in subfolders where the images lie in several."""
+    """Draws one PNG per image below `folder`: `<image>.png`, in subfolders if the images are in several."""
 
     def __init__(self, captioner: ImageCaptioner, folder: Path, files: Sequence[Path]) -> None:
         self.captioner = captioner
@@ -137,7 +137,7 @@ class Sheets:
         self.common = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
 
     def __call__(self, path: Path, image: Tensor, described: DescribedImage) -> None:
-        """Draw where the words of the first caption look."""
+        """Draw the label map and the attention of the words of the first caption."""
         caption = described.captions[0]
         vocabulary = self.captioner.assembly.vocabulary
         sheet = CaptionSheet(

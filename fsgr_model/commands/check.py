@@ -1,8 +1,8 @@
-"""Look at a parameter file before anything long starts: fsgr check
+"""Check a parameter file before a long run: fsgr check
 
-Are the files there and whole, as many images as published, do pictures decode, is CLIP there or within reach,
-is there disk and memory, and how many hours will it take. The last line is "yes: ..." (exit code 0), or the
-things to fix are listed (exit code 1). Nothing is written.
+It checks that the files exist and are complete, that splits are as large as published, that pictures decode,
+that CLIP is there or can be downloaded, and that disk and memory suffice, and estimates the hours of a run.
+The last line is "yes: ..." (exit code 0), or the things to fix are listed (exit code 1). Nothing is written.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--all-images", action="store_true", help="decode every image, not a sample of 200")
     parser.add_argument("--no-timing", action="store_true", help="leave out the 30 seconds of measuring")
     arguments = parser.parse_args()
-    # It takes seconds to import.
+    # This import takes seconds.
     from fsgr_model.checkup.checkup import check_project
 
     findings = check_project(arguments.params, arguments.all_images, not arguments.no_timing)

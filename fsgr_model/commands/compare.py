@@ -1,9 +1,10 @@
-"""Set two systems side by side: fsgr compare main blind-42
+"""Compare two systems: fsgr compare main blind-42
 
 A and B are names that DVC or git know (experiments, branches, tags, commits), `workspace`, COCO result files,
-or what fsgr score --by-image wrote. With --references, files need no project. Every score is resampled
-over the test images, the same resamples for both; a difference is real if the interval that holds 95% of the
-resampled ones leaves out 0. The images that changed most are drawn on a sheet, where their pictures lie here.
+or files that fsgr score --by-image wrote. With --references, files need no project. Every score is resampled
+over the test images, with the same resamples for both; a difference is significant if the interval that holds
+95% of the resampled differences excludes 0. The images that changed most are drawn on a sheet, if their
+pictures are on this machine.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def find_references(arguments: argparse.Namespace) -> References | None:
-    """Those of the file that is named, else of the test split; None where neither is there."""
+    """The references of the file that is named, else of the test split; None if neither exists."""
     if arguments.references:
         file = read_reference_file(arguments.references, arguments.split)
         return References(file, None, arguments.tokenizer, arguments.subset)
@@ -59,7 +60,7 @@ def find_references(arguments: argparse.Namespace) -> References | None:
 
 
 def notes(a: ImageScores, b: ImageScores, references: References | None) -> Iterator[str]:
-    """Which part of the references it is, and what is left out."""
+    """Notes on which part of the references is scored, and what is left out."""
     if references is not None and a.references == references.fingerprint(a.image_ids):
         yield from (f"{fact['what']}: {fact['value']}" for fact in references.file.facts)
         everything = len(references.file.texts)
@@ -72,13 +73,13 @@ def notes(a: ImageScores, b: ImageScores, references: References | None) -> Iter
 
 
 def draw(arguments: argparse.Namespace, a: ImageScores, b: ImageScores, rows: list[int]) -> str:
-    """Draw the sheet, where the pictures lie here; what became of it."""
+    """Draw the sheet if the pictures are on this machine; return a line that says what was done."""
     if not (DATASET / "images.json").exists():
-        return f"no sheet: there are no pictures here ({DATASET} is missing)"
+        return f"no sheet: the pictures are not on this machine ({DATASET} is missing)"
     try:
         own = references_of_test_split(DATASET, arguments.tokenizer)
         if a.references != own.fingerprint(a.image_ids):
-            return "no sheet: they are not the test images that lie here"
+            return "no sheet: the images are not the test images on this machine"
         draw_comparison(
             arguments.sheet, dataset=DATASET, a=a, b=b, rows=rows, names=(arguments.a, arguments.b)
         )
@@ -101,13 +102,13 @@ def parse() -> argparse.Namespace:
         type=Path,
         help="COCO captions JSON or Karpathy's, for result files (default: test split)",
     )
-    parser.add_argument("--split", choices=SPLIT_CHOICES, help="of Karpathy's file (default test)")
+    parser.add_argument("--split", choices=SPLIT_CHOICES, help="split of Karpathy's file (default test)")
     parser.add_argument(
-        "--subset", action="store_true", help="result files may be of a part of the references' images"
+        "--subset", action="store_true", help="result files may cover only a part of the references' images"
     )
     parser.add_argument(
         "--tokenizer", choices=["python", "java"], default="python", help="for result files (default python)"
     )
     parser.add_argument("--sheet", type=Path, default=Path("compare.png"), help="default compare.png")
-    parser.add_argument("--images", type=int, default=12, help="on the sheet (default 12)")
+    parser.add_argument("--images", type=int, default=12, help="images on the sheet (default 12)")
     return parser.parse_args()

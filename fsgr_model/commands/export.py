@@ -1,4 +1,4 @@
-"""Write a trained network to a folder of its own: fsgr export --phase scst --out model/
+"""Export a trained network to a folder: fsgr export --phase scst --out model/
 
 The folder works on another machine without this project's data: fsgr caption --model model/ ...
 """
@@ -17,10 +17,10 @@ def main() -> None:
         "--phase", choices=["xe", "scst"], default="scst", help="which network (default scst)"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="a folder that is not there yet"
+        "--out", type=Path, required=True, metavar="FOLDER", help="a folder that does not exist yet"
     )
     arguments = parser.parse_args()
-    # It takes seconds to import.
+    # This import takes seconds.
     from fsgr_model.inference.model_folder import export_model
 
     export_model(arguments.phase, arguments.out)

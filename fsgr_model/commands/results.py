@@ -1,10 +1,11 @@
-"""Write captions as an evaluation server wants them:
+"""Write captions in the format of an evaluation server:
 
     fsgr caption --json val2014/ > val.jsonl
     fsgr results --captions val.jsonl --images captions_val2014.json \\
         --split val2014 --name mine
 
-writes captions_val2014_mine_results.json. The COCO server wants the files of val2014 and test2014 in one zip.
+writes captions_val2014_mine_results.json. The COCO server expects the files of val2014 and
+test2014 in one zip.
 """
 
 import argparse
@@ -27,8 +28,12 @@ def main() -> None:
         help="result file, or lines of fsgr caption --json",
     )
     parser.add_argument("--images", type=Path, required=True, help="JSON that lists id and file_name of each")
-    parser.add_argument("--split", choices=SERVERS, required=True, help="whose rules and file name")
-    parser.add_argument("--name", required=True, help="of your method; letters, digits, hyphens, full stops")
+    parser.add_argument(
+        "--split", choices=SERVERS, required=True, help="the server's split, which sets rules and file name"
+    )
+    parser.add_argument(
+        "--name", required=True, help="name of your method: letters, digits, hyphens, full stops"
+    )
     parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="default: here")
     arguments = parser.parse_args()
     path = write_results(
@@ -41,4 +46,4 @@ def main() -> None:
     written, expected = len(read_results(path)), SERVERS[arguments.split].images
     print(f"{path}: {written} captions")
     if written != expected:
-        print(f"note: {arguments.split} has {expected} images; the server will refuse a part of them")
+        print(f"note: {arguments.split} has {expected} images; the server refuses an incomplete file")

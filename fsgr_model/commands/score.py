@@ -15,13 +15,13 @@ def main() -> None:
         required=True,
         help="COCO captions JSON (images, annotations) or Karpathy's",
     )
-    parser.add_argument("--split", choices=SPLIT_CHOICES, help="of Karpathy's file (default test)")
+    parser.add_argument("--split", choices=SPLIT_CHOICES, help="split of Karpathy's file (default test)")
     parser.add_argument("--results", type=Path, required=True, help='JSON list of {"image_id", "caption"}')
     parser.add_argument(
         "--subset", action="store_true", help="score the images that have a result; the others are left out"
     )
     parser.add_argument("--instances", type=Path, help="COCO instances JSON, for CHAIR")
-    parser.add_argument("--meteor", choices=["auto", "off"], default="auto", help="auto: where Java is found")
+    parser.add_argument("--meteor", choices=["auto", "off"], default="auto", help="auto: if Java is found")
     parser.add_argument(
         "--tokenizer", choices=["python", "java"], default="python", help="java: the official program"
     )

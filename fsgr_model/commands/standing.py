@@ -1,4 +1,4 @@
-"""How the last run stands to the committed one: fsgr standing (the end of `make repro`)"""
+"""Compare the last run with the committed one: fsgr standing (the end of `make repro`)"""
 
 import argparse
 from pathlib import Path

@@ -8,20 +8,20 @@ from fsgr_model.config.section import Count, Fraction, Section
 
 
 class DemoWorldParams(Section):
-    """Size of the world that the project draws for itself."""
+    """Size of the demo world, which the project draws itself."""
 
     train_images: Count = Field(description="scenes in the training split")
     val_images: Count = Field(description="scenes in the validation split")
     test_images: Count = Field(description="scenes in the test split, half of them unseen combinations")
     pretraining_images: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="scenes for the demo's CLIP alone, of any combination, most with one kind of thing, as a "
+        description="scenes for the demo's CLIP only, of any combination, most with one kind of thing, as a "
         "real CLIP has seen far more than COCO; 0: it trains on the training split",
     )
 
 
 class PerSplit(Section):
-    """One file, folder or pattern a split, below `dataset.root`."""
+    """One file, folder or pattern per split, below `dataset.root`."""
 
     train: str
     val: str
@@ -29,10 +29,11 @@ class PerSplit(Section):
 
 
 class ShardParams(PerSplit):
-    """Tar files of each split, as patterns, and what their texts are."""
+    """Tar files of each split, as patterns, and how their texts are read."""
 
     caption_a_line: bool = Field(
-        False, description="each line of a .txt is a caption of its own; else the whole .txt is one"
+        False,
+        description="each line of a .txt is a caption of its own; otherwise the whole .txt is one caption",
     )
 
 
@@ -59,10 +60,10 @@ class TableParams(Section):
     """A table of file names and captions."""
 
     file: str | PerSplit = Field(
-        description="CSV, TSV, JSON, or Flickr's token file or results.csv, below root; or one a split"
+        description="CSV, TSV, JSON, or Flickr's token file or results.csv, below root; or one per split"
     )
     splits: PerSplit | None = Field(
-        None, description="lists of file names, one a line, such as Flickr_8k.trainImages.txt, below root"
+        None, description="lists of file names, one per line, such as Flickr_8k.trainImages.txt, below root"
     )
     val_share: Fraction = Field(0.1, description="images drawn for validation, if the file names no splits")
     test_share: Fraction = Field(0.1, description="images drawn for the test, if the file names no splits")
@@ -75,7 +76,7 @@ class TableParams(Section):
                 "together they must be below 1"
             )
         if self.splits and isinstance(self.file, PerSplit):
-            raise ValueError("one file a split needs no table.splits; give one of the two")
+            raise ValueError("with one file per split table.splits is not needed; give one of the two")
         return self
 
     @property
@@ -127,14 +128,14 @@ class DatasetParams(Section):
     ] = Field(description="which reader turns the files into the normal form")
     root: str = Field(description="folder of the dataset; DVC watches `root`/`watch`")
     watch: str = Field(
-        description="file or folder below root whose change reruns everything; '.' is all of it"
+        description="file or folder below root whose change reruns everything; '.' is the whole root"
     )
     images: str | PerSplit = Field(
-        ".", description="folder of the images, below root; or one a split, where the lists are one a split"
+        ".", description="folder of the images, below root; or one per split, where the lists are one a split"
     )
     captions: PerSplit | None = Field(
         None,
-        description="coco, nocaps, blip, textcaps and narratives: one caption file a split, below root",
+        description="coco, nocaps, blip, textcaps and narratives: one caption file per split, below root",
     )
     karpathy_file: str | None = Field(None, description="format karpathy: dataset_*.json, below root")
     m2: M2Params | None = Field(None, description="format m2: id files and caption files")
@@ -146,14 +147,15 @@ class DatasetParams(Section):
         [], description="COCO instance files below root, for CHAIR and label accuracy"
     )
     on_bad_image: Literal["fail", "skip"] = Field(
-        "fail", description="an image that is missing or cannot be decoded: stop, or leave it out everywhere"
+        "fail",
+        description="if an image is missing or cannot be decoded: stop, or leave it out everywhere",
     )
     on_duplicate_image: Literal["fail", "report"] = Field(
-        "report", description="two files with the same bytes: stop, or only say so"
+        "report", description="if two files have the same bytes: stop, or only report them"
     )
-    demo: DemoWorldParams | None = Field(None, description="format demo: how much to draw")
+    demo: DemoWorldParams | None = Field(None, description="format demo: number of scenes")
     seed: Annotated[int, Field(ge=0)] = Field(
-        42, description="of the demo world, and of the splits of a table that names none"
+        42, description="seed of the demo world, and of the splits of a table that names none"
     )
 
     @model_validator(mode="after")

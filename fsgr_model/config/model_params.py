@@ -15,7 +15,7 @@ class TailParams(Section):
 
     adapters: bool = Field(description="an adapter in each block of the tail (AIM, arXiv 2302.03024)")
     prompts: Annotated[int, Field(ge=0)] = Field(
-        description="trained tokens in each block of the tail (VPT, arXiv 2203.12119); 0 is none"
+        description="trained tokens in each block of the tail (VPT, arXiv 2203.12119); 0: none"
     )
     prompt_start: Literal["random", "patches"] = Field(
         description="prompts begin at random (VPT) or among the patches (SPT, arXiv 2402.02382)"
@@ -31,10 +31,10 @@ class TailParams(Section):
 class PrototypeParams(Section):
     """PMA-Net's prototypes (arXiv 2308.12383, section 3.2)."""
 
-    kind: Literal["prototypes"] = Field(description="keys and values found by K-means while XE trains")
+    kind: Literal["prototypes"] = Field(description="keys and values are found by K-means during XE training")
     size: Count = Field(description="prototypes per layer")
     window: Count = Field(
-        description="XE steps whose keys and values are kept; the first prototypes come after so many"
+        description="XE steps whose keys and values are kept; the first prototypes come after as many steps"
     )
     refresh: Count = Field(description="XE steps from one K-means to the next")
     neighbours: Count = Field(description="keys around a centroid that give its value")
@@ -43,7 +43,7 @@ class PrototypeParams(Section):
 class SlotParams(Section):
     """Slots of memory that are trained (M2, arXiv 1912.08226)."""
 
-    kind: Literal["learned"] = Field(description="keys and values that are weights of the network")
+    kind: Literal["learned"] = Field(description="keys and values are weights of the network")
     size: Count = Field(description="slots per layer")
 
 
@@ -59,7 +59,7 @@ class ModelParams(Section):
     encoder_layers: Count = Field(description="cross-modal encoder layers")
     decoder_layers: Count = Field(description="decoder layers")
     dropout: Fraction = Field(description="dropout everywhere in encoder and decoder")
-    top_k: Count = Field(description="concepts that the quantiser keeps for an image")
+    top_k: Count = Field(description="concepts that the quantiser keeps per image")
     patch_attention: bool = Field(
         False, description="encoder layers let patches attend to each other before they ask the text grids"
     )
@@ -67,18 +67,20 @@ class ModelParams(Section):
         False, description="divide a concept by its patch count + 1, as the reference copy does"
     )
     align: Literal["plain", "csa", "qk_kk", "value"] = Field(
-        "csa", description="last tail block of the aligned features, as labels.attention has it"
+        "csa",
+        description="last tail block of the aligned features; same choices as labels.attention",
     )
     tail: TailParams | None = Field(
         None, description="what is trained inside CLIP's tail; null: nothing, CLIP stays as it is"
     )
     semantics: bool = Field(
         True,
-        description="false: no codebook and no quantiser, the layers of the encoder let patches attend to "
-        "each other only; the baseline that lacks just the idea",
+        description="false: no codebook and no quantiser, patches attend only to each other in the encoder; "
+        "this is the baseline without the semantic quantiser",
     )
     residual: ResidualKind = Field(
-        "post", description="norm after the sum, the reference copy's sum and norm twice, or norm before"
+        "post",
+        description="norm after the sum, sum and norm twice (the reference copy), or norm before the layer",
     )
     memory: Memory | None = Field(
         None, description="what the decoder's self-attention sees besides the words; null: nothing"

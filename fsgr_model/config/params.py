@@ -18,11 +18,11 @@ from fsgr_model.runtime.artifacts import load_yaml
 from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
 
-# What pydantic adds to the name of a parameter that may be of either of these types.
+# What pydantic adds to the name of a parameter that may have one of several types.
 UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned")
 
 
-def _there(value: object) -> bool:
+def _is_present(value: object) -> bool:
     return value is not ...
 
 
@@ -34,46 +34,47 @@ WHOLE_MEMORY = (
     "model.memory: null, {kind: prototypes, size, window, refresh, neighbours} or {kind: learned, size}"
 )
 KINDS = "'prototypes', 'learned'"
-# Section, names of an older version with what tells them from today's, and what stands there today.
+# Section, names of an older version with what distinguishes them from today's, and today's form.
 MOVED: tuple[tuple[str, dict[str, Callable[[object], bool]], str], ...] = (
     (
         "model",
         {
             "memory": _is_text,
-            "memory_size": _there,
-            "memory_window": _there,
-            "memory_refresh": _there,
-            "memory_neighbours": _there,
+            "memory_size": _is_present,
+            "memory_window": _is_present,
+            "memory_refresh": _is_present,
+            "memory_neighbours": _is_present,
         },
         WHOLE_MEMORY,
     ),
     (
         "model",
-        {"adapters": _there, "prompts": _there, "prompt_start": _there},
+        {"adapters": _is_present, "prompts": _is_present, "prompt_start": _is_present},
         "model.tail: null or {adapters, prompts, prompt_start}",
     ),
     (
         "xe",
-        {"contrast_weight": _there, "contrast_anchors": _there},
+        {"contrast_weight": _is_present, "contrast_anchors": _is_present},
         "xe.contrast: null or {weight, anchors}",
     ),
-    ("xe", {"alignment": _is_text, "alignment_weight": _there}, "xe.alignment: null or {weight}"),
+    ("xe", {"alignment": _is_text, "alignment_weight": _is_present}, "xe.alignment: null or {weight}"),
 )
 
 
 class ClipTrainingParams(Section):
     """Contrastive training of a small CLIP from scratch (`clip.pretrained: demo`)."""
 
-    epochs: Count = Field(description="passes over the training split, one caption an image a pass")
-    batch_size: Annotated[int, Field(ge=8)] = Field(description="image-caption pairs a step")
+    epochs: Count = Field(description="passes over the training split, one caption per image and pass")
+    batch_size: Annotated[int, Field(ge=8)] = Field(description="image-caption pairs per step")
     lr: Rate = Field(description="peak learning rate of AdamW, cosine decay after the warm-up")
     weight_decay: Annotated[float, Field(ge=0)] = Field(description="weight decay of AdamW on matrices")
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(description="epochs of linear warm-up")
     shift: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.0, description="pictures are moved by up to this share of their side, anew in every epoch"
+        0.0, description="pictures are shifted by up to this share of their side, differently in every epoch"
     )
     gray_scale_prob: Fraction = Field(
-        0.0, description="chance that a picture loses its colours for a step, so that shapes are learned too"
+        0.0,
+        description="probability that a picture loses its colours in a step, so that shapes are learned too",
     )
     seed: Annotated[int, Field(ge=0)] = Field(42, description="of this training")
 
@@ -94,7 +95,7 @@ class ClipParams(Section):
         "squash",
         description="squash keeps the whole image, as FSGR does; shortest crops its centre, as CLIP does",
     )
-    training: ClipTrainingParams | None = Field(None, description="settings of pretrained: demo")
+    training: ClipTrainingParams | None = Field(None, description="settings for pretrained: demo")
 
     @model_validator(mode="after")
     def _demo_has_settings(self) -> "ClipParams":
@@ -106,7 +107,7 @@ class ClipParams(Section):
 class CodebookParams(Section):
     """The concepts of the semantic quantiser and of the label maps."""
 
-    concepts: str = Field(description="text file, one concept a line, or dataset: its category names")
+    concepts: str = Field(description="text file, one concept per line, or dataset: its category names")
     templates: Literal["imagenet", "simple", "scene"] = Field(
         description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, or the demo's own few"
     )
@@ -121,7 +122,7 @@ class LabelsParams(Section):
         "plus keys with keys (the best where the image embedding is the mean of the patches), or plain",
     )
     prompt_denoising: Fraction = Field(
-        0.0, description="drop concepts whose best patch confidence is below this; 0 is off, the paper's 0.5"
+        0.0, description="drop concepts whose best patch confidence is below this; 0: off; the paper has 0.5"
     )
     key_smoothing: bool = Field(False, description="average the scores of patches with similar keys")
 
@@ -129,10 +130,10 @@ class LabelsParams(Section):
 class VocabParams(Section):
     """The word list."""
 
-    min_count: Count = Field(description="the captions that count must hold a word this often")
+    min_count: Count = Field(description="how often a word must occur in the captions that count")
     count_in: Literal["train", "train_val"] = Field(
         "train",
-        description="which captions count; train_val: those for validation too, as RSTNet and FSGR have it",
+        description="which captions count; train_val: those for validation too, as in RSTNet and FSGR",
     )
     file: str | None = Field(
         None,
@@ -146,14 +147,14 @@ class DecodeParams(Section):
 
     beam_size: Count = Field(description="hypotheses kept")
     max_length: Annotated[int, Field(ge=1, le=500)] = Field(
-        description="longest caption: positions, the end token among them"
+        description="longest caption in positions, including the end token"
     )
-    batch_size: Count = Field(50, description="images a step")
+    batch_size: Count = Field(50, description="images per step")
     precision: Precision = Field("auto", description=PRECISION)
 
 
 def _off(value: object) -> object:
-    """Programs with YAML 1.1 take a bare `off` for false, and write it so."""
+    """Programs with YAML 1.1 read a bare `off` as false, and write it as false."""
     return "off" if value is False else value
 
 
@@ -161,11 +162,11 @@ class EvaluateParams(Section):
     """Scores and pictures."""
 
     meteor: Annotated[Literal["auto", "off"], BeforeValidator(_off)] = Field(
-        "auto", description="auto: METEOR where a Java runtime is found, else recorded as left out"
+        "auto", description="auto: METEOR if a Java runtime is found, else it is recorded as left out"
     )
     tokenizer: Literal["python", "java"] = Field(
         "python",
-        description="of the COCO metrics: our PTB tokenizer, or the official one, which needs Java",
+        description="tokenizer of the COCO metrics: our PTB tokenizer, or the official one, which needs Java",
     )
     spice: bool = Field(
         False, description="SPICE as well; needs Java 8 to 15 and a download of 384 MB: docs/howto/scores.md"
@@ -174,14 +175,15 @@ class EvaluateParams(Section):
 
 
 class RuntimeParams(Section):
-    """How the work is done; no stage depends on it, since no result may."""
+    """How the work is done; no stage depends on it, since it must not change any result."""
 
     workers: Annotated[int, Field(ge=0)] = Field(
-        2, description="processes that decode images; 0 decodes in the main one"
+        2, description="processes that decode images; 0: the main process decodes"
     )
-    image_batch: Count = Field(64, description="images a step of feature extraction")
+    image_batch: Count = Field(64, description="images per step of feature extraction")
     cache: Literal["auto", "gpu", "ram", "disk"] = Field(
-        "auto", description="where features wait for training; auto: the fastest of the three that they fit"
+        "auto",
+        description="where features are kept for training; auto: the fastest of the three that they fit into",
     )
     save_minutes: Annotated[float, Field(gt=0)] = Field(
         5.0, description="minutes between two resume points within an epoch"
@@ -193,7 +195,7 @@ class Params(Section):
 
     lr: Rate = Field(description="peak learning rate of XE training")
     seed: Annotated[int, Field(ge=0)] = Field(
-        description="of the captioner: its first weights, the order of images, what is drawn and sampled"
+        description="seed of the captioner: its initial weights, the order of images, and all random draws"
     )
     dataset: DatasetParams
     clip: ClipParams
@@ -236,7 +238,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def _moved(values: Any) -> list[str]:
-    """What has another place or form today, of the parameters that a file has."""
+    """The parameters of a file that have another place or form today."""
     found = []
     for section, names, today in MOVED:
         inner = values.get(section) if isinstance(values, dict) else None

@@ -19,45 +19,47 @@ class DecayStep(Section):
 
 
 class PhaseParams(Section):
-    """What XE and SCST share: one loop runs both."""
+    """The parameters that XE and SCST share: one loop runs both."""
 
     epochs: Count = Field(description="at most this many passes over the training images")
     train_images: Count | None = Field(
         None,
-        description="train the captioner on so many of the training images, drawn by `seed`; null: on all. "
+        description="train the captioner on this many training images, drawn with `seed`; null: on all. "
         "CLIP and the word list know the others too, as a real CLIP has seen far more than COCO",
     )
-    batch_size: Count = Field(description="images a step, each with all of its captions")
+    batch_size: Count = Field(description="images per step, each with all of its captions")
     precision: Precision = Field("auto", description=PRECISION)
     optimiser: Literal["adam", "muon"] = Field(
         "adam",
         description="muon: matrices of the layers by Muon, half of the steps when training from scratch",
     )
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        0, description="epochs below the peak rate, rising in equal steps"
+        0, description="epochs of warm-up: the rate rises to its peak in equal steps"
     )
-    decay: list[DecayStep] = Field([], description="steps down of the rate")
+    decay: list[DecayStep] = Field([], description="steps by which the rate decays")
     visual_lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="adapters and prompts learn at this share of the rate of everything else"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="decoupled weight decay; 0 is plain Adam"
+        0.0, description="decoupled weight decay; 0: plain Adam"
     )
     grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
     patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
     max_length: Annotated[int, Field(ge=2, le=500)] = Field(
-        description="longest caption, given or sampled: positions, the end token among them; the rest is cut"
+        description="longest caption, given or sampled, in positions including the end token; the rest is cut"
     )
 
-    def steps_an_epoch(self, images: int) -> int:
-        """Of a training split of so many images."""
+    def steps_per_epoch(self, images: int) -> int:
+        """Steps per epoch for a training split of `images` images."""
         return ceil((self.train_images or images) / self.batch_size)
 
 
 class ContrastParams(Section):
     """Patches with the same label are drawn together, all others apart (FSGR)."""
 
-    weight: Annotated[float, Field(gt=0)] = Field(description="of this loss in the sum; FSGR's copy has 0.25")
+    weight: Annotated[float, Field(gt=0)] = Field(
+        description="weight of this loss in the sum; FSGR's copy has 0.25"
+    )
     anchors: Count = Field(
         description="patches of a batch that are compared with all others: at most this many per step"
     )
@@ -66,14 +68,14 @@ class ContrastParams(Section):
 class AlignmentParams(Section):
     """Contrast of images, regions and patches with whole captions, their phrases and their words."""
 
-    weight: Annotated[float, Field(gt=0)] = Field(description="that each level reaches at its peak")
+    weight: Annotated[float, Field(gt=0)] = Field(description="weight that each level reaches at its peak")
 
 
 class XeParams(PhaseParams):
     """Cross-entropy training; its peak rate is the top-level `lr`."""
 
     shuffle_features: bool = Field(
-        False, description="baseline that should lose: every image gets another image's features"
+        False, description="baseline that should score low: every image gets another image's features"
     )
     contrast: ContrastParams | None = Field(
         None, description="supervised contrast of patches by their labels (FSGR); null: none"
@@ -89,7 +91,7 @@ class ScstParams(PhaseParams):
 
     lr: Rate = Field(description="peak learning rate")
     samples: Annotated[int, Field(ge=2)] = Field(
-        description="captions sampled an image; the others are each one's baseline"
+        description="captions sampled per image; the baseline of each is the mean of the others"
     )
     end_token: bool = Field(
         True, description="count the end token in the reward; without it captions end in 'with a'"

@@ -1,8 +1,8 @@
-"""Readers of caption lists, one a split: those of BLIP and LAVIS, TextCaps, Localized Narratives.
+"""Readers of caption lists, one per split: those of BLIP and LAVIS, TextCaps, Localized Narratives.
 
-A picture stands in such a list as often as it has captions, or once with all of them. Where all are COCO's
-they keep COCO's ids; else they are numbered from 1 in the order of the files, for ids are texts or missing.
-Captions are numbered from 1 in any case.
+Such a list has one entry per caption of a picture, or one entry with all of its captions. If all pictures are
+COCO's they keep COCO's ids; otherwise they are numbered from 1 in the order of the files, since their ids are
+texts or missing. Captions are always numbered from 1.
 """
 
 import re
@@ -32,7 +32,7 @@ COCO_ID = re.compile(r"coco_([0-9]{1,12})")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A picture and some of its captions; its id in COCO, its name in all splits and its split, if known."""
+    """A picture and some of its captions; its id in COCO, its file name and its split, if known."""
 
     file_name: str
     captions: list[str]
@@ -44,7 +44,7 @@ class Entry:
 def read_lists(form: str, root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """The pictures and captions of three lists of a `form` (blip, textcaps or narratives) below `root`.
 
-    A file name starts from the folder of its split in `folders`, where that is given.
+    File names are relative to the folder of their split in `folders`, if that is given.
 
     Raises:
         UserError: a file is missing, malformed, or not of the form.
@@ -64,7 +64,7 @@ def read_lists(form: str, root: Path, files: PerSplit, folders: PerSplit | None)
 
 
 def _belongs(entry: Entry, split: Split, source: str, files: PerSplit) -> bool:
-    """Whether the entry is of this split; one file may be named for all, where its entries name theirs."""
+    """Whether the entry is of this split; one file may be given for all splits if its entries name theirs."""
     if entry.split is None or entry.split == split:
         return True
     if getattr(files, entry.split) == source:
@@ -95,7 +95,7 @@ def _check_same(path: Path, place: Placed, known: Placed) -> None:
 
 
 def _numbered(found: dict[tuple[Split, str], Placed]) -> RawDataset:
-    """COCO's ids if every picture has one, else numbers by key: a picture in two splits shows as such."""
+    """COCO's ids if every picture has one, else a number per key, so that the contract finds overlaps."""
     ours = {place.coco_id for place in found.values()}
     if None in ours:
         keys = dict.fromkeys(key for _, key in found)
@@ -118,7 +118,7 @@ def _numbered(found: dict[tuple[Split, str], Placed]) -> RawDataset:
 
 
 def is_pattern(form: str, name: str) -> bool:
-    """Whether a name stands for several files: Localized Narratives of COCO's training set are four."""
+    """Whether a name stands for several files: Localized Narratives has four for COCO's training set."""
     return form == "narratives" and "*" in name
 
 
@@ -132,7 +132,7 @@ def _matching(form: str, root: Path, pattern: str, split: str) -> list[str]:
 
 @checked_dataclass(slots=True)
 class BlipEntry:
-    """`url` instead of `image` in the lists of web pictures that BLIP was trained on."""
+    """The lists of web pictures that BLIP was trained on have `url` instead of `image`."""
 
     image: str | None = None
     caption: Texts | None = None
@@ -142,11 +142,11 @@ class BlipEntry:
 
 
 def read_blip(path: Path) -> Iterator[Entry]:
-    """A list of `{"image", "caption", "image_id"}`: one caption an entry in training, several otherwise.
+    """A list of `{"image", "caption", "image_id"}`: one caption per entry in training, several otherwise.
 
-    `coco_karpathy_train.json`, `flickr30k_val.json` and their like, as BLIP (Li et al., arXiv 2201.12086,
-    github.com/salesforce/BLIP, data/coco_karpathy_dataset.py) and LAVIS (arXiv 2209.09019) give them out.
-    `image_id` is `coco_522418` for pictures of COCO, if it is there; the picture's name says the same.
+    `coco_karpathy_train.json`, `flickr30k_val.json` and their like, as published with BLIP (Li et al., arXiv
+    2201.12086, github.com/salesforce/BLIP, data/coco_karpathy_dataset.py) and LAVIS (arXiv 2209.09019).
+    For pictures of COCO `image_id`, if present, is `coco_522418`, which agrees with the picture's name.
     """
     for number, row in enumerate(read_checked(path, list[BlipEntry])):
         if row.image is None and row.url:
@@ -157,7 +157,7 @@ def read_blip(path: Path) -> Iterator[Entry]:
 
 
 def only_addresses(path: Path, addresses: list[str]) -> UserError:
-    """What to do about a list that is to be downloaded first (github.com/rom1504/img2dataset)."""
+    """The error for a list whose pictures must be downloaded first (github.com/rom1504/img2dataset)."""
     return UserError(
         f"{path} has addresses of pictures, not their files: {listed(addresses)}; download them with "
         "`img2dataset --output_format webdataset` (pip install img2dataset) and read its tar files with "
@@ -173,7 +173,7 @@ def _blip_id(path: Path, number: int, row: BlipEntry) -> int | None:
     if by_name not in (None, int(given[1])):
         raise UserError(
             f"{path}: [{number}]: image_id {row.image_id!r} is not the id in the name of {row.image}; one of "
-            "them means another picture, correct the file"
+            "them is of another picture, correct the file"
         )
     return int(given[1])
 
@@ -191,10 +191,10 @@ class TextCapsFile:
 
 
 def read_textcaps(path: Path) -> Iterator[Entry]:
-    """TextCaps (Sidorov et al., arXiv 2003.12462), version 0.1: `data` has an entry a caption.
+    """TextCaps (Sidorov et al., arXiv 2003.12462), version 0.1: `data` has one entry per caption.
 
-    `caption_str` is the caption, `reference_strs` are all of the picture; what stands in either is taken, and
-    once. The picture is `<image_id>.jpg`. The test file has no captions (textvqa.org/textcaps/dataset).
+    `caption_str` is one caption, `reference_strs` are all captions of the picture; the union of both is
+    taken. The picture is `<image_id>.jpg`. The test file has no captions (textvqa.org/textcaps/dataset).
     """
     own: dict[str, list[str]] = {}
     references: dict[str, Counter[str]] = {}
@@ -216,7 +216,7 @@ class Narrative:
 
 
 def read_narratives(path: Path) -> Iterator[Entry]:
-    """Localized Narratives (Pont-Tuset et al., arXiv 1912.03098): a JSON object a line, one annotator's.
+    """Localized Narratives (Pont-Tuset et al., arXiv 1912.03098): one JSON object per line and annotator.
 
     `dataset_id` is `mscoco_train2017` and so on for COCO, whose picture 391895 is `000000391895.jpg`; those
     of Flickr30k, ADE20k and Open Images are `<image_id>.jpg` (google.github.io/localized-narratives and
@@ -248,7 +248,7 @@ def refuse_list(path: Path, content: object) -> None:
         form = "textcaps"
     if form:
         raise UserError(
-            f"{path} is no COCO caption file but looks like a list of dataset.format: {form}; set that"
+            f"{path} is not a COCO caption file but looks like a list of dataset.format: {form}; set that"
         )
 
 

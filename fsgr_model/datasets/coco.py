@@ -1,6 +1,6 @@
-"""Reader of COCO-style caption files, one a split (Microsoft COCO Captions, arXiv 1504.00325).
+"""Reader of COCO-style caption files, one per split (Microsoft COCO Captions, arXiv 1504.00325).
 
-Those of VizWiz are of this form: their canned and rejected captions are left out.
+VizWiz's files have this form too; their canned and rejected captions are left out.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from fsgr_model.config.dataset_params import PerSplit
 from fsgr_model.datasets.caption_lists import refuse_list
 from fsgr_model.datasets.normal_form import SPLITS
-from fsgr_model.datasets.numbering import fill_in
+from fsgr_model.datasets.numbering import fill_missing_ids
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.vizwiz import sift
 from fsgr_model.runtime.artifacts import load_json
@@ -27,7 +27,7 @@ class CocoImage:
 
 @dataclass(slots=True)
 class CocoCaption:
-    """`id` is None where the file has none, as in many that were made for one program alone."""
+    """`id` is None if the file has none, as in many files that were made for one program only."""
 
     image_id: Id
     caption: str
@@ -38,7 +38,7 @@ class CocoCaption:
 
 @dataclass(slots=True)
 class CocoCaptionFile:
-    """`annotations` are None where the file has no such list: image_info_test2014.json and its like."""
+    """`annotations` is None if the file has no such list: image_info_test2014.json and its like."""
 
     images: list[CocoImage]
     annotations: list[CocoCaption] | None = None
@@ -47,12 +47,12 @@ class CocoCaptionFile:
 def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """The images and captions of the three files below `root`.
 
-    Ids are those of the files; annotations without one are numbered in their file. A file name starts from
-    the folder of its split in `folders`, where that is given. The test file may be without `annotations`: its
-    images are captioned then, not scored.
+    Ids are those of the files; annotations without one are numbered in their file. File names are relative to
+    the folder of their split in `folders`, if that is given. The test file may lack `annotations`: its images
+    are then captioned, not scored.
 
     Raises:
-        UserError: a file is missing, no JSON, or not of the COCO caption form.
+        UserError: a file is missing, is not JSON, or is not a COCO caption file.
     """
     dataset = RawDataset([], [])
     for split in SPLITS:
@@ -71,7 +71,7 @@ def read_coco(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDatas
             for image in content.images
             if image.id not in sifted.bare
         )
-        ids = fill_in(entry.id for entry in sifted.captions)
+        ids = fill_missing_ids(entry.id for entry in sifted.captions)
         dataset.captions.extend(
             RawCaption(entry.image_id, number, entry.caption, name)
             for number, entry in zip(ids, sifted.captions, strict=True)

@@ -1,7 +1,8 @@
-"""COCO's pictures in lists of others: their ids, and where they lie.
+"""COCO's pictures in the lists of other datasets: their ids and their paths.
 
-The release of 2014 calls a picture `val2014/COCO_val2014_000000000042.jpg`, that of 2017, which divides the
-same pictures anew, `train2017/000000000042.jpg` (cocodataset.org, 2017 train/val). The digits are the id.
+The release of 2014 calls a picture `val2014/COCO_val2014_000000000042.jpg`, that of 2017, which splits the
+same pictures differently, `train2017/000000000042.jpg` (cocodataset.org, 2017 train/val). The digits are the
+id.
 """
 
 import errno
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from fsgr_model.datasets.raw_form import RawDataset
 
 NAME = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?(?P<id>\d{12})\.jpe?g", re.IGNORECASE)
-# Tried in this order below the folder of the images, where a picture is not at the place of its list.
+# Tried in this order below the folder of the images, if a picture is not at the path in its list.
 PLACES = (
     "train2017/{}.jpg",
     "val2017/{}.jpg",
@@ -31,9 +32,9 @@ def coco_id(file_name: str) -> int | None:
 
 
 def located(dataset: RawDataset, folder: Path) -> RawDataset:
-    """The dataset with the places where COCO's pictures lie below `folder`, under the name of either release.
+    """The dataset with the actual paths of COCO's pictures below `folder`, under the names of either release.
 
-    A picture that is nowhere keeps its place, and will be told as missing.
+    A picture that is not found keeps its path, and is later reported as missing.
     """
     images, found = [], dict.fromkeys(PLACES, 0)
     for image in dataset.images:
@@ -57,7 +58,7 @@ def located(dataset: RawDataset, folder: Path) -> RawDataset:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except ValueError:  # a name that no file can have is told by the contract
+    except ValueError:  # the contract reports names that no file can have
         return False
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

@@ -1,6 +1,6 @@
-"""What must hold between the images and captions of a dataset; each rule is one check with one message.
+"""The rules that images and captions of a dataset must satisfy; each rule is one check with one message.
 
-Ids belong to the file that lists them: the same number in two files stands for two things.
+Ids belong to the file that lists them: the same number in two files denotes two things.
 """
 
 from collections import defaultdict
@@ -37,7 +37,7 @@ def check_splits_filled(images: list[RawImage]) -> None:
 
 
 def check_file_names_stay_below(images: list[RawImage]) -> None:
-    """A file name may not lead out of the folder of the images, and must be one that a file can have."""
+    """A file name must stay within the folder of the images, and must be one that a file can have."""
     odd = [image for image in images if not _is_possible(image.file_name)]
     if odd:
         raise UserError(
@@ -54,7 +54,7 @@ def check_file_names_stay_below(images: list[RawImage]) -> None:
 
 
 def _is_possible(file_name: str) -> bool:
-    """The names in tar files need not be UTF-8: what is not shows as halves of surrogate pairs."""
+    """Whether a file can have this name: bytes in tar files that are not UTF-8 appear as lone surrogates."""
     return "\0" not in file_name and not any("\ud800" <= character <= "\udfff" for character in file_name)
 
 
@@ -64,7 +64,7 @@ def _leads_away(file_name: str) -> bool:
 
 
 def check_images_unique(images: list[RawImage]) -> None:
-    """An image id of a file and a file name each stand for one image, in one split."""
+    """An image id of a file, and a file name, each denote one image in one split."""
     for what, key, shown in (("image id", _listed_id, _image_id), ("file name", _file_name, _file_name)):
         repeated = _repeated(images, key)
         across = [group for group in repeated if len({image.split for image in group}) > 1]
@@ -121,9 +121,9 @@ def check_captions_have_images(dataset: RawDataset) -> None:
 
 
 def _ids_look_swapped(dataset: RawDataset, stray: list[RawCaption]) -> bool:
-    """A file's annotations carry image ids as their own, or all stray image ids are ids of annotations.
+    """A file's annotations have image ids as their own ids, or all stray image ids are annotation ids.
 
-    Where ids count from 1 the same numbers are ids of both: a few strays are no sign of it.
+    If ids count from 1 the same numbers are ids of both, so a few strays do not show a swap.
     """
     files = {caption.source for caption in stray}
     image_ids = {image.image_id for image in dataset.images if image.source in files}
@@ -134,7 +134,7 @@ def _ids_look_swapped(dataset: RawDataset, stray: list[RawCaption]) -> bool:
 
 
 def check_annotations_unique(captions: list[RawCaption]) -> None:
-    """An annotation id of a file stands for one of its captions."""
+    """An annotation id of a file denotes one of its captions."""
     repeated = _repeated(captions, lambda caption: (caption.source, caption.annotation_id))
     if repeated:
         raise UserError(
@@ -151,9 +151,9 @@ def check_annotations_unique(captions: list[RawCaption]) -> None:
 
 
 def check_images_have_captions(dataset: RawDataset) -> None:
-    """An image without a caption can neither be trained on nor be scored.
+    """An image without a caption can be used neither for training nor for scoring.
 
-    Only a test split may be without: it is captioned, not scored. Then none of its images has a caption.
+    Only a test split may have none, on all of its images: it is then captioned, not scored.
     """
     described = {(caption.source, caption.image_id) for caption in dataset.captions}
     bare = [image for image in dataset.images if _listed_id(image) not in described]
@@ -163,7 +163,7 @@ def check_images_have_captions(dataset: RawDataset) -> None:
         raise UserError(
             "images without captions: "
             + listed([f"{image.image_id} ({image.file_name} in {image.source})" for image in bare])
-            + "; add captions or remove the images from the file (only a whole test split may be without)"
+            + "; add captions or remove the images from the file (only a whole test split may have none)"
         )
 
 
@@ -172,7 +172,7 @@ def _count_test(dataset: RawDataset) -> int:
 
 
 def _repeated(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
-    """Groups of two and more items that share a key."""
+    """Groups of two or more items that share a key."""
     groups: dict[Hashable, list[Item]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)

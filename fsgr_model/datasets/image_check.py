@@ -39,7 +39,7 @@ class CheckedImages:
 def check_images(images: list[RawImage], folder: Path, workers: int, place: Path) -> CheckedImages:
     """Open every image below `folder` in `workers` processes (0: in this one).
 
-    `place` is what the manifest calls `folder`: another name where the folder is still to be moved.
+    `place` is the path of `folder` in the manifest: it differs if the folder will still be moved.
     """
     paths = [folder / image.file_name for image in images]
     checked = CheckedImages([], [])
@@ -59,13 +59,13 @@ def _inspect_all(paths: list[Path], workers: int) -> list[ImageFacts | str]:
             found = pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
             return list(progress(found, len(paths), "checking images", unit="images"))
         except BaseException:
-            # Otherwise the end of the block waits for all images.
+            # Otherwise the end of the block would wait for all images.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def inspect_image(path: Path) -> ImageFacts | str:
-    """The facts of an image file, or the reason why there are none."""
+    """The facts of an image file, or the reason why it cannot be decoded."""
     try:
         data = read_image_bytes(path)
         width, height = decode_rgb(data, str(path)).size
@@ -88,7 +88,7 @@ def _record(image: RawImage, path: Path, facts: ImageFacts) -> ImageRecord:
 
 
 def refuse_bad_images(bad: list[tuple[RawImage, str]], folder: Path) -> None:
-    """Raise a UserError that lists the bad images, if there are any; more than fit in it are all printed."""
+    """Raise a UserError that lists the bad images, if any; if they do not fit into it, all are printed."""
     if len(bad) > SHOWN:
         for image, reason in bad:
             print(f"bad image: {image.file_name!r} (image {image.image_id}): {reason}")
@@ -103,7 +103,7 @@ def refuse_bad_images(bad: list[tuple[RawImage, str]], folder: Path) -> None:
 def links_out(images: list[RawImage], folder: Path) -> list[str]:
     """Notes for the report about images that are links to files outside of `folder`.
 
-    Links are followed (a choice: DVC and Hugging Face keep data sets as links into a cache).
+    Links are followed, since DVC and Hugging Face keep datasets as links into a cache.
     """
     inside = folder.resolve()
     out = [
@@ -128,7 +128,7 @@ def refuse_duplicates(groups: list[list[ImageRecord]]) -> None:
         raise UserError(
             "files with the same bytes: "
             + listed([described_group(group) for group in groups])
-            + "; remove all but one of each, or set dataset.on_duplicate_image: report to go on"
+            + "; remove all but one of each, or set dataset.on_duplicate_image: report to continue"
         )
 
 

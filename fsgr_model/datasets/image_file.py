@@ -1,4 +1,4 @@
-"""Decoding a picture: the one place that does it, so that every stage sees the same pixels."""
+"""Decodes pictures: the only place that does so, so that every stage sees the same pixels."""
 
 import io
 import stat
@@ -24,7 +24,7 @@ from fsgr_model.datasets.picture_kinds import (
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resources import OF_MACHINE
 
-# What Pillow raises for broken files, by format; SyntaxError is its word for a broken PNG.
+# What Pillow raises for broken files, by format; it raises SyntaxError for a broken PNG.
 DECODING_ERRORS = (
     OSError,
     SyntaxError,
@@ -39,11 +39,11 @@ DECODING_ERRORS = (
     struct.error,
     zlib.error,
 )
-# Of TIFF's tags, the one that every DNG has, and no other picture.
+# The TIFF tag that every DNG has, and no other picture.
 DNG_VERSION = 50706
-# Pillow takes at most 8 bytes a pixel for the largest picture that it decodes.
+# Pillow takes at most 8 bytes per pixel for the largest picture that it decodes.
 MOST_BYTES = 8 * 2 * 89_478_485
-# It warns of pictures of half that size, and refuses larger ones: that is enough.
+# Pillow warns of pictures of half that size; its refusal of larger ones is enough.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -58,9 +58,9 @@ class BadImage(UserError):
 def open_rgb(path: Path) -> Image.Image:
     """The picture of a file: fully decoded, turned upright (EXIF orientation), in RGB of 8 bits.
 
-    Of an animation it is the first frame. What is transparent shows white, as on a page. Grey of 16 bits is
-    scaled by its largest value, grey of 32 bits (whole or floating-point) from its darkest pixel to its
-    brightest, since it has no fixed white (choices: Pillow itself would cut both off at 255).
+    An animation gives its first frame. Transparent pixels become white. 16-bit grey is scaled by its largest
+    possible value, 32-bit grey (integer or floating-point) from its darkest pixel to its brightest, since it
+    has no fixed white; Pillow itself would clip both at 255.
 
     Raises:
         BadImage: the file is missing, or cannot be decoded.
@@ -80,12 +80,12 @@ def read_image_bytes(path: Path) -> bytes:
 
 
 def check_image_file(path: Path) -> None:
-    """Look whether there is an image file that may be read, without opening it.
+    """Check that there is an image file that may be read, without opening it.
 
     Raises:
-        OSError: of the machine, not of this file.
-        BadImage: the file is missing, cannot be looked at, is larger than any picture that would be decoded,
-            or is no file: a pipe would be waited for and a device read for ever.
+        OSError: the error is of the machine, not of this file.
+        BadImage: the file is missing, cannot be accessed, is larger than any picture that can be decoded, or
+            is not a regular file: reading a pipe or a device might never end.
     """
     with _file_errors(path):
         facts = path.stat()
@@ -102,7 +102,7 @@ def _file_errors(path: Path) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError):
         raise BadImage(str(path), reason="missing") from None
     except OSError as error:
-        # A picture may be left out; all of them, for want of a connection, may not.
+        # A single picture may be left out, but not all of them because of a lost connection.
         if error.errno in OF_MACHINE:
             raise
         raise BadImage(str(path), reason=f"cannot be read ({error.strerror})") from None
@@ -111,11 +111,11 @@ def _file_errors(path: Path) -> Iterator[None]:
 
 
 def decode_rgb(data: bytes, name: str) -> Image.Image:
-    """As `open_rgb`, from a file's bytes; `name` is for the message, and its suffix may mean a raw file.
+    """Decode a file's bytes as `open_rgb` does; `name` is for the message; its suffix may mark a raw file.
 
     Raises:
-        BadImage: no format that is decoded here (it says which one, where that can be told), broken or cut
-            off before its end, or so many pixels that decoding may exhaust the memory (twice
+        BadImage: the format is not decoded here (the message names it if it is known), the file is broken or
+            truncated, or it has so many pixels that decoding may exhaust the memory (twice
             `PIL.Image.MAX_IMAGE_PIXELS`, 179 million).
     """
     try:
@@ -133,7 +133,7 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
 
 
 def _raw_kind(picture: Image.Image, data: bytes, name: str) -> Kind | None:
-    """What a camera's raw file is; it may open as a TIFF, of which Pillow would show a small preview."""
+    """The kind of a camera's raw file; it may open as a TIFF, of which Pillow decodes a small preview."""
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
         return None
     suffix = Path(name).suffix.lower()
@@ -152,7 +152,7 @@ def _unidentified(data: bytes, name: str) -> BadImage:
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """A picture of any colour mode, turned as it says, in RGB; what is transparent stands on white.
+    """Convert a picture of any colour mode to upright RGB; transparent pixels become white.
 
     Raises:
         ValueError: a picture of floating point numbers holds NaN or infinity.
@@ -171,7 +171,7 @@ def as_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _grey(share_HW: NDArray[np.floating]) -> Image.Image:
-    """Shares of white, 0 to 1, as a picture."""
+    """A grey picture from shares of white, 0 to 1."""
     if not np.isfinite(share_HW).all():
         raise ValueError("it holds NaN or infinity")
     return Image.fromarray(np.rint(255 * share_HW).astype(np.uint8)).convert("RGB")

@@ -1,4 +1,4 @@
-"""Reader of COCO instance files: objects with masks and categories, restricted to the images we have."""
+"""Reader of COCO instance files: objects with masks and categories, for the images of the dataset."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from fsgr_model.runtime.checked_json import Id, read_checked
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
-# Larger than any picture; NaN and infinity are not below it.
+# Larger than any coordinate of a picture; NaN and infinity are not below it either.
 LARGEST_COORDINATE = 1e6
 KEEP_OTHER_KEYS = ConfigDict(extra="allow")
 
@@ -23,7 +23,7 @@ class Category(TypedDict):
 
 
 class Instance(TypedDict):
-    """Masks are taken as they are: polygons or run lengths."""
+    """Masks are kept as they are: polygons or run lengths."""
 
     __pydantic_config__ = KEEP_OTHER_KEYS  # type: ignore[misc]
     id: Id
@@ -50,12 +50,12 @@ def read_instance_files(
 ) -> dict[str, list[dict[str, Any]]]:
     """COCO `categories` and `annotations` of the files below `root`, of our images only, sorted by id.
 
-    Where the files list some of our images only, these stand in `images`: of the others no objects are known,
-    which is not to have none.
+    If the files list only some of our images, these are in `images`: the objects of the others are unknown,
+    which does not mean that they have none.
 
     Raises:
         UserError: a file is no COCO instance file, covers none of our images, gives one id to two things,
-            or speaks of an image of another name or size than ours.
+            or names an image whose file name or size differs from ours.
     """
     ours = {image.image_id: image for image in images}
     categories: dict[int, Any] = {}
@@ -65,7 +65,7 @@ def read_instance_files(
         content = read_checked(root / name, InstanceFile)
         _check_same_images(root / name, content["images"], ours)
         in_files |= {image["id"] for image in content["images"]} & ours.keys()
-        take_categories(root / name, content["categories"], categories)
+        add_categories(root / name, content["categories"], categories)
         _take_instances(root / name, content["annotations"], ours, categories, instances=instances)
     found = {
         "categories": [categories[number] for number in sorted(categories)],
@@ -86,7 +86,7 @@ def _check_same_images(path: Path, listed_images: list[InstanceImage], ours: dic
         names = [
             f"image {our.image_id} is {theirs['file_name']} there, {our.path} here" for theirs, our in named
         ]
-        raise UserError(f"{path}: its image ids mean other images: {listed(names)}")
+        raise UserError(f"{path}: its image ids are those of other images: {listed(names)}")
     sized = [
         (theirs, our)
         for theirs, our in shared
@@ -103,7 +103,7 @@ def _check_same_images(path: Path, listed_images: list[InstanceImage], ours: dic
 
 
 def same_picture(theirs: str, ours: str) -> bool:
-    """Whether two file names are of one picture, whatever their folders.
+    """Whether two file names denote the same picture, whatever their folders.
 
     COCO's 2014 release writes COCO_val2014_000000000042.jpg, that of 2017 000000000042.jpg.
     """
@@ -111,11 +111,11 @@ def same_picture(theirs: str, ours: str) -> bool:
     return first == second or first.endswith(f"_{second}") or second.endswith(f"_{first}")
 
 
-def take_categories(path: Path, found: list[Category], categories: dict[int, Any]) -> None:
-    """Add what the file `path` lists to `categories`, by id.
+def add_categories(path: Path, found: list[Category], categories: dict[int, Any]) -> None:
+    """Add the categories of the file `path` to `categories`, by id.
 
     Raises:
-        UserError: one id stands for two names.
+        UserError: one id has two names.
     """
     for category in found:
         known = categories.setdefault(category["id"], category)
@@ -156,7 +156,7 @@ def _take_instances(
 
 
 def _is_mask(segmentation: list[Any] | dict[str, Any], image: ImageRecord) -> bool:
-    """Whether pycocotools can draw it: that library trusts what it is given."""
+    """Whether pycocotools can decode it: that library does not check its input."""
     if isinstance(segmentation, list):
         return bool(segmentation) and all(map(_is_polygon, segmentation))
     counts = segmentation.get("counts")
@@ -181,8 +181,9 @@ def _is_polygon(points: object) -> bool:
 def _unpacked(counts: str) -> list[int] | None:
     """The run lengths of COCO's packed form, None if it is not that.
 
-    A run is a signed number in groups of 5 bits, the lowest first, a character from '0' on each, whose sixth
-    bit says that another follows; from the fourth run on it is the difference to the run before the last.
+    A run is a signed number in groups of 5 bits, the lowest first, one character from '0' on per group, whose
+    sixth bit says that another follows; from the fourth run on it is the difference to the run before the
+    last.
     """
     runs: list[int] = []
     value = shift = 0

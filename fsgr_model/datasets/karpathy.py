@@ -6,14 +6,14 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from fsgr_model.datasets.normal_form import Split
-from fsgr_model.datasets.numbering import fill_in
+from fsgr_model.datasets.numbering import fill_missing_ids
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.checked_json import Id, checked
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
-# restval: the part of COCO's validation images that the split gives to training.
+# restval: the part of COCO's validation images that the split uses for training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
@@ -46,16 +46,16 @@ def read_karpathy(root: Path, name: str) -> RawDataset:
     """All images and captions of the file `name` below `root`; image ids are `cocoid` where the file has it.
 
     Raises:
-        UserError: the file is missing, no JSON, not of this form, or has `cocoid` for some images only.
+        UserError: the file is missing, is not JSON or of this form, or has `cocoid` for some images only.
     """
     return karpathy_dataset(load_json(root / name), root / name, name)
 
 
 def karpathy_dataset(value: Any, path: Path, name: str) -> RawDataset:
-    """The same of the value that the file `path` held; `name` is its name in messages and notes.
+    """As `read_karpathy`, from the parsed file `path`; `name` is its name in messages and notes.
 
     Raises:
-        UserError: as `read_karpathy`, for a file that is there.
+        UserError: as `read_karpathy`, except for a missing file.
     """
     entries = checked(value, KarpathyFile, path).images
     without_cocoid = [entry.imgid for entry in entries if entry.cocoid is None]
@@ -65,7 +65,7 @@ def karpathy_dataset(value: Any, path: Path, name: str) -> RawDataset:
         )
     dataset = RawDataset([], [])
     sentids = [sentence.sentid for entry in entries for sentence in entry.sentences]
-    annotation_ids = iter(fill_in(sentids))
+    annotation_ids = iter(fill_missing_ids(sentids))
     if None in sentids:
         dataset.notes.append(
             f"{name}: {sentids.count(None)} of {len(sentids)} sentences have no sentid; numbered"

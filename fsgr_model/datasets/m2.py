@@ -1,7 +1,7 @@
 """Reader of the M2 Transformer's split files (Cornia et al., arXiv 1912.08226).
 
 `coco_{train,restval,dev,test}_ids.npy` hold **annotation** ids of COCO caption files: five captions of each
-image of Karpathy's split. Image ids are numbers of the same size, so what a file holds is checked.
+image of Karpathy's split. Image ids are numbers of the same size, so a file is checked for them.
 """
 
 from collections import Counter
@@ -21,16 +21,16 @@ from fsgr_model.runtime.checked_json import read_checked
 from fsgr_model.runtime.errors import UserError, raise_if_refused
 from fsgr_model.runtime.listing import listed
 
-# restval: the part of COCO's validation images that the split gives to training.
+# restval: the part of COCO's validation images that the split uses for training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "dev": "val", "test": "test"}
 Ids = dict[str, list[int]]
-# What NumPy raises for files that are none of its own; MemoryError where a header claims absurd sizes.
+# What NumPy raises for files that are not its own; MemoryError if a header claims absurd sizes.
 NUMPY_ERRORS = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TokenError, BadZipFile)
 
 
 @dataclass(frozen=True)
 class ListedImage:
-    """An image of the caption file `source`; `file_name` starts from the folder of the images."""
+    """An image of the caption file `source`; `file_name` is relative to the folder of the images."""
 
     image_id: int
     file_name: str
@@ -39,7 +39,7 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class CaptionFiles:
-    """What the caption files list: images, and captions by annotation id.
+    """The contents of the caption files: images, and captions by annotation id.
 
     `all_captions` counts them, also those without an id. `shared`: ids of several files, with the files.
     """
@@ -51,11 +51,11 @@ class CaptionFiles:
 
 
 def read_m2(root: Path, params: M2Params) -> RawDataset:
-    """The captions that the id files name, and their images; whatever none of them names is left out.
+    """The captions that the id files name, and their images; all others are left out.
 
     Raises:
-        UserError: a file is missing or malformed, or an id file holds something else than annotation ids of
-            the caption files.
+        UserError: a file is missing or malformed, or an id file holds anything but annotation ids of the
+            caption files.
     """
     known = read_caption_files(root, params.sources)
     ids = {name: read_id_file(root / params.ids / f"coco_{name}_ids.npy") for name in SPLIT_OF}
@@ -72,8 +72,8 @@ def read_caption_files(root: Path, sources: list[CaptionSource]) -> CaptionFiles
     """Everything that the caption files list, whichever split it belongs to.
 
     Raises:
-        UserError: a file is missing, no JSON, not of the COCO caption form, gives two captions one id, or
-            none of its captions any.
+        UserError: a file is missing, is not JSON, is not a COCO caption file, gives two captions the same
+            id, or gives none of its captions an id.
     """
     images: list[ListedImage] = []
     captions: list[RawCaption] = []
@@ -103,7 +103,7 @@ def read_caption_files(root: Path, sources: list[CaptionSource]) -> CaptionFiles
 
 
 def _shared(captions: list[RawCaption]) -> dict[int, list[str]]:
-    """The files of each annotation id that stands in several."""
+    """For each annotation id that occurs in several files, these files."""
     sources: dict[int, list[str]] = {}
     for caption in captions:
         sources.setdefault(caption.annotation_id, []).append(caption.source)
@@ -124,37 +124,39 @@ def read_id_file(path: Path) -> list[int]:
         ) from None
     except NUMPY_ERRORS as error:
         raise_if_refused(error, path)
-        raise UserError(f"{path} is not a NumPy file ({error}); get it again") from None
+        raise UserError(f"{path} is not a NumPy file ({error}); download or make it again") from None
     if not isinstance(found, np.ndarray) or found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
-        raise UserError(f"{path} must hold one list of whole numbers; get it again")
+        raise UserError(f"{path} must hold one list of whole numbers; download or make it again")
     return found.tolist()
 
 
 def check_each_id_once(ids: Ids) -> None:
-    """An id stands once in all four files together."""
+    """Every id occurs only once in all four files together."""
     places: dict[int, list[str]] = {}
     for name, of_file in ids.items():
         for each in of_file:
             places.setdefault(each, []).append(name)
     repeated = [f"{each} ({', '.join(names)})" for each, names in places.items() if len(names) > 1]
     if repeated:
-        raise UserError(f"ids that stand twice in the coco_*_ids.npy files: {listed(repeated)}; keep one")
+        raise UserError(
+            f"ids that occur twice in the coco_*_ids.npy files: {listed(repeated)}; keep one of each"
+        )
 
 
 def check_ids_name_one_caption(ids: Ids, known: CaptionFiles) -> None:
-    """No id of the four files is that of captions in two caption files, where ids began anew."""
+    """No id of the four files belongs to captions of two caption files, each with its own numbering."""
     for name, of_file in ids.items():
         unclear = [f"{each} ({', '.join(known.shared[each])})" for each in of_file if each in known.shared]
         if unclear:
             raise UserError(
                 f"coco_{name}_ids.npy: {len(unclear)} of {len(of_file)} ids are ids of annotations in two "
                 f"caption files: {listed(unclear)}; if the files share captions, leave one of them out of "
-                "dataset.m2.sources, else number the annotations of all files through, then make the id files"
+                "dataset.m2.sources, else give all annotations unique ids, then make the id files"
             )
 
 
 def check_all_are_annotations(ids: Ids, known: CaptionFiles) -> None:
-    """Every id is that of an annotation; the message tells image ids, a mixture and missing files apart."""
+    """Every id is that of an annotation; the message distinguishes image ids, a mixture and missing files."""
     image_ids = {image.image_id for image in known.images}
     for name, of_file in ids.items():
         strange = [each for each in of_file if each not in known.captions]
@@ -181,10 +183,10 @@ def _explanation(among_images: int, strange: int, all_images: bool) -> str:
 
 
 def check_annotations_fit_better(ids: Ids, known: CaptionFiles) -> None:
-    """For caption files that hold a part of the ids: annotation ids name more of them than image ids would.
+    """If caption files hold only a part of the ids, these must match more annotation ids than image ids.
 
-    Both kinds of ids are drawn from the same range, so some always fit by chance; the right kind names nearly
-    all that the caption files hold.
+    Both kinds of ids are drawn from the same range, so some always match by chance; the right kind matches
+    nearly all that the caption files hold.
     """
     named = {each for of_file in ids.values() for each in of_file}
     image_ids = {image.image_id for image in known.images}
@@ -201,7 +203,7 @@ def check_annotations_fit_better(ids: Ids, known: CaptionFiles) -> None:
 def select(ids: Ids, known: CaptionFiles) -> RawDataset:
     """The captions of each split and their images.
 
-    An image whose captions stand in two splits is listed in both, for the contract to refuse.
+    An image with captions in two splits is listed in both, so that the contract refuses it.
     """
     captions: list[RawCaption] = []
     splits: dict[tuple[str, int], set[Split]] = {}
@@ -218,7 +220,7 @@ def select(ids: Ids, known: CaptionFiles) -> RawDataset:
 
 
 def _notes(ids: Ids, known: CaptionFiles, captions: list[RawCaption]) -> list[str]:
-    """How many captions and images of each file were found, and how many no file names."""
+    """How many captions and images of each file were found, and how many no id file names."""
     chosen = {caption.annotation_id: (caption.source, caption.image_id) for caption in captions}
     notes = []
     for name, of_file in ids.items():

@@ -1,8 +1,8 @@
 """Reader of nocaps (Agrawal et al., arXiv 1812.08658): trained on COCO captions, tested on novel objects.
 
-nocaps brings no training captions. Its files are COCO-style, with a `domain` for each image: it shows COCO's
-objects only (in-domain), others only (out-domain), or both (near-domain). The validation file has ten
-references an image, the test file none.
+nocaps brings no training captions. Its files are COCO-style, with a `domain` for each image: the image
+shows only COCO's objects (in-domain), only others (out-domain), or both (near-domain). The validation file
+has ten references per image, the test file has none.
 """
 
 from dataclasses import replace
@@ -16,19 +16,19 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
 DOMAINS = {"in-domain": "in", "near-domain": "near", "out-domain": "out"}
-# nocaps counts images and captions from 0, COCO uses the same small numbers. nocaps keeps its ids, which its
-# server asks for; COCO's are moved up.
+# nocaps counts images and captions from 0, and COCO uses the same small numbers. nocaps keeps its ids, which
+# its server asks for; COCO's ids are raised.
 COCO_IDS_FROM = STEP
 
 
 def read_nocaps(root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
     """Training and validation images from COCO-style files, test images from a file of nocaps.
 
-    Ids are those of the files; `number_through` moves those of training and validation by `COCO_IDS_FROM`.
+    Ids are those of the files; `make_ids_unique` raises those of training and validation by `COCO_IDS_FROM`.
     Domains are in, near and out.
 
     Raises:
-        UserError: as `read_coco`; or a test image has another domain, or only some have one.
+        UserError: as `read_coco`; or a test image has another domain, or only some of them have one.
     """
     dataset = read_coco(root, files, folders)
     test = [image for image in dataset.images if image.split == "test"]

@@ -1,17 +1,17 @@
-"""The one form that every dataset takes: nothing downstream knows COCO, Karpathy or the demo.
+"""The form that every dataset is converted to: later stages depend on no particular dataset.
 
 `data/dataset/` holds
-- `images.json`     one `ImageRecord` an image, sorted by image id: the manifest;
-- `captions.json`   one `CaptionRecord` a caption, sorted by (image id, annotation id);
-- `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty where none are known; and
-                    `images`, the ids that the mask files list, only where that is a part of all;
+- `images.json`     one `ImageRecord` per image, sorted by image id: the manifest;
+- `captions.json`   one `CaptionRecord` per caption, sorted by (image id, annotation id);
+- `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty if none are known; and
+                    `images`, the ids that the mask files list, only if these are a part of all;
 - `report.json`     what was found and left out: counts, bad images, duplicates;
-- `*.json.sha256`   of each of the first three, which are compared with it when they are read;
-- `images/`         the pictures that the stage makes itself (the demo, tar files), else empty;
-- `pretraining/`    all of this once more, where the demo draws pictures for CLIP alone, else empty.
+- `*.json.sha256`   checksums of the first three, which are verified when these are read;
+- `images/`         the pictures that the stage writes itself (the demo, tar files), else empty;
+- `pretraining/`    the same files for the pictures that only the demo's CLIP trains on, else empty.
 
 Each of them is an output of its own in dvc.yaml: a stage depends on the lists that it reads, and DVC finds
-them in its cache whatever the lock of another machine says.
+them in its cache even if the lock file comes from another machine.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ from fsgr_model.runtime.artifacts import (
     write_checksum,
 )
 
-# What later stages read; their checksums stand beside them.
+# The files that later stages read; their checksums are in the same folder.
 LISTS = IMAGES, CAPTIONS, INSTANCES = ("images.json", "captions.json", "instances.json")
 PICTURES, PRETRAINING = "images", "pretraining"
 AGAIN = "run dvc repro -f dataset"
@@ -37,9 +37,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: where it lies, its bytes and its split. `path` starts at the project root or is absolute.
+    """One image: its path, its bytes and its split. `path` starts at the project root or is absolute.
 
-    `domain` names the part of a split that is scored apart as well (seen and unseen in the demo).
+    `domain` names the part of a split that is also scored separately (seen and unseen in the demo).
     """
 
     image_id: int
@@ -94,7 +94,7 @@ class Lists:
 
 
 def write_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write the four JSON files of the normal form, sorted so that equal datasets are equal bytes."""
+    """Write the four JSON files of the normal form, sorted so that equal datasets give equal bytes."""
     images = sorted(dataset.images, key=lambda image: image.image_id)
     captions = sorted(dataset.captions, key=lambda caption: (caption.image_id, caption.annotation_id))
     save_json(folder / IMAGES, [asdict(image) for image in images])
@@ -106,7 +106,7 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
 
 
 def read_images(folder: Path, split: Split | None = None) -> list[ImageRecord]:
-    """The manifest, sorted by image id; of one split or of all."""
+    """The manifest of one split or of all, sorted by image id."""
     records = _images(_load(folder / IMAGES))
     return [record for record in records if split is None or record.split == split]
 
@@ -130,7 +130,7 @@ def read_lists(folder: Path) -> Lists:
 def read_instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """COCO `categories` and `annotations`; both empty lists where the dataset has no instances.
 
-    And `images`, objects with an `id`, where the mask files list a part of the images only.
+    It also has `images`, objects with an `id`, if the mask files list only a part of the images.
     """
     return _load(folder / INSTANCES)
 

@@ -1,7 +1,8 @@
-"""Ids of the whole dataset out of the ids of its files.
+"""Makes ids that are unique in the whole dataset from the ids of its files.
 
-An id belongs to its file: many programs count from 1 in the file of each split. Everything behind the reader
-knows an image by its id alone, so an id that several files use stays in one of them and moves in the others.
+An id belongs to its file: many programs count from 1 in the file of each split. Everything after the reader
+identifies an image by its id alone, so an id that several files use is kept in one of them and changed in the
+others.
 """
 
 from collections import defaultdict
@@ -14,7 +15,7 @@ from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
-# The least that is added to an id which moves.
+# The least that is added to an id that changes.
 STEP = 1_000_000_000
 IDS_BELOW = 2**63
 RANK = {"test": 0, "val": 1, "train": 2}
@@ -24,25 +25,25 @@ Listed = tuple[str, int]
 
 @dataclass(frozen=True)
 class Numbered:
-    """The dataset with an id of its own for each image and each caption.
+    """The dataset with a unique id for each image and each caption.
 
-    `moved`: of each image that shares its number with one of another file, the new id and that one's.
+    `moved`: for each image that shared its id with one of another file, its new id and the shared one.
     """
 
     raw: RawDataset
     moved: dict[int, int]
 
 
-def number_through(raw: RawDataset) -> Numbered:
-    """Give each image and each caption an id that no other has; what one file alone uses stays as it is.
+def make_ids_unique(raw: RawDataset) -> Numbered:
+    """Give each image and each caption a unique id; ids that only one file uses are kept.
 
-    Of an id that several files use, the test split's stays, since result files are handed in with it; then
-    that of validation. In the k-th other file k * 10^n is added: 10^n is above all ids, and at least `STEP`.
-    Annotation ids of a file move together, since captions of an image stand in the order of their ids.
-    With `raw.test_apart` all ids but those of the test files become `STEP` more before that.
+    If several files use an id, the test split keeps it, since result files are submitted with it, or else the
+    validation split does. In the k-th other file k * 10^n is added: 10^n is above all ids, and at least
+    `STEP`. Annotation ids of a file change together, since captions of an image are ordered by their ids.
+    With `raw.test_apart` all ids except those of the test files are first raised by `STEP`.
 
     Raises:
-        UserError: ids are so large that moved ones would not fit in 64 bits.
+        UserError: ids are so large that the changed ones would not fit in 64 bits.
     """
     offsets = _offsets(raw)
     images = _moves("image ids", offsets, ((each.source, each.image_id) for each in raw.images))
@@ -72,7 +73,7 @@ def number_through(raw: RawDataset) -> Numbered:
 
 
 def _offsets(raw: RawDataset) -> dict[str, int]:
-    """What is added to all ids of a file. First the files with test images, then those of validation."""
+    """What is added to the ids of each file: files with test images come first, then those of validation."""
     ranks: dict[str, int] = {}
     for image in raw.images:
         ranks[image.source] = min(RANK[image.split], ranks.get(image.source, RANK["train"]))
@@ -83,7 +84,7 @@ def _offsets(raw: RawDataset) -> dict[str, int]:
 def _moves(
     what: str, offsets: dict[str, int], listed_ids: Iterable[Listed], *, together: bool = False
 ) -> dict[Listed, int]:
-    """The new id of each id that would stand for two things; `together`: and of all others of its file."""
+    """The new id of each id that would denote two things; with `together`, of its file's other ids too."""
     ids: dict[str, set[int]] = {source: set() for source in offsets}
     for source, number in listed_ids:
         ids.setdefault(source, set()).add(number + offsets.get(source, 0))
@@ -97,14 +98,14 @@ def _moves(
         taken |= numbers
     if max(moves.values(), default=0) >= IDS_BELOW:
         raise UserError(
-            f"{what} begin anew in {listed(sorted({source for source, _ in moves}))}, and are too large to "
-            "be moved out of each other's way; number them through all files"
+            f"{what} are used again in {listed(sorted({source for source, _ in moves}))}, and are too "
+            "large to be made unique; number them uniquely over all files"
         )
     return moves
 
 
 def _notes(what: str, moves: dict[Listed, int]) -> Iterator[str]:
-    """How many ids of each file moved, and how far."""
+    """How many ids of each file changed, and by how much."""
     for source in dict.fromkeys(source for source, _ in moves):
         moved = {number: new for (file, number), new in moves.items() if file == source}
         first = min(moved)
@@ -115,17 +116,17 @@ def _notes(what: str, moves: dict[Listed, int]) -> Iterator[str]:
 
 
 def refuse_masks(numbered: Numbered, instances: list[str]) -> None:
-    """Masks name images by their ids alone: raise a UserError if one id is that of several images."""
+    """Raise a UserError if one id denotes several images, since masks name images only by their ids."""
     if instances and numbered.moved:
         raise UserError(
-            "dataset.instances: image ids begin anew in the caption files, so that a mask of image "
+            "dataset.instances: image ids are used again in several caption files, so a mask of image "
             f"{min(numbered.moved.values())} in {listed(instances)} could be that of several images; number "
-            "the images of all files through, or set dataset.instances: []"
+            "the images uniquely over all files, or set dataset.instances: []"
         )
 
 
 def refuse_same_pictures(images: list[ImageRecord], moved: dict[int, int]) -> None:
-    """Raise a UserError if images of two splits have one id and the same bytes: then it is the same image."""
+    """Raise a UserError if images of two splits share an id and the bytes: they are the same image."""
     groups: dict[tuple[int, str], list[ImageRecord]] = defaultdict(list)
     for image in images if moved else []:
         groups[moved.get(image.image_id, image.image_id), image.sha256].append(image)
@@ -141,8 +142,8 @@ def refuse_same_pictures(images: list[ImageRecord], moved: dict[int, int]) -> No
         )
 
 
-def fill_in(ids: Iterable[int | None]) -> list[int]:
-    """Ids for the annotations of one file: those without get the smallest numbers from 1 that none has."""
+def fill_missing_ids(ids: Iterable[int | None]) -> list[int]:
+    """Ids for the annotations of one file: those without one get the smallest unused numbers from 1."""
     given = list(ids)
     taken = set(given)
     fresh = (number for number in count(1) if number not in taken)

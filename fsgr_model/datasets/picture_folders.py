@@ -1,4 +1,4 @@
-"""What lies in the folders of the pictures, against what the lists name."""
+"""Compares the files in the folders of the pictures with those that the lists name."""
 
 import errno
 import os
@@ -12,20 +12,20 @@ from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
-# Names of pictures that no list names, for the report.
+# How many names of pictures in no list the report shows.
 SHOWN = 5
 
 
 def normal_name(file_name: str) -> str:
-    """`./a//b.jpg` and `a/b.jpg` are one file."""
+    """One name per file: `./a//b.jpg` becomes `a/b.jpg`."""
     return posixpath.normpath(file_name)
 
 
 def pictures_below(folder: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[str]:
-    """Names of the files below `folder` whose suffix is one of `suffixes`, from the folder on, unsorted.
+    """Names, relative to `folder` and unsorted, of the files below it whose suffix is one of `suffixes`.
 
-    The system tells with a name whether it is a folder, so that no picture is asked for. Names that begin
-    with a dot are left out; linked folders are entered, but none twice.
+    The directory listing says which names are folders, so pictures need no further system call. Names that
+    begin with a dot are left out; linked folders are entered, but none twice.
 
     Raises:
         UserError: a folder cannot be read.
@@ -43,9 +43,9 @@ def pictures_below(folder: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) ->
 
 
 def count_read(raw: RawDataset, folder: Path, parts: Sequence[str]) -> dict[str, Any]:
-    """For the report: what the lists name, and the pictures in `parts`, folders below `folder`, if any.
+    """Count for the report what the lists name and the pictures in `parts`, the folders below `folder`.
 
-    A picture is known by its suffix: a common one, or one that the lists name.
+    A picture is recognised by its suffix: a common one, or one that the lists name.
     """
     read: dict[str, Any] = {"images": len(raw.images), "captions": len(raw.captions)}
     if not parts:
@@ -82,7 +82,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        # A link to itself, or into a folder that is closed to us: nothing that we could enter.
+        # A link to itself, or into a folder without permission, cannot be entered.
         if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM):
             return False
         raise

@@ -1,6 +1,6 @@
 """Which formats are decoded, which suffixes mean a picture, and what a file is that is not decoded.
 
-First bytes count for more than a suffix: phones and servers name a JPEG `.HEIC`, and a HEIC `.jpg`.
+The first bytes decide before the suffix: phones and servers name a JPEG `.HEIC`, and a HEIC `.jpg`.
 """
 
 import posixpath
@@ -15,14 +15,14 @@ from PIL import Image
 PICTURE_SUFFIXES = frozenset(
     ("avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
 )
-# As many first bytes as `kind_of` looks at; an SVG may open with a comment.
+# How many first bytes `kind_of` reads; an SVG may open with a comment.
 HEAD_BYTES = 1024
 HEIF_PACKAGE = "pillow-heif>=0.22,<2"
 AVIF_PACKAGE = "pillow>=11.3,<13"
-# Pillow starts another program (Ghostscript) for EPS, which executes what is in the file; only Windows draws
+# Pillow starts another program (Ghostscript) for EPS, which executes code in the file; only Windows renders
 # WMF. The others hold no picture: Pillow knows their names for programs that bring a reader of their own.
 NOT_DECODED = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"))
-# Suffixes that Pillow gives to rare formats, and the world to point clouds, circuit boards, tracks and more.
+# Suffixes that Pillow assigns to rare formats, but that mostly mean point clouds, circuit boards or tracks.
 MEANS_OTHERS_TOO = frozenset((
     ".bw", ".cur", ".dcx", ".fit", ".fits", ".ftc", ".ftu", ".gbr", ".icb", ".im", ".msp", ".pcd", ".pxr",
     ".ras", ".rgb", ".rgba", ".vda", ".vst",
@@ -69,7 +69,7 @@ BY_SUFFIX = {
     ".psb": other_picture("a large document of Photoshop"),
     ".xcf": other_picture("a document of GIMP"),
 }
-# First bytes, after the formats' specifications; of raw files, after what the cameras write.
+# First bytes by the formats' specifications; those of raw files by what cameras write.
 _HEADS = [
     (rb"II[*]\0.{4}CR", BY_SUFFIX[".cr2"]),
     (rb".{4}ftypcrx ", BY_SUFFIX[".cr3"]),
@@ -91,7 +91,7 @@ _HEADS = [
 ]
 BY_HEAD = [(re.compile(mark, re.DOTALL), kind) for mark, kind in _HEADS]
 SVG_BEGINS = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
-# ISO 14496-12 names what a file is by brands, of which ISO 23008-12 and AV1's specification define these.
+# ISO 14496-12 names the type of a file by brands; ISO 23008-12 and AV1's specification define these.
 HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 HEIF_BRANDS = HEIC_BRANDS | {b"mif1", b"msf1"}
@@ -114,7 +114,7 @@ def picture_formats() -> tuple[str, ...]:
     Image.init()
     try:
         import pillow_heif
-    except ImportError:  # an extra; a HEIC picture is then refused by name
+    except ImportError:  # an optional dependency; a HEIC picture is then refused by name
         pass
     else:
         pillow_heif.register_heif_opener()
@@ -132,7 +132,7 @@ def format_of_suffix(suffix: str) -> str | None:
 
 @cache
 def means_picture(suffix: str) -> bool:
-    """Whether a suffix in lower case is that of pictures and of nothing else, decoded or not."""
+    """Whether a suffix in lower case is used only for pictures, decoded or not."""
     if suffix in MEANS_OTHERS_TOO:
         return False
     return format_of_suffix(suffix) is not None or _by_suffix(suffix) is not None
@@ -141,7 +141,7 @@ def means_picture(suffix: str) -> bool:
 def kind_of(head: bytes, suffix: str) -> Kind | None:
     """What a file is that Pillow did not decode: by its first bytes, else by its suffix, in lower case.
 
-    None for an empty file, and where both say nothing.
+    It is None for an empty file, and if neither is known.
     """
     if head[4:8] == b"ftyp" and head[8:12] != b"crx ":
         return _by_brands(head)

@@ -1,4 +1,4 @@
-"""The pictures below a folder, and a count of everything that is passed over."""
+"""The pictures below a folder, and a count of everything that is skipped."""
 
 import mimetypes
 import os
@@ -16,20 +16,20 @@ from fsgr_model.datasets.image_file import DECODING_ERRORS
 from fsgr_model.datasets.picture_kinds import HEAD_BYTES, format_of_suffix, kind_of, means_picture
 from fsgr_model.runtime.listing import listed
 
-# Python's own table: what a machine adds to it must not decide what is captioned.
+# Only Python's own table: additions of a machine must not decide what is captioned.
 TYPES = mimetypes.MimeTypes()
-# What cannot stand by chance at the head of another file: JPEG, PNG, GIF, TIFF, WebP, JPEG 2000, Photoshop.
+# First bytes that no other file has by chance: JPEG, PNG, GIF, TIFF, WebP, JPEG 2000, Photoshop.
 MARKS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\0{3}\x0cjP  |\xff\x4f\xff\x51|8BPS",
     re.DOTALL,
 )
-# Texts may begin with the marks of these two as well, so they are opened.
+# Texts may also begin with the first bytes of these two formats, so such files are opened.
 WEAK_MARKS = {"BMP": b"BM", "PPM": b"P"}
 
 
 @dataclass(frozen=True)
 class Search:
-    """Pictures sorted by path; how many files of each suffix were passed over; why folders are closed."""
+    """Pictures sorted by path; how many files of each suffix were skipped; why folders could not be read."""
 
     pictures: list[Path] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -37,18 +37,18 @@ class Search:
 
 
 def suffix_of(path: Path) -> str:
-    """In lower case, and for people: a file may have none."""
+    """The suffix in lower case, or a description if a file has none."""
     return path.suffix.lower() or "without suffix"
 
 
 def counted(counts: Counter[str]) -> str:
-    """`4 (.txt: 3; .mov: 1)`, the commonest first."""
+    """`4 (.txt: 3; .mov: 1)`, the most frequent first."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return f"{counts.total()} ({listed([f'{what}: {count}' for what, count in ranked])})"
 
 
 def is_folder(path: Path) -> bool:
-    """False, too, for a path that may not be looked at: who opens it as a file will say why."""
+    """It is also False for a path without permission: opening it as a file will give the reason."""
     try:
         return path.is_dir()
     except OSError:
@@ -56,11 +56,11 @@ def is_folder(path: Path) -> bool:
 
 
 def find_pictures(folder: Path) -> Search:
-    """Search a folder to its bottom.
+    """Search a folder and all folders below it.
 
-    A file whose suffix is that of pictures is one, be it broken. A file with another suffix that is known
-    (.txt, .mov, .pdf) is none. Of all others, those without a suffix included, the first bytes decide. Links
-    to files are followed, links to folders are not: they may lead round in a circle, or anywhere.
+    A file with a suffix of pictures is a picture, even if it is broken. A file with another known suffix
+    (.txt, .mov, .pdf) is not. For all others, also those without a suffix, the first bytes decide. Links to
+    files are followed, links to folders are not: they may lead in a circle, or anywhere.
     """
     search = Search()
     for path in _files(folder, search):
@@ -74,7 +74,7 @@ def find_pictures(folder: Path) -> Search:
 
 
 def _files(folder: Path, search: Search) -> Iterator[Path]:
-    """Every file below a folder; what is hidden, linked or closed is counted in `search`."""
+    """Every file below a folder; hidden, linked and unreadable ones are counted in `search`."""
     waiting = [folder]
     while waiting:
         try:
@@ -96,7 +96,7 @@ def _files(folder: Path, search: Search) -> Iterator[Path]:
 
 @cache
 def _picture_by_name(suffix: str) -> bool | None:
-    """Whether a suffix means a picture; None if it leaves that open."""
+    """Whether a suffix means a picture; None if that is not certain."""
     if means_picture(suffix.lower()):
         return True
     kind, packed = TYPES.guess_type(f"a{suffix.lower()}")
@@ -105,7 +105,7 @@ def _picture_by_name(suffix: str) -> bool | None:
 
 
 def looks_like_picture(path: Path) -> bool:
-    """Whether a file begins as a picture does, be it broken further on; True if that cannot be found out.
+    """Whether a file begins like a picture, even if it is broken later on; True if it cannot be read.
 
     Pipes and devices are not opened: reading them may never end.
     """
@@ -134,5 +134,5 @@ def _opens(path: Path, formats: list[str]) -> bool:
     except Image.DecompressionBombError:
         return True
     except DECODING_ERRORS as error:
-        # Pillow's own errors have no number; the system's leave it open.
+        # Pillow's own errors have no number; after a system error the question stays open.
         return isinstance(error, OSError) and error.errno is not None

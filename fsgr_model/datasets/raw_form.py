@@ -1,4 +1,4 @@
-"""What a reader takes out of the user's files, before any picture is opened."""
+"""What a reader takes from the user's files, before any picture is opened."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,8 @@ from fsgr_model.datasets.normal_form import Split
 class RawImage:
     """An image as listed in the file `source`, to which its id belongs.
 
-    `file_name` is below the folder of the images. `domain` names the part of a split that is scored apart as
-    well.
+    `file_name` is relative to the folder of the images. `domain` names the part of a split that is also
+    scored separately.
     """
 
     image_id: int
@@ -35,7 +35,7 @@ class RawDataset:
     """All images and captions that the user's files list, as they list them.
 
     `notes` are sentences for the report: what a reader left out or decided. `test_apart`: the ids of the test
-    file and of the others are of two kinds, however the numbers are.
+    file and of the others are unrelated, even if their numbers are equal.
     """
 
     images: list[RawImage]

@@ -1,4 +1,4 @@
-"""The user's files in the normal form: first their lists and the contract between them, then the pictures."""
+"""Converts the user's files to the normal form: first their lists and the contract, then the pictures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from fsgr_model.datasets.karpathy import read_karpathy
 from fsgr_model.datasets.m2 import read_m2
 from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
-from fsgr_model.datasets.numbering import number_through, refuse_masks, refuse_same_pictures
+from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks, refuse_same_pictures
 from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
@@ -25,15 +25,15 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-# Their lists name pictures of COCO as one release does; the other's names mean the same pictures.
+# Lists of these formats use picture names of one COCO release; those of the other denote the same pictures.
 BY_COCO_NAME = (*LISTS, "karpathy", "folder")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A dataset, the images that were left out with the reason for each, and what the reader has to say.
+    """A dataset, the images that were left out with the reason for each, and the reader's notes.
 
-    `read` counts what the lists name and what lies in the folders, for the report.
+    `read` counts, for the report, what the lists name and what is in the folders.
     """
 
     dataset: Dataset
@@ -44,7 +44,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where the pictures lie now, and where they will be found once the stage has ended."""
+    """The folder of the pictures now, and the one that they will have when the stage has ended."""
 
     folder: Path
     place: Path
@@ -60,7 +60,7 @@ def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int)
     _check_folders(params, root)
     raw, pictures = _read_lists(params, root, place=place, folder=folder)
     read = count_read(raw, pictures.folder, folders_below(params))
-    numbered = number_through(raw)
+    numbered = make_ids_unique(raw)
     refuse_masks(numbered, params.instances)
     captions = caption_records(raw.captions, numbered.raw.captions)
     raw = numbered.raw
@@ -81,7 +81,7 @@ def _check_folders(params: DatasetParams, root: Path) -> None:
     if not root.is_dir():
         raise UserError(
             f"dataset.root: there is no folder {root}; put the dataset or a link to it there, "
-            "or give its place with -S dataset.root=/path/to/it"
+            "or give its path with -S dataset.root=/path/to/it"
         )
     for name in image_folders(params):
         if not (root / name).is_dir():
@@ -100,14 +100,14 @@ def image_folders(params: DatasetParams) -> list[str]:
     return [params.images]
 
 
-def names_start(params: DatasetParams) -> Path:
-    """The folder that the file names of images start from."""
+def file_names_root(params: DatasetParams) -> Path:
+    """The folder that file names of images are relative to."""
     root = Path(params.root)
     return root / params.images if isinstance(params.images, str) else root
 
 
 def folders_below(params: DatasetParams) -> list[str]:
-    """The same below `names_start`; none where the pictures come out of tar files."""
+    """The same folders relative to `file_names_root`; none if the pictures come from tar files."""
     if params.format == "webdataset":
         return []
     return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
@@ -116,7 +116,7 @@ def folders_below(params: DatasetParams) -> list[str]:
 def _read_lists(
     params: DatasetParams, root: Path, *, place: Path, folder: Path
 ) -> tuple[RawDataset, Pictures]:
-    """What the files list, checked against the contract, and where its pictures are."""
+    """The contents of the lists, checked against the contract, and where the pictures are."""
     if params.format == "webdataset":
         assert params.shards is not None
         shards = read_shards(root, params.shards)
@@ -125,15 +125,15 @@ def _read_lists(
         return shards.raw, Pictures(folder / "images", place / "images")
     raw = read_files(params, root)
     check_contract(raw)
-    start = names_start(params)
+    start = file_names_root(params)
     return raw, Pictures(start, start)
 
 
 def read_files(params: DatasetParams, root: Path) -> RawDataset:
-    """What the reader of the format makes of the lists."""
+    """Read the lists with the reader of their format."""
     folders = params.images if isinstance(params.images, PerSplit) else None
     if params.format in BY_COCO_NAME:
-        return located(_read(params, root, folders), names_start(params))
+        return located(_read(params, root, folders), file_names_root(params))
     return _read(params, root, folders)
 
 
@@ -155,7 +155,7 @@ def _read(params: DatasetParams, root: Path, folders: PerSplit | None) -> RawDat
 def caption_records(
     captions: list[RawCaption], numbered: list[RawCaption] | None = None
 ) -> list[CaptionRecord]:
-    """Tokenize all captions; `numbered`: the same with the ids that the records get, where those are others.
+    """Tokenize all captions; `numbered`: the same captions with the ids of the records, if those differ.
 
     Raises:
         UserError: captions without a word (empty, blanks or punctuation only), all listed.

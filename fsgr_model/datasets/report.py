@@ -41,7 +41,7 @@ def captions_per_image(captions: list[CaptionRecord]) -> dict[str, int]:
 
 
 def caption_lengths(captions: list[CaptionRecord]) -> dict[str, int]:
-    """Quantiles of the number of tokens of a caption."""
+    """Quantiles of the number of tokens per caption."""
     lengths = sorted(len(caption.tokens) for caption in captions)
     return {name: lengths[round(share * (len(lengths) - 1))] for name, share in QUANTILES.items()}
 
@@ -55,7 +55,7 @@ def skipped_images(bad: list[tuple[RawImage, str]]) -> list[dict[str, Any]]:
 
 
 def duplicate_images(groups: list[list[ImageRecord]]) -> list[dict[str, Any]]:
-    """Files with the same bytes; `across_splits` tells that a test image may have been trained on."""
+    """Files with the same bytes; `across_splits` says that a test image may have been trained on."""
     return [
         {
             "images": [
@@ -75,7 +75,7 @@ def dataset_report(
     *,
     read: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of `report.json`; what the demo reports of itself stays apart. `read`: see `count_read`."""
+    """The content of `report.json`; the demo's own report is kept separate. `read`: see `count_read`."""
     with_objects = {annotation["image_id"] for annotation in dataset.instances["annotations"]}
     return {
         **({"read": read} if read else {}),
@@ -104,7 +104,7 @@ def print_summary(report: dict[str, Any], groups: list[list[ImageRecord]], place
         f"{number} ({images} images)" for number, images in report["captions_per_image"].items()
     )
     words = report["words_per_caption"]
-    print(f"captions an image: {histogram}; words: median {words['median']}, longest {words['longest']}")
+    print(f"captions per image: {histogram}; words: median {words['median']}, longest {words['longest']}")
     for note in report.get("notes", []):
         print(f"note: {note}")
     for image in report["skipped_images"]:
@@ -114,5 +114,5 @@ def print_summary(report: dict[str, Any], groups: list[list[ImageRecord]], place
     if groups:
         print(f"files with the same bytes, all kept: {listed([described_group(group) for group in groups])}")
     if any(group["across_splits"] for group in report["duplicate_images"]):
-        print("warning: some of them are in two splits, so scores count images that were trained on")
-    print(f"all of it: {place / 'report.json'}")
+        print("warning: some of them are in two splits, so scores include images that were trained on")
+    print(f"full report: {place / 'report.json'}")

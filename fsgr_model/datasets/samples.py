@@ -1,8 +1,8 @@
-"""Samples of WebDataset shards: what belongs to one key, and which of it are the picture and its captions.
+"""Samples of WebDataset shards: the members of one key, and which are the picture and its captions.
 
-A key ends at the first dot of a member's name; what stands behind is the member's kind. Of the members of a
-sample the one of kind `jpg` (or another picture's) is the picture, `json` and `txt` hold its captions. Where
-there is none, the only one whose kind ends so is taken: `input.jpg`, `outputs.txt`.
+A key ends at the first dot of a member's name; the part after it is the member's kind. Of the members of a
+sample the one of kind `jpg` (or another picture's) is the picture, `json` and `txt` hold its captions. If
+there is none, the only member whose kind ends so is taken: `input.jpg`, `outputs.txt`.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from fsgr_model.text.lines import lines_of
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of a tar file. Of a picture `text` is empty."""
+    """A file of a tar file; `text` is empty for a picture."""
 
     kind: str
     name: str
@@ -51,7 +51,7 @@ class Sample:
 
 @dataclass
 class Tally:
-    """What the report has to say of samples, counted while they are read."""
+    """Counts for the report, made while samples are read."""
 
     several_lines: int = 0
     other_text: int = 0
@@ -87,14 +87,14 @@ def picture_of(sample: Sample, shard: Path, tally: Tally) -> Member | None:
 
 
 def captions_of(sample: Sample, shard: Path, caption_a_line: bool, tally: Tally) -> list[str]:
-    """The captions of a sample: those of its JSON if it has any, else its text as one, or each line of it.
+    """The captions of a sample: those of its JSON if it has any, else its text as one or one per line.
 
     Raises:
         UserError: its JSON is malformed, or it has two texts.
     """
     described = _described(sample, shard, tally)
     if described:
-        tally.other_text += any(_says_else(text.text, described) for text in sample.texts if text.is_plain)
+        tally.other_text += any(_differs(text.text, described) for text in sample.texts if text.is_plain)
         return described
     text = _only(sample.texts, "texts", shard, tally)
     if text is None:
@@ -107,7 +107,7 @@ def captions_of(sample: Sample, shard: Path, caption_a_line: bool, tally: Tally)
 
 
 def _described(sample: Sample, shard: Path, tally: Tally) -> list[str]:
-    """The captions in the JSON; other JSON than `KEY.json` need not hold any."""
+    """The captions in the JSON; JSON members other than `KEY.json` need not have any."""
     found = [
         (member, captions) for member in sample.described if (captions := _captions_in_json(shard, member))
     ]
@@ -135,7 +135,7 @@ def _captions_in_json(shard: Path, member: Member) -> list[str]:
 
 
 def _captions_in(values: Any) -> list[str] | None:
-    """Captions in a sample's JSON; none where img2dataset wrote null. None if it is of another form."""
+    """Captions in a sample's JSON; an empty list if img2dataset wrote null, None for another form."""
     if not isinstance(values, dict):
         return None
     found: Any = next(
@@ -146,8 +146,8 @@ def _captions_in(values: Any) -> list[str] | None:
     return captions if well_formed else None
 
 
-def _says_else(text: str, captions: list[str]) -> bool:
-    """Whether a text is none of the captions, nor all of them; white space does not count."""
+def _differs(text: str, captions: list[str]) -> bool:
+    """Whether a text is neither one of the captions nor all of them; white space is ignored."""
     said = text.split()
     return bool(said) and said not in [each.split() for each in (*captions, " ".join(captions))]
 

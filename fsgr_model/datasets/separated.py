@@ -14,7 +14,7 @@ from typing import TextIO
 from fsgr_model.datasets.picture_folders import normal_name
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
-from fsgr_model.text.lines import told_if_unreadable
+from fsgr_model.text.lines import explain_if_unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Record:
 
 
 def csv_records(opened: TextIO, path: Path) -> Iterator[Record]:
-    """Records of a CSV file; lines without anything are passed over.
+    """Records of a CSV file; empty lines are skipped.
 
     Raises:
-        UserError: a quotation mark is not closed, or a value goes on behind the one that closes it.
+        UserError: a quotation mark is not closed, or a value continues after the closing one.
     """
     reader = csv.reader(opened, strict=True)
     last = 0
@@ -49,7 +49,7 @@ def csv_records(opened: TextIO, path: Path) -> Iterator[Record]:
 
 
 def tsv_records(opened: TextIO, path: Path) -> Iterator[Record]:
-    """Records of a TSV file, one a line; lines without anything are passed over."""
+    """Records of a TSV file, one per line; empty lines are skipped."""
     for number, line in enumerate(opened, start=1):
         text = line.removesuffix("\n").removesuffix("\r")
         if text:
@@ -67,12 +67,12 @@ def read_records(path: Path) -> list[Record]:
     """All records of a file, read as its suffix says (one of RECORDS).
 
     Raises:
-        UserError: the file is missing, no UTF-8 text, ends its lines with CR alone, or as `csv_records` says.
+        UserError: the file is missing, is not UTF-8, ends lines with CR alone, or `csv_records` refuses it.
     """
     try:
-        # Other values of `newline` end lines at a lone CR, too.
+        # Other values of `newline` would also end lines at a CR alone.
         with (
-            told_if_unreadable(path, "dataset.table.file"),
+            explain_if_unreadable(path, "dataset.table.file"),
             path.open(encoding="utf-8-sig", newline="\n") as opened,
         ):
             _check_line_ends(path, opened)
@@ -82,7 +82,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def _check_line_ends(path: Path, opened: TextIO) -> None:
-    """Refuse a first line that holds a CR alone: it would be the whole file."""
+    """Refuse a file whose first line has a CR without LF, since that line would be the whole file."""
     first = opened.readline()
     opened.seek(0)
     if "\r" in first.removesuffix("\n").removesuffix("\r"):
@@ -90,25 +90,25 @@ def _check_line_ends(path: Path, opened: TextIO) -> None:
 
 
 def _reason(said: str, first: int) -> str:
-    """What the csv module says, in the words of the file."""
+    """The message of the csv module, in terms of the file."""
     if "unexpected end" in said or "larger than field limit" in said:
         return f"a quotation mark that opens in the row of line {first} is not closed ({said})"
     if "new-line character" in said:
-        return "a CR alone ends no line"
+        return "a CR without LF does not end a line"
     return said
 
 
 def refuse_swallowed(path: Path, records: list[Record], pictures: set[str]) -> None:
-    """Refuse records that hold others: a value over several lines, in which a picture is named as in a row.
+    """Refuse records that swallowed others: a value of several lines that names a picture as a row does.
 
     A quotation mark that is part of a caption opens a value, and one in a later caption closes it; all rows
-    between them are then text of one caption, without any fault in the form.
+    between them are then text of one caption, and the file is still valid CSV.
 
     Args:
         pictures: names of the pictures, as `normal_name` writes them.
 
     Raises:
-        UserError: with the lines of all such records.
+        UserError: the message has the lines of all such records.
     """
     found = [
         f"{record.place} (with {name})"
@@ -123,7 +123,7 @@ def refuse_swallowed(path: Path, records: list[Record], pictures: set[str]) -> N
 
 
 def _name_within(record: Record, pictures: set[str]) -> str | None:
-    """The first picture that stands between commas in a value of several lines."""
+    """The first picture that is named between commas in a value of several lines."""
     lines = [line for value in record.values if "\n" in value for line in value.split("\n")]
     fields = [field.strip(' \t\r"') for line in lines if "," in line for field in line.split(",")]
     return next((field for field in fields if field and normal_name(field) in pictures), None)

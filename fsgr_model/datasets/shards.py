@@ -1,7 +1,7 @@
 """Reader of WebDataset shards: tar files in which the files of a sample share their name up to its first dot.
 
 The captions of `000123.jpg` are `captions` (a list) or `caption` in `000123.json`, or else the text of
-`000123.txt`. Pictures are unpacked, since later stages open files; the disk then holds them twice.
+`000123.txt`. Pictures are unpacked, since later stages open files; they then take twice the disk space.
 """
 
 import errno
@@ -32,18 +32,18 @@ from fsgr_model.runtime.progress import progress
 
 MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<kind>[^/]+)")
 FIRST_ID = 1
-# Of a text with the captions of one picture; a sparse or packed member may claim any size.
+# Limit for a text with the captions of one picture; a sparse or packed member may claim any size.
 MOST_BYTES_OF_TEXT = 16 * 1024**2
 # What the libraries raise for tar files, packed or not, that are broken.
 TAR_ERRORS = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
-# One sample is named as a folder of another, or longer than file systems allow.
+# The name of a sample is a folder of another one, or longer than file systems allow.
 IMPOSSIBLE_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
 class Shards:
-    """The raw dataset; for each shard, where each of its pictures goes; and the bytes that they take."""
+    """The raw dataset; for each shard the target path of each picture; and the size of all pictures."""
 
     raw: RawDataset
     places: dict[Path, dict[str, str]]
@@ -93,7 +93,7 @@ def unpack_pictures(shards: Shards, folder: Path) -> None:
 
 
 def _pictures(shard: Path, place_of: dict[str, str]) -> Iterator[tuple[str, bytes]]:
-    """The place and the bytes of each picture."""
+    """Yield the target path and the bytes of each picture."""
     with _opened(shard) as archive:
         for member in archive:
             if member.name in place_of:
@@ -114,7 +114,7 @@ def _write(shard: Path, path: Path, data: bytes) -> None:
 
 
 def _place(source: str, key: str, picture: Member) -> str:
-    """Shards may use the same keys, so each has a folder of its own."""
+    """The target path of a picture; each shard has its own folder, since shards may use the same keys."""
     return f"{source.partition('.tar')[0]}/{key}.{picture.name.rpartition('.')[2]}"
 
 
@@ -135,7 +135,7 @@ def _read_samples(shard: Path) -> dict[str, Sample]:
 def _take(
     sample: Sample, shard: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, *, kind: str
 ) -> None:
-    """Add a member to its sample; texts are read."""
+    """Add a member to its sample, and read it if it is a text."""
     if not member.isfile():
         raise UserError(f"{shard}: {member.name} is a link, not a file; make the shard again with files")
     alike = sample.members_like(kind)
@@ -168,7 +168,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _check_end(archive: tarfile.TarFile) -> None:
-    """A tar file ends with a block of zeros; one that was cut off at a header would else look complete."""
+    """A tar file ends with a block of zeros; without it a file cut off at a header looks complete."""
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -177,10 +177,10 @@ def _check_end(archive: tarfile.TarFile) -> None:
 
 @contextmanager
 def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
-    """The tar file; what is wrong with it, then or while it is read, as a UserError."""
+    """Open a tar file; errors when it is opened or read become a UserError."""
     try:
         with tarfile.open(shard) as archive:
             yield archive
     except TAR_ERRORS as error:
         raise_if_refused(error, shard)
-        raise UserError(f"{shard} is not a whole tar file ({error}); get it again") from None
+        raise UserError(f"{shard} is not a complete tar file ({error}); download or make it again") from None

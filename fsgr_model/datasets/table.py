@@ -1,7 +1,7 @@
 """Reader of a folder of images with one table of captions: CSV, TSV or JSON.
 
 CSV and TSV open with a line of column names, `image` and `caption`, and `split` if the splits are given; then
-a caption a row. In CSV a quoted caption may hold the comma and line breaks; TSV has no quoting. JSON is
+one caption per row. In CSV a quoted caption may hold the comma and line breaks; TSV has no quoting. JSON is
 `{"a.jpg": ["a caption", ...]}`, or a list of `{"image": ..., "caption": ...}` with `split` or without;
 `caption` may be a list there. Tables of published datasets have forms of their own, see `text_tables.py`.
 """
@@ -31,7 +31,7 @@ FIRST_ID = 1
 
 @dataclass(slots=True)
 class Row:
-    """A caption of an image; `split` is None where the table names none."""
+    """A caption of an image; `split` is None if the table names none."""
 
     image: str
     caption: str
@@ -48,13 +48,13 @@ class JsonEntry:
 
 
 def read_table(root: Path, params: TableParams, seed: int, images: str | PerSplit) -> RawDataset:
-    """Images are numbered as the table first names them, captions in its order, both from 1.
+    """Read a table; images are numbered by their first row, captions in its order, both from 1.
 
-    Where the table names no splits and there are no lists of them, images are drawn for validation and test
-    with `seed`. `images` is the folder of the images below `root`, or one a split where tables are.
+    If the table names no splits and there are no lists of them, images are drawn for validation and test
+    with `seed`. `images` is the folder of the images below `root`, or one per split if tables are.
 
     Raises:
-        UserError: the table is missing or malformed, a row holds others, an image has two splits, or only
+        UserError: the table is missing or malformed, a row swallows others, an image has two splits, or only
             some rows have one.
     """
     rows, published, notes = _all_rows(root, params, images)
@@ -85,7 +85,7 @@ def read_table(root: Path, params: TableParams, seed: int, images: str | PerSpli
 
 
 def _all_rows(root: Path, params: TableParams, images: str | PerSplit) -> tuple[list[Row], bool, list[str]]:
-    """The rows of the table, or of the three; whether they are published tables; notes."""
+    """The rows of one table or of three, whether they are published tables, and notes."""
     if isinstance(params.file, str):
         return _rows(root / params.file, root / images if isinstance(images, str) else root)
     rows, published, notes = [], True, []
@@ -127,7 +127,7 @@ def _in_lists(root: Path, lists: PerSplit, rows: list[Row]) -> tuple[list[Row], 
 
 
 def _coco_ids(names: list[str]) -> dict[str, int] | None:
-    """COCO's id of every image, where all are COCO's."""
+    """COCO's id of every image, if all images are COCO's."""
     ids = {name: number for name in names if (number := coco_id(name)) is not None}
     return ids if len(ids) == len(names) else None
 
@@ -173,7 +173,7 @@ def _read_json(path: Path) -> Iterator[Row]:
 
 
 def _read_lines(path: Path, pictures: Path, odd: list[str]) -> list[Row]:
-    """Rows of a CSV or TSV file; notes about what is odd in them are added to `odd`."""
+    """Rows of a CSV or TSV file; notes about odd rows are added to `odd`."""
     if path.suffix not in RECORDS:
         raise UserError(f"dataset.table.file: {path} must end in .json or one of {', '.join(RECORDS)}")
     records = read_records(path)
@@ -189,7 +189,7 @@ def _read_lines(path: Path, pictures: Path, odd: list[str]) -> list[Row]:
 
 
 def _odd_rows(path: Path, records: list[Record], rows: list[Row]) -> Iterator[str]:
-    """Notes about captions that another program may read otherwise."""
+    """Notes about captions that another program may read differently."""
     long = [record.place for record in records if record.last > record.first]
     if long:
         yield f"{path.name}: {len(long)} of {len(rows)} rows take several lines: {listed(long)}"
@@ -223,7 +223,7 @@ def _checked_row(path: Path, columns: list[str], record: Record) -> Row:
             else "quote captions that hold the delimiter"
         )
         verb = "does" if record.first == record.last else "do"
-        raise UserError(f"{path}: {record.place} {verb} not have one value a column; {remedy}")
+        raise UserError(f"{path}: {record.place} {verb} not have one value per column; {remedy}")
     split = values.get("split") or None
     if split not in (None, *SPLITS):
         raise UserError(f"{path}: {record.place}: split must be {', '.join(SPLITS)}; found {split!r}")

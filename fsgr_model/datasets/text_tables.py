@@ -1,13 +1,14 @@
-"""Published tables without our column names: Flickr8k, Flickr30k, Conceptual Captions.
+"""Readers of published tables without our column names: Flickr8k, Flickr30k, Conceptual Captions.
 
 - Flickr8k.token.txt (Hodosh et al., JAIR 47, 2013: readme.txt of Flickr8k_text.zip) and Flickr30k's
   results_20130124.token (Young et al., TACL 2, 2014): `1000.jpg#0<TAB>a caption`; COCO-CN and Flickr8k-CN
   have the same form.
 - Flickr30k's results.csv (kaggle.com/datasets/hsankesara/flickr-image-dataset): `1000.jpg| 0| a caption`,
   below the line `image_name| comment_number| comment`.
-- Conceptual Captions (Sharma et al., ACL 2018) gives out `a caption<TAB>address`, without pictures: refused.
-  What programs write that download it is read: the name of a picture's file in place of the address or beside
-  it, or open_clip's columns `title` and `filepath` (github.com/mlfoundations/open_clip, gather_cc.py).
+- Conceptual Captions (Sharma et al., ACL 2018) is published as `a caption<TAB>address`, without pictures;
+  that is refused. The output of programs that download it is read: the name of a picture's file instead of
+  the address or next to it, or open_clip's columns `title` and `filepath`
+  (github.com/mlfoundations/open_clip, gather_cc.py).
 
 No caption is quoted in any of them.
 """
@@ -23,7 +24,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.lines import text_lines
 
-# An image and its caption, and what was odd about the line, mostly nothing.
+# An image and its caption, and what was odd about the line, which is mostly empty.
 Row = tuple[str, str, str]
 TOKEN = re.compile(r"(?P<image>[^\t]+?)(?:#[a-z]+)?#[0-9]+[\t ](?P<caption>.*)")
 RESULTS_HEADER = ["image_name", "comment_number", "comment"]
@@ -37,7 +38,7 @@ def published_rows(path: Path) -> tuple[list[tuple[str, str]], list[str]] | None
     """Images and captions in the order of the file, and notes; None for a table of another form.
 
     Raises:
-        UserError: a line is not as the first one promises, or there are addresses instead of pictures.
+        UserError: a line does not have the form of the first one, or there are addresses instead of pictures.
     """
     if not path.is_file() or path.suffix == ".json":
         return None
@@ -53,11 +54,11 @@ def published_rows(path: Path) -> tuple[list[tuple[str, str]], list[str]] | None
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[Row]] | None:
-    """What reads a file that begins like this one."""
+    """The reader for a file that begins like this one."""
     try:
         _, first = next(text_lines(path), (0, ""))
     except UserError:
-        return None  # no text at all: the reader of other tables says so
+        return None  # the file is not text; the reader of other tables reports it
     if [cell.strip().lower() for cell in first.split("|")] == RESULTS_HEADER:
         return _results
     if TOKEN.fullmatch(first):
@@ -72,7 +73,7 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Row]] | None:
 
 
 def _headless(path: Path, first: str, cells: list[str]) -> Callable[[Path], Iterator[Row]] | None:
-    """Conceptual Captions: which column has the pictures is told by the suffix in the first line."""
+    """Conceptual Captions: the suffix in the first line shows which column has the pictures."""
     names = [place for place, cell in enumerate(cells) if is_picture_name(cell) and not ADDRESS.match(cell)]
     addresses = [place for place, cell in enumerate(cells) if ADDRESS.match(cell)]
     texts = [place for place in range(len(cells)) if place not in names + addresses]
@@ -121,7 +122,7 @@ def _broken(path: Path, number: int, line: str, form: str) -> UserError:
 
 
 def refuse_addresses(path: Path, images: list[str]) -> None:
-    """Raise a UserError where a table names addresses of pictures."""
+    """Raise a UserError if a table names addresses of pictures."""
     addresses = [image for image in images if ADDRESS.match(image)]
     if addresses:
         raise only_addresses(path, addresses)
@@ -132,10 +133,10 @@ def read_split_lists(
 ) -> tuple[dict[str, Split], list[str]]:
     """The split of each image that a list names, and notes; `lists` are split -> file below `root`.
 
-    Names count without the suffix of a picture, which some lists leave out.
+    Names are compared without the suffix of pictures, which some lists omit.
 
     Raises:
-        UserError: an image stands in two lists.
+        UserError: an image is in two lists.
     """
     image_of = {_bare(image): image for image in images}
     split_of: dict[str, Split] = {}

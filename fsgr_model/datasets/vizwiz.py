@@ -14,7 +14,7 @@ from fsgr_model.runtime.listing import listed
 
 
 class Marked(Protocol):
-    """An annotation; null and a missing mark say no."""
+    """An annotation; null or a missing mark means no."""
 
     image_id: int
     is_precanned: bool | None
@@ -26,7 +26,7 @@ Caption = TypeVar("Caption", bound=Marked)
 
 @dataclass(frozen=True)
 class Sifted(Generic[Caption]):
-    """The captions that are left; `bare` are the images that had captions and have none any more."""
+    """The captions that are left; `bare` are the images of which all captions were left out."""
 
     captions: list[Caption]
     bare: frozenset[int]

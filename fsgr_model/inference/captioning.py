@@ -12,7 +12,7 @@ from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.runtime.device import autocast
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import told_what_fits
+from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.row_store import RowStore
 
 
@@ -26,7 +26,7 @@ def caption_images(
         return search(assembly.captioner, tokens_BTW[:images], decode)[1]
 
     count = len(image_ids)
-    with told_what_fits(caption, count, "decode.batch_size"):
+    with suggest_batch_size(caption, count, "decode.batch_size"):
         caption_BSL = caption(count)
     return [assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist()]
 

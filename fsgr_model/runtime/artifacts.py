@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, flushed, then renamed into it."""
+"""Files that are whole or absent: they are written to a temporary name, flushed, then renamed."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ import psutil
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.error import MarkedYAMLError
 
-from fsgr_model.runtime.errors import UserError, naming
+from fsgr_model.runtime.errors import UserError, naming_file
 
-# Bytes of memory for a byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
-MEMORY_A_BYTE = 5
+# Bytes of memory per byte of JSON, parsed and checked: 4.1 were measured with 1.3 million captions.
+MEMORY_PER_BYTE = 5
 LARGE = 10**8
 
 
@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        with naming(path):
+        with naming_file(path):
             yield partial
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
@@ -41,30 +41,30 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; when the block ends without an error, it becomes `path`.
 
-    A folder that was there before is moved away whole, and only then deleted: at no moment is there half of
-    one in its place.
+    A folder that was there before is first moved away as a whole, and only then deleted, so `path` never
+    holds half of a folder.
     """
     partial, former = (path.with_name(f"{path.name}.{state}") for state in ("partial", "former.partial"))
-    _give_back(former, path)
+    _restore_former(former, path)
     for left_behind in (partial, former):
         shutil.rmtree(left_behind, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        # One wait for all files: a wait for each of thousands takes a minute.
+        # One flush for all files: to flush thousands of files one by one takes a minute.
         os.sync()
         if path.exists():
             path.replace(former)
         partial.replace(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        _give_back(former, path)
+        _restore_former(former, path)
         raise
     shutil.rmtree(former, ignore_errors=True)
 
 
-def _give_back(former: Path, path: Path) -> None:
-    """Where a run ended, or was killed, between the two moves, the folder of before gets its place again."""
+def _restore_former(former: Path, path: Path) -> None:
+    """Restore the former folder if a run ended, or was killed, between the two moves."""
     if former.exists() and not path.exists():
         former.replace(path)
 
@@ -96,10 +96,10 @@ def save_json(path: Path, value: Any, indent: int | None = 1) -> None:
 
 
 def load_json(path: Path) -> Any:
-    """Read a JSON file; the mark that some editors of Windows put before UTF-8 text is let pass.
+    """Read a JSON file; a byte order mark before the UTF-8 text is ignored.
 
     Raises:
-        UserError: the file is missing, cannot be read, is not UTF-8 text, or is not what `parse_json` takes.
+        UserError: the file is missing, cannot be read, is not UTF-8 text, or `parse_json` refuses it.
     """
     return parse_json(read_text(path), str(path))
 
@@ -108,7 +108,7 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        UserError: the file is no such text, or is not what `read_bytes` takes.
+        UserError: the file is not UTF-8 text, or `read_bytes` refuses it.
     """
     try:
         return read_bytes(path).decode("utf-8-sig")
@@ -117,14 +117,14 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file that is read as a whole.
+    """Read all bytes of a file.
 
     Raises:
         UserError: the file is missing, is a folder, may not be read, or is too large for the memory.
     """
     try:
-        needed = MEMORY_A_BYTE * path.stat().st_size
-        # The system is not asked about small files.
+        needed = MEMORY_PER_BYTE * path.stat().st_size
+        # For small files the free memory is not checked.
         if needed > LARGE and needed > (free := psutil.virtual_memory().available):
             raise UserError(
                 f"{path} takes about {_size(needed)} of memory to read, and {_size(free)} are free; "
@@ -135,11 +135,11 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path} does not exist; check the path, or run the stage that makes it") from None
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); check its place and permissions"
+            f"{path} cannot be read ({error.strerror}); check its location and permissions"
         ) from None
 
 
-# A backslash and what belongs to it: a whole surrogate pair, half of one (group 1), or anything else.
+# A backslash escape: a whole surrogate pair, half of one (group 1), or anything else.
 ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
@@ -151,8 +151,8 @@ def parse_json(text: str, name: str) -> Any:
 
     Raises:
         UserError: it is not valid JSON or holds half of a surrogate pair, which no file can keep (with line
-            and column), an object has a key twice (Python would keep the last one without a word), a number
-            has more than 4,300 digits, or lists are nested by the thousand.
+            and column), an object has a key twice (Python would silently keep the last one), a number
+            has more than 4,300 digits, or lists are nested thousands of levels deep.
     """
     for escape in ESCAPE.finditer(text):
         if escape[1]:
@@ -169,13 +169,15 @@ def parse_json(text: str, name: str) -> Any:
             f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
     except RecursionError:
-        raise UserError(f"{name} is nested too deeply for a file of this project; get it again") from None
+        raise UserError(
+            f"{name} is nested too deeply for a file of this project; download or make it again"
+        ) from None
     except ValueError as error:
         raise UserError(f"{name}: {error}; correct the file") from None
 
 
 def load_yaml(path: Path) -> Any:
-    """Read a YAML file of plain values; no tag in it can make anything else.
+    """Read a YAML file of plain values; its tags cannot create other objects.
 
     Raises:
         UserError: the file is missing, cannot be read, is not UTF-8 text, or is not valid YAML.
@@ -186,8 +188,8 @@ def load_yaml(path: Path) -> Any:
 def parse_yaml(text: str, name: str) -> Any:
     """The value of a YAML text, as DVC reads it; `name` is for the message.
 
-    That is YAML 1.2, where 010 is ten and `off` a word. By YAML 1.1 a stage would run with another value than
-    `dvc.lock` and `dvc exp show` name.
+    That is YAML 1.2, where 010 is ten and `off` is a string. With YAML 1.1 a stage would run with another
+    value than `dvc.lock` and `dvc exp show` name.
 
     Raises:
         UserError: it is not valid YAML, or has a key twice.
@@ -211,26 +213,26 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def checksum_file(path: Path) -> Path:
-    """The file beside `path` that holds its checksum."""
+    """The path of the file that holds the checksum of `path`."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def write_checksum(path: Path) -> None:
-    """Write the checksum of a file beside it, in the form of `sha256sum`."""
+    """Write the checksum of a file beside it, in the format of `sha256sum`."""
     with whole_file(checksum_file(path)) as partial:
         partial.write_text(f"{sha256_file(path)}  {path.name}\n", encoding="utf-8")
 
 
 def load_checked_json(path: Path, remedy: str) -> Any:
-    """The value of a JSON file that `write_checksum` was given, as `load_json_and_sum` reads it."""
+    """The value of a JSON file that has a checksum file, as `load_json_and_sum` reads it."""
     return load_json_and_sum(path, remedy)[0]
 
 
 def load_json_and_sum(path: Path, remedy: str) -> tuple[Any, str]:
-    """A JSON file that `write_checksum` was given, and its SHA-256. `remedy` ends the message of an error.
+    """The value of a JSON file that has a checksum file, and its SHA-256. `remedy` ends an error message.
 
     Raises:
-        UserError: it or its checksum is missing, or it is not as it was written, by as much as a bit.
+        UserError: it or its checksum is missing, or a single bit of it has changed since it was written.
     """
     data = read_bytes(path)
     expected = read_text(checksum_file(path))[:64]
@@ -240,7 +242,7 @@ def load_json_and_sum(path: Path, remedy: str) -> tuple[Any, str]:
             f"{path} is not as it was written: its SHA-256 is {found[:12]}…, {checksum_file(path).name} "
             f"beside it has {expected[:12] or 'none'}…; {remedy}"
         )
-    # What `save_json` wrote needs no further check.
+    # A file that `save_json` wrote needs no further check.
     return json.loads(data), found
 
 
@@ -251,6 +253,6 @@ def sha256_file(path: Path) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """16 hex digits that name a JSON-like value: equal values, equal digits, on any machine."""
+    """16 hex digits that identify a JSON-like value: equal values have equal digits on any machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -9,9 +9,9 @@ from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
-# Ids are whole numbers that fit in 64 bits; text such as "17" and true are not.
+# Ids are whole numbers that fit in 64 bits; neither text such as "17" nor true is an id.
 Id = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-# A text, or a list of them, as a list.
+# A list of texts; a single text becomes a list of one.
 Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Form = TypeVar("Form")
 
@@ -20,13 +20,13 @@ def read_checked(path: Path, form: type[Form]) -> Form:
     """Read a JSON file into `form` (a dataclass or TypedDict); keys that it does not name are ignored.
 
     Raises:
-        UserError: the file is missing, no JSON, or as `checked` says.
+        UserError: the file is missing, is not JSON, or `checked` refuses it.
     """
     return checked(load_json(path), form, path)
 
 
 def checked(value: Any, form: type[Form], path: Path) -> Form:
-    """A value that a JSON file held, in `form`.
+    """Convert a value that was read from a JSON file to `form`.
 
     Raises:
         UserError: an entry lacks a key or has a wrong type; the message names file, entry and value.

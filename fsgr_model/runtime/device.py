@@ -18,7 +18,7 @@ def pick_device() -> torch.device:
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> contextlib.AbstractContextManager[None]:
-    """For a block whose products are computed in another number format than the weights have.
+    """A context in which matrix products are computed in another number format than the weights have.
 
     `auto` is bf16 on a CUDA device, and float32 everywhere else.
     """

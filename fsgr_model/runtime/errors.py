@@ -1,4 +1,4 @@
-"""The one error a user sees, and the wrapper that every command runs in."""
+"""The one error that a user sees, and the wrapper that every command runs in."""
 
 import errno
 import os
@@ -17,8 +17,8 @@ from fsgr_model.runtime.stopping import Stopped, end_with_parent, stop_request
 class UserError(Exception):
     """Something the user can put right.
 
-    The message names the rule, what was found (file, id, number) and what to do next. It is one line: what
-    would break the line, or turn it around, in a name that it quotes is shown as an escape.
+    The message names the rule, what was found (file, id, number) and what to do next. It is one line:
+    characters of a quoted name that would break the line or reverse its direction are shown as escapes.
     """
 
     def __init__(self, message: str) -> None:
@@ -30,10 +30,10 @@ def _shown(character: str) -> str:
 
 
 def raise_if_refused(error: BaseException, path: Path) -> None:
-    """For who reads `path` and would call it damaged: where the system did not let it be read, it is not.
+    """Call this before calling `path` damaged: it is not if the system refused to read it.
 
     Raises:
-        UserError: what the system refused, and what to do.
+        UserError: the message says what the system refused, and what to do.
     """
     line = explain(error, path)
     if line is not None and error_number(error) not in MAY_BE_DAMAGE:
@@ -41,19 +41,19 @@ def raise_if_refused(error: BaseException, path: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An error of the system within the block is about `path`, where it names no file itself.
+def naming_file(path: Path) -> Iterator[None]:
+    """Add `path` to a system error of the block that names no file itself.
 
-    The system names none where the file is open already: it is locked, written to or flushed then.
+    The system names no file in errors about an open file, that is when it is locked, written to or flushed.
 
     Raises:
-        UserError: in place of an error of a library that keeps the system's number in its text alone.
+        UserError: replaces an error of a library that has the system's error number only in its text.
     """
     try:
         yield
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            # What standard output leads to is no file.
+            # EPIPE is about standard output, which is not a file.
             if error.filename is None and error.errno != errno.EPIPE:
                 error.filename = os.fspath(path)
             raise
@@ -66,7 +66,7 @@ def naming(path: Path) -> Iterator[None]:
 def run_command(main: Callable[[], None]) -> None:
     """Run `main`; turn a `UserError`, a signal or a full machine into one clear line and exit code 1.
 
-    A command that DVC started ends with DVC: nobody else would wait for it.
+    A command that DVC started ends when DVC ends, since nothing else would wait for it.
     """
     allow_many_files()
     if "DVC_STAGE" in os.environ:
@@ -89,10 +89,10 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def _drop_output() -> None:
-    """Python would try again at its end to write what standard output did not take, with a traceback."""
+    """Drop what standard output did not take: Python would try again at exit, and print a traceback."""
     try:
         sys.stdout.flush()
     except OSError:
-        # It tries once more, fails, and is closed all the same.
+        # Closing tries once more, fails, and closes the stream nevertheless.
         with suppress(OSError):
             sys.stdout.close()

@@ -1,9 +1,10 @@
-"""One run at a time in a folder, also where the file system has no locks.
+"""Allow one run at a time in a folder, also where the file system has no locks.
 
-As a rule it is a lock of the system (flock), which dies with its process and so is never stale. Lustre
-mounted without `-o flock`, NFS without its lock service and some others have none. There a file in the folder
-names the process that has it. It outlives a process that is killed, so it also names a lock on this machine's
-own disk: whoever gets that lock knows that the process is gone. A file from another machine is believed.
+As a rule this is a system lock (flock), which is released with its process and so is never stale. Lustre
+mounted without `-o flock`, NFS without its lock service and some other file systems have no locks. There a
+file in the folder names the process that owns it. This file outlives a process that is killed, so it also
+names a lock on this machine's own disk: whoever gets that lock knows that the process is gone. An owner file
+from another machine is taken as valid.
 """
 
 import errno
@@ -19,30 +20,30 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
-from fsgr_model.runtime.errors import UserError, naming
+from fsgr_model.runtime.errors import UserError, naming_file
 from fsgr_model.runtime.resources import AGAIN, NO_LOCKS
 
 LOCK, OWNER = "lock", "owner"
-# How often the folder may vanish while it is opened, as runs that end delete it.
+# How often the folder may vanish while it is opened: runs delete it when they end.
 ATTEMPTS = 100
 SECONDS_BETWEEN_LOOKS = 1.0
 HELD: weakref.WeakSet[IO[str]] = weakref.WeakSet()
 
 
-def _let_go() -> None:
-    """In a worker: it may outlive its killed parent for some seconds, and must not hold the lock on."""
+def _release_locks() -> None:
+    """Release the locks in a worker: it may outlive its killed parent for some seconds."""
     for lock in list(HELD):
         lock.close()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_locks)
 
 
 def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
-    """Have the folder, which is made, for oneself until the block ends. `wait` for who has it, or be refused.
+    """Create and lock the folder until the block ends; if another process has the lock, `wait` or be refused.
 
     Raises:
-        UserError: another process has it, and `wait` is not asked for; or nothing here has locks.
+        UserError: another process has it and `wait` is false, or no file system here has locks.
     """
     for _ in range(ATTEMPTS):
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,20 +54,22 @@ def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
             continue
         HELD.add(lock)
         try:
-            with naming(folder / LOCK):
+            with naming_file(folder / LOCK):
                 _flock(lock, folder, wait)
         except OSError as error:
             lock.close()
             if error.errno not in NO_LOCKS:
                 raise
             return _owned(folder, wait)
-        with naming(folder / LOCK):
+        with naming_file(folder / LOCK):
             if _is_file(lock, folder / LOCK):
-                _write_anew(lock, str(os.getpid()))
+                _overwrite(lock, str(os.getpid()))
                 return lock
-        # What was waited for is gone with its folder.
+        # The lock that was waited for is gone with its folder.
         lock.close()
-    raise UserError(f"{folder} is deleted again and again while it is opened; see what does so, {AGAIN}")
+    raise UserError(
+        f"{folder} is deleted again and again while it is opened; find the program that deletes it, {AGAIN}"
+    )
 
 
 def _flock(lock: IO[str], folder: Path, wait: bool) -> None:
@@ -81,8 +84,8 @@ def _flock(lock: IO[str], folder: Path, wait: bool) -> None:
 def _refuse_or_tell(where: str, lock: IO[str], wait: bool) -> None:
     if not wait:
         lock.close()
-        raise UserError(f"this very run is already under way in {where}; wait for it or stop it") from None
-    print(f"another experiment runs this very stage in {where}; waiting for it", flush=True)
+        raise UserError(f"this same run is already under way in {where}; wait for it or stop it") from None
+    print(f"another experiment runs this same stage in {where}; waiting for it", flush=True)
 
 
 def _is_file(opened: IO[str], path: Path) -> bool:
@@ -92,7 +95,7 @@ def _is_file(opened: IO[str], path: Path) -> bool:
         return False
 
 
-def _write_anew(opened: IO[str], text: str) -> None:
+def _overwrite(opened: IO[str], text: str) -> None:
     opened.seek(0)
     opened.truncate()
     opened.write(text)
@@ -101,10 +104,10 @@ def _write_anew(opened: IO[str], text: str) -> None:
 
 @contextmanager
 def _owned(folder: Path, wait: bool) -> Iterator[None]:
-    """As `locked`, by a file that names its owner."""
+    """Lock as `locked` does, with a file that names its owner."""
     print(f"note: the file system of {folder} has no locks; a file in it keeps other runs out", flush=True)
     with _lock_of_machine(folder, wait) as local:
-        with naming(folder):
+        with naming_file(folder):
             facts = os.fstat(local.fileno())
         place = f"on {platform.node()} (lock {facts.st_dev}:{facts.st_ino})"
         mine = f"process {os.getpid()} {place}"
@@ -121,16 +124,16 @@ def _owned(folder: Path, wait: bool) -> Iterator[None]:
 def _lock_of_machine(folder: Path, wait: bool) -> IO[str]:
     """A lock on the machine's own disk, for this folder and user.
 
-    Not by flock, which may be what is missing everywhere; a POSIX lock dies with its process as well.
+    It does not use flock, which may be missing everywhere; a POSIX lock is released with its process as well.
     """
     key = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"fsgr-{os.getuid()}-{key}.lock"
-    with naming(path):
+    with naming_file(path):
         return _locked_file(path, folder, wait)
 
 
 def _locked_file(path: Path, folder: Path, wait: bool) -> IO[str]:
-    # No link is followed: other users may write beside it.
+    # No link is followed, since other users may write to the same folder.
     lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+", encoding="utf-8")
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,7 +148,7 @@ def _locked_file(path: Path, folder: Path, wait: bool) -> IO[str]:
         else:
             lock.close()
             raise
-    _write_anew(lock, str(os.getpid()))
+    _overwrite(lock, str(os.getpid()))
     return lock
 
 
@@ -158,12 +161,12 @@ def _no_locks(folder: Path, error: OSError) -> UserError:
 
 
 def _taken(owner: Path, mine: str, place: str) -> bool:
-    """Whether the folder is ours now. A file that names this machine's lock is of a dead process."""
+    """Whether the folder is ours now. A file that names this machine's lock belongs to a dead process."""
     owner.parent.mkdir(parents=True, exist_ok=True)
     try:
         if owner.exists() and owner.read_text(encoding="utf-8").endswith(place):
             owner.unlink()
-        with naming(owner), owner.open("x", encoding="utf-8") as opened:
+        with naming_file(owner), owner.open("x", encoding="utf-8") as opened:
             opened.write(mine)
     except FileNotFoundError:
         # The run that was under way has just deleted the folder.
@@ -180,7 +183,7 @@ def _wait_for(owner: Path, wait: bool) -> None:
         return
     if not wait:
         raise UserError(
-            f"this very run is under way in {who or 'another process'}, or was killed there; wait for it or "
-            f"stop it; if it is over, delete {owner} {AGAIN} (the file system has no locks, which would tell)"
+            f"this same run is under way in {who or 'another process'}, or was killed there; wait for it or "
+            f"stop it; if it is over, delete {owner} {AGAIN} (its file system has no locks to show it)"
         )
     time.sleep(SECONDS_BETWEEN_LOOKS)

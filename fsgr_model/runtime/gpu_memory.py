@@ -1,4 +1,4 @@
-"""A step that does not fit into the memory of the GPU: which number of images would."""
+"""Finds how many images fit when a step needs more memory than the GPU has."""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,20 +10,20 @@ from fsgr_model.runtime.errors import UserError
 
 
 @contextmanager
-def told_what_fits(attempt: Callable[[int], object], images: int, parameter: str) -> Iterator[None]:
-    """For a block that works on `images` images.
+def suggest_batch_size(attempt: Callable[[int], object], images: int, parameter: str) -> Iterator[None]:
+    """A context for a block that works on `images` images.
 
-    Where the memory of the GPU is too small, `attempt(n)`, the same work on n images without a lasting
-    effect, is tried with half as many, and half of these, until it fits.
+    If the memory of the GPU is too small, `attempt(n)`, the same work on n images without a lasting effect,
+    is tried with half as many images, and half of these, until it fits.
 
     Raises:
-        UserError: it did not fit; with the number that does, to be given to `parameter`.
+        UserError: it did not fit; the message has the number that does, to be given to `parameter`.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         wanted = str(error).split(". GPU")[0].split("\n")[0]
-        # The tensors of the failed step hang on the frames of the exception.
+        # The frames of the exception keep the tensors of the failed step alive.
         traceback.clear_frames(error.__traceback__)
     else:
         return
@@ -39,7 +39,7 @@ def told_what_fits(attempt: Callable[[int], object], images: int, parameter: str
 
 
 def largest_fitting(attempt: Callable[[int], object], images: int) -> int:
-    """The first of images / 2, images / 4, ... that `attempt` has memory for; 0 where not even 1 has."""
+    """The first of images / 2, images / 4, ... that `attempt` can run with; 0 if not even 1 image fits."""
     while images := images // 2:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Opening HDF5 files, with or without locks, on file systems with or without them.
+"""Opens HDF5 files, with or without locks, on file systems with or without them.
 
 HDF5 locks a file that it opens: shared to read, alone to write. That fails where another program has the file
 open, and on file systems without locks; nothing is wrong with the file then, and the message says so.
@@ -16,15 +16,15 @@ VARIABLE = "HDF5_USE_FILE_LOCKING"
 
 
 def open_to_read(path: Path) -> h5py.File:
-    """A finished file, under HDF5's lock where there are locks.
+    """Open a finished file, with HDF5's lock where the file system has locks.
 
-    Without them it is read all the same: files get their place when they are whole, no stage writes one where
-    it lies, and heads and rows have checksums.
+    Without locks it is read nevertheless: files are renamed to their place when they are whole, no stage
+    writes one in place, and heads and rows have checksums.
 
     Raises:
         UserError: another program has it open to write, or the system does not let it be read.
-        FileNotFoundError: it is not there.
-        Exception: h5py's own, for what is no HDF5.
+        FileNotFoundError: it does not exist.
+        Exception: h5py's own, for a file that is not HDF5.
     """
     try:
         return h5py.File(path, "r")
@@ -36,7 +36,7 @@ def open_to_read(path: Path) -> h5py.File:
 
 
 def open_to_write(path: Path, mode: Literal["w", "r+"]) -> h5py.File:
-    """A file in a resume folder. That has a lock of its own; HDF5's would live on in workers of a killed run.
+    """Open a file in a resume folder, which has its own lock; HDF5's would outlive a killed run in workers.
 
     Raises: as `open_to_read`.
     """
@@ -47,7 +47,7 @@ def _open_without_lock(path: Path, mode: str) -> h5py.File:
     try:
         return h5py.File(path, mode, locking=False)
     except OSError as error:
-        # The user's HDF5_USE_FILE_LOCKING has the last word.
+        # The user's HDF5_USE_FILE_LOCKING overrides `locking`.
         _raise_if_locked(error, path)
         raise
 

@@ -1,4 +1,4 @@
-"""Lists within a message: the first few in full, then how many more."""
+"""Lists within a message: the first items in full, then the number of the others."""
 
 from collections.abc import Sequence
 

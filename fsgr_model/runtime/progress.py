@@ -12,7 +12,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def progress(items: Iterable[T], total: int, name: str, *, unit: str, done: int = 0) -> Iterator[T]:
-    """Yield `items` and show how many are done, the rate and the time left.
+    """Yield `items` and show how many of them are done, the rate and the time left.
 
     `done` is how many of `total` were finished before (a resumed run).
     """

@@ -1,4 +1,4 @@
-"""What a machine can run out of or refuse, told in one line."""
+"""Explains in one line what a machine ran out of or refused."""
 
 import errno
 import os
@@ -6,13 +6,13 @@ import re
 import resource
 from pathlib import Path
 
-# Libraries put the system's number of an error into their text: HDF5, safetensors of today and before, Python
-# itself where an error is told again (by a DataLoader's worker), PyTorch with the system's words before it.
+# Libraries put the system's error number into their text: HDF5, safetensors (new and old), Python if an error
+# is raised again (by a DataLoader's worker), and PyTorch, with the system's words before the number.
 NUMBER_IN_TEXT = re.compile(r"(?:errno = |\(os error |Os \{ code: |\[Errno )(\d+)")
 WORDS_AND_NUMBER = re.compile(r"([A-Z][\w ]+) \((\d+)\)")
-# The largest number of an error. Not each has a name: NFS lets some out that are Linux's own.
+# The largest error number. Not each one has a name: NFS returns some that are internal to Linux.
 MOST = 4095
-# What Python's own kinds of error stand for, where a library raises one without a number.
+# The numbers that Python's own kinds of errors stand for, where a library raises one without a number.
 NUMBER_OF_KIND: tuple[tuple[type[OSError], int], ...] = (
     (FileNotFoundError, errno.ENOENT),
     (PermissionError, errno.EACCES),
@@ -27,9 +27,9 @@ NUMBER_OF_KIND: tuple[tuple[type[OSError], int], ...] = (
 NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
 # Another program has the lock.
 HELD = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK))
-# A damaged file can ask the system for places that no file has, or for more memory than there is.
+# A damaged file can ask the system for offsets that no file has, or for more memory than there is.
 MAY_BE_DAMAGE = frozenset((errno.EINVAL, errno.EOVERFLOW, errno.ENOMEM, errno.EFBIG))
-# Of the machine or its network: nothing is wrong with the file, and with the next one it would be the same.
+# Errors of the machine or its network: the file is intact, and the next one would fail in the same way.
 OF_MACHINE = frozenset(
     (
         errno.EMFILE,
@@ -43,7 +43,7 @@ OF_MACHINE = frozenset(
         errno.ENETDOWN,
     )
 )
-# What a download can meet on this machine; the rest is the connection's.
+# Errors of a download that come from this machine; all others come from the connection.
 ON_DISK = frozenset(
     (
         errno.ENOSPC,
@@ -57,8 +57,8 @@ ON_DISK = frozenset(
     )
 )
 AGAIN = "and run the same command again"
-CHECK_MOUNT = f"see whether the disk or the network drive is well and mounted (`df`, `dmesg`), {AGAIN}"
-# What to do about the errors that are not told in words of their own.
+CHECK_MOUNT = f"see whether the disk or the network drive works and is mounted (`df`, `dmesg`), {AGAIN}"
+# What to do about the errors that have no message of their own.
 WAYS_OUT = {
     CHECK_MOUNT: (
         "EIO", "ESTALE", "EREMOTEIO", "ENODEV", "ENXIO", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN",
@@ -74,9 +74,9 @@ WAY_OUT = {name: way for way, names in WAYS_OUT.items() for name in names}
 
 
 def explain(error: BaseException, path: Path | None = None) -> str | None:
-    """The line that tells a user what the system refused; None where the error is not the system's.
+    """The line that says what the system refused; None if the error is not one of the system.
 
-    `path`: the file that it is about, where the error does not say.
+    `path` is the file that the error is about, if the error itself names none.
     """
     name = error.filename if isinstance(error, OSError) and error.filename else path
     place = f" ({name})" if name else ""
@@ -99,11 +99,11 @@ def explain(error: BaseException, path: Path | None = None) -> str | None:
             return f"the file system has no locks{place}; docs/howto/interruptions.md says what can be done"
     words = os.strerror(number) if number > 0 else str(error)
     way = WAY_OUT.get(errno.errorcode.get(number, ""), f"see to it, {AGAIN}")
-    return f"the system refused what was asked of a file or folder{place}: {words}; {way}"
+    return f"the system refused an operation on a file or folder{place}: {words}; {way}"
 
 
 def error_number(error: BaseException) -> int | None:
-    """The system's number of an error, also where a library hides it in its text."""
+    """The system's number of an error, also where a library has it only in its text."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     text = str(error)
@@ -121,7 +121,7 @@ def allow_many_files() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     except (ValueError, OSError):
-        # macOS reports no limit and grants less. The limit then stays as it was.
+        # macOS reports no limit but grants less. The limit then stays as it was.
         return
 
 

@@ -1,8 +1,8 @@
-"""Where a long stage left off: a folder that outlives the run and is found again by its fingerprint.
+"""Saved state of a long stage: a folder that outlives the run and is found again by its fingerprint.
 
 It lies outside DVC's outputs, in `.resume/<stage>-<fingerprint>/` under the original repository, so that
 experiments in temporary copies find it too. The fingerprint is made of all parameters and inputs of the
-stage: a changed learning rate is another folder, and never goes on with the old run.
+stage: a changed learning rate gives another folder, so the old run is never continued with it.
 """
 
 import json
@@ -38,18 +38,18 @@ class ResumePoint:
         save_tensors(self.state_file, tensors, {"progress": json.dumps(progress)})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The saved state, or None where the stage starts afresh.
+        """The saved state, or None if the stage starts from the beginning.
 
         Raises:
             UserError: the file is damaged.
         """
         if not self.state_file.exists():
             return None
-        tensors, facts = load_tensors(self.state_file, f"delete {self.folder} to begin this stage anew")
+        tensors, facts = load_tensors(self.state_file, f"delete {self.folder} to start this stage again")
         return tensors, json.loads(facts["progress"])
 
     def _forget(self) -> None:
-        """Delete the folder, which is gone at once: what is deleted bit by bit has another name."""
+        """Delete the folder: it is renamed first, so that its name is free at once."""
         gone = self.folder.with_name(f"{self.folder.name}.{os.getpid()}{GONE}")
         self.folder.replace(gone)
         shutil.rmtree(gone)
@@ -62,9 +62,9 @@ class ResumePoint:
 def resume_point(stage: str, fingerprint: str) -> Iterator[ResumePoint]:
     """Open and lock the folder of a run; when the block ends without an error, the folder is deleted.
 
-    So the block must hold the writing of the stage's outputs. A lock dies with its process, so it is never
-    stale. Two experiments of DVC's queue may come to the same stage at once: the later one waits, then runs
-    it too.
+    So the stage's outputs must be written within the block. A lock is released with its process, so it is
+    never stale. Two experiments of DVC's queue may reach the same stage at the same time: the later one
+    waits, then runs it too.
 
     Raises:
         UserError: as `locked`; an experiment waits for another process that has it.

@@ -1,4 +1,4 @@
-"""Where cached features wait for training: in their file, in memory, or on the GPU. No result depends on it.
+"""Where cached features are kept for training: in their file, in memory, or on the GPU. Results are the same.
 
 Shapes: N rows, B images.
 """
@@ -18,7 +18,7 @@ Place = Literal["gpu", "ram", "disk"]
 AskedPlace = Literal["auto", "gpu", "ram", "disk"]
 GB = 1e9
 ROWS_A_COPY = 512
-# Of the memory that is free: the step's estimate is rough, and other programs want to live.
+# A share of the free memory: the estimate for a step is rough, and other programs need memory too.
 USABLE = {"gpu": 0.9, "ram": 0.5}
 
 
@@ -26,11 +26,11 @@ class Rows(Protocol):
     """Reads rows by image id."""
 
     def tensors(self, image_ids: Sequence[int]) -> Tensor:
-        """[B, *row_shape]: on the GPU if they wait there, else on the CPU, pinned where a GPU takes them."""
+        """[B, *row_shape]: on the GPU if they are kept there, else on the CPU, pinned if a GPU reads them."""
 
 
 class DiskRows:
-    """Reads from the file, that is mostly from the system's page cache."""
+    """Reads from the file, which mostly means from the system's page cache."""
 
     def __init__(self, store: RowStore, pinned: bool = False) -> None:
         self.store, self.pinned = store, pinned
@@ -42,7 +42,7 @@ class DiskRows:
         return rows
 
 
-class HeldRows:
+class MemoryRows:
     """All rows in the memory of `device`, copied there once."""
 
     def __init__(self, store: RowStore, device: torch.device, pinned: bool = False) -> None:
@@ -59,20 +59,20 @@ class HeldRows:
         if self.rows.device.type != "cpu":
             return self.rows[torch.tensor(places, device=self.rows.device)]
         found = _empty(len(places), self.store, self.pinned)
-        # By NumPy, which copies in this thread. PyTorch would start threads of OpenMP for the thread that
-        # reads ahead, beside those of the one that trains, and both then wait for each other asleep.
+        # NumPy copies in this thread. PyTorch would start OpenMP threads for the thread that reads ahead, in
+        # addition to those of the training thread, and both would then sleep while they wait for each other.
         np.take(self.rows.numpy(), places, axis=0, out=found.numpy(), mode="clip")
         return found
 
 
-def hold_rows(store: RowStore, place: Place, device: torch.device) -> Rows:
-    """The rows of a store in that place, for training on `device`."""
+def open_rows(store: RowStore, place: Place, device: torch.device) -> Rows:
+    """A reader of the rows of a store, kept in `place`, for training on `device`."""
     to_gpu = device.type == "cuda"
     match place:
         case "gpu":
-            return HeldRows(store, device)
+            return MemoryRows(store, device)
         case "ram":
-            return HeldRows(store, torch.device("cpu"), pinned=to_gpu)
+            return MemoryRows(store, torch.device("cpu"), pinned=to_gpu)
         case "disk":
             return DiskRows(store, pinned=to_gpu)
 
@@ -81,7 +81,7 @@ def choose_place(asked: AskedPlace, needed: int, step: int, device: torch.device
     """Where `needed` bytes of features fit beside the `step` bytes of a training step; the fastest if `auto`.
 
     Raises:
-        UserError: a place is asked for that there is not, or that is too small; with both numbers.
+        UserError: the place that is asked for does not exist, or is too small; the message has both numbers.
     """
     free: dict[Place, float] = {"ram": psutil.virtual_memory().available}
     if device.type == "cuda":
@@ -96,19 +96,19 @@ def choose_place(asked: AskedPlace, needed: int, step: int, device: torch.device
         raise UserError(f"runtime.cache is gpu, but this run is on {device}; set it to auto, ram or disk")
     if asked != "disk" and needed > usable[asked]:
         raise UserError(
-            f"runtime.cache is {asked}, but the features take {needed / GB:.2f} GB, and beside a step "
-            f"{max(usable[asked], 0) / GB:.2f} GB of that memory may be used; set it to auto"
+            f"runtime.cache is {asked}, but the features take {needed / GB:.2f} GB, and beside a training "
+            f"step {max(usable[asked], 0) / GB:.2f} GB of that memory may be used; set it to auto"
         )
     return asked
 
 
 def _empty(count: int, store: RowStore, pinned: bool) -> Tensor:
-    """Memory for so many rows."""
+    """An uninitialised tensor for `count` rows."""
     shape = (count, *store.row_shape)
     if pinned:
         return torch.empty(shape, dtype=_torch_dtype(store), pin_memory=True)
-    # NumPy's, which has large pages. PyTorch's, in the thread that reads ahead, goes back to the system after
-    # each batch, and making its small pages anew takes as long as to copy the rows.
+    # NumPy's memory has large pages. PyTorch's, in the thread that reads ahead, goes back to the system after
+    # each batch, and to map its small pages again takes as long as to copy the rows.
     return torch.from_numpy(np.empty(shape, dtype=store.dtype))
 
 

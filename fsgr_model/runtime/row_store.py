@@ -1,8 +1,9 @@
 """Rows of features by image id in an HDF5 file: the only module that reads or writes them.
 
-One chunk a row, no compression, all space laid out and taken at creation: filling in rows then changes no
-metadata and needs no more disk, and a writer that is killed leaves a file that the next one completes. Equal
-rows give equal bytes, however often the writing was broken off. Finished files get their place together.
+The file has one chunk per row and no compression, and all of its space is allocated at creation: writing rows
+then changes no metadata and needs no more disk space, and a writer that is killed leaves a file that the next
+one completes. Equal rows give equal bytes, however often the writing was interrupted. Finished files are
+moved to their place together.
 """
 
 import errno
@@ -21,17 +22,17 @@ import h5py
 import numpy as np
 
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint, whole_folder
-from fsgr_model.runtime.errors import UserError, naming, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
 from fsgr_model.runtime.hdf5_file import open_to_read, open_to_write
 
 BATCHES_WAITING = 2
 # 2: with checksums.
 FORMAT_VERSION = 2
-# Of os.link: another disk, or a file system without links.
+# Errors of os.link: another disk, or a file system without links.
 NO_LINK = frozenset((errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
-# Of posix_fallocate: a file system that cannot take space ahead.
+# Errors of posix_fallocate: a file system that cannot reserve space.
 NO_SPACE_AHEAD = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
-# What h5py raises for files that are none, or are damaged.
+# What h5py raises for files that are not HDF5, or are damaged.
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
 REMEDY = "delete it and run dvc repro"
 
@@ -80,7 +81,7 @@ class RowWriter:
         except HDF5_ERRORS as error:
             raise_if_refused(error, path)
             raise UserError(
-                f"{path} cannot be gone on with ({error}); delete {path.parent} to begin this stage anew"
+                f"{path} cannot be continued ({error}); delete {path.parent} to start this stage again"
             ) from None
 
     def missing(self) -> list[int]:
@@ -92,7 +93,7 @@ class RowWriter:
         """Write rows [n, *shape] and flush them.
 
         Raises:
-            UserError: a row holds NaN or infinity, also one that only the file's smaller dtype makes.
+            UserError: a row holds NaN or infinity, also if it overflows only in the file's smaller dtype.
         """
         with np.errstate(over="ignore"):
             rows = rows.astype(self._rows.dtype)
@@ -104,8 +105,8 @@ class RowWriter:
                 )
             self._rows[self._row_of[image_id]] = row
             self._checksums[self._row_of[image_id]] = zlib.crc32(row.tobytes())
-        # Data before flags: a row that is flagged is on the disk.
-        with naming(self.path):
+        # Data is flushed before flags, so a row that is flagged is on the disk.
+        with naming_file(self.path):
             self._file.flush()
             for image_id in image_ids:
                 self._written[self._row_of[image_id]] = 1
@@ -121,8 +122,8 @@ class RowWriter:
 class BackgroundWriter:
     """Writes in a thread of its own, in order, while the next rows are computed; a context manager.
 
-    At most BATCHES_WAITING batches wait; then `write` does. However the block ends, what was given to `write`
-    is written.
+    At most BATCHES_WAITING batches wait; beyond that `write` blocks. However the block ends, all batches that
+    were given to `write` are written.
     """
 
     def __init__(self, writer: RowWriter) -> None:
@@ -131,10 +132,10 @@ class BackgroundWriter:
         self._waiting: deque[Future[None]] = deque()
 
     def write(self, image_ids: Sequence[int], rows: Callable[[], np.ndarray]) -> None:
-        """Write what `rows` returns; it is called in the thread.
+        """Write the rows that `rows` returns; it is called in the thread.
 
         Raises:
-            UserError: as `RowWriter.write`, of these rows or of earlier ones.
+            UserError: as `RowWriter.write`, for these rows or earlier ones.
         """
         self._waiting.append(self._thread.submit(lambda: self._writer.write(image_ids, rows())))
         while len(self._waiting) > BATCHES_WAITING:
@@ -156,17 +157,17 @@ def groups_of(image_ids: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _create(path: Path, row_format: RowFormat, image_ids: Sequence[int], identity: dict[str, Any]) -> None:
-    """Lay out an empty file of its full size; it gets its name only when its metadata is on the disk.
+    """Create an empty file of the full size; it gets its name only when its metadata is on the disk.
 
     Raises:
-        UserError: the disk has too little room.
+        UserError: the disk has too little space.
     """
     check_free_space(path.parent, row_format.bytes * len(image_ids))
     partial = path.with_name(path.name + ".partial")
-    with naming(partial):
+    with naming_file(partial):
         _lay_out(partial, row_format, image_ids, identity)
         with partial.open("r+b") as laid_out:
-            _take_space(laid_out.fileno(), partial.stat().st_size)
+            _reserve_space(laid_out.fileno(), partial.stat().st_size)
             os.fsync(laid_out.fileno())
     partial.replace(path)
 
@@ -191,8 +192,8 @@ def _lay_out(path: Path, row_format: RowFormat, image_ids: Sequence[int], identi
         file.flush()
 
 
-def _take_space(file: int, size: int) -> None:
-    """Where the system can; elsewhere the free space that was looked at may be taken by others."""
+def _reserve_space(file: int, size: int) -> None:
+    """Reserve disk space where the system can; elsewhere other programs may use the space that was free."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -203,24 +204,24 @@ def _take_space(file: int, size: int) -> None:
 
 
 def _head(identity: str, rows: h5py.Dataset, image_ids: list[int]) -> str:
-    """What tells that the head of a file is as it was written: ids, identity, and shape and type of a row."""
+    """A checksum of the head of a file: ids, identity, and shape and type of a row."""
     return fingerprint([identity, list(rows.shape), str(rows.dtype), image_ids])
 
 
 class RowStore:
     """Reads a finished file. It is opened in the process that reads, so a store may be pickled and forked.
 
-    HDF5 only tells where each row lies; the rows themselves are copied out of the mapped file, some twenty
-    times as fast as through HDF5.
+    HDF5 is only asked where each row lies; the rows themselves are copied out of the mapped file, about
+    twenty times as fast as through HDF5.
 
     Args:
         path: the file.
-        expected: what its identity must say, key by key.
-        below: what all values must be below, where rows hold numbers of something.
+        expected: values that its identity must have, key by key.
+        below: a bound that all values must be below, where rows hold indices.
 
     Raises:
-        UserError: no such file, a damaged one, one that is not finished or of another version, or its
-            identity differs from `expected`.
+        UserError: the file is missing, damaged, unfinished or of another version, or its identity differs
+            from `expected`.
     """
 
     def __init__(self, path: Path, expected: dict[str, Any], below: int | None = None) -> None:
@@ -238,16 +239,16 @@ class RowStore:
         self._checked = np.zeros(len(self.image_ids), dtype=bool)
 
     def check(self, expected: dict[str, Any]) -> None:
-        """Refuse the file where its identity says anything else than `expected`, key by key.
+        """Refuse the file if its identity differs from `expected`, key by key.
 
         Raises:
-            UserError: with both.
+            UserError: the message has both values.
         """
         for key, value in json.loads(json.dumps(expected)).items():
             if self.identity.get(key) != value:
                 raise UserError(
                     f"{self.path} was made with another {key}: the file says {self.identity.get(key)!r}, "
-                    f"this run needs {value!r}; run dvc repro, or give the files that belong together"
+                    f"this run needs {value!r}; run dvc repro, or use files that belong together"
                 )
 
     def _read_head(self, file: h5py.File) -> None:
@@ -255,7 +256,7 @@ class RowStore:
         if version != FORMAT_VERSION:
             age = "a newer" if version > FORMAT_VERSION else "an older"
             raise UserError(
-                f"{self.path} was written by {age} version of this project, or is no feature file: format "
+                f"{self.path} was written by {age} version of this project, or is not a feature file: format "
                 f"{version}, this one reads {FORMAT_VERSION}; {REMEDY}"
             )
         if not file["written"][:].all():
@@ -283,14 +284,14 @@ class RowStore:
         """Rows [n, *row_shape] of these images, in this order; in `out` if given.
 
         Raises:
-            UserError: an image has no row; or a row is not as it was written, or holds NaN, infinity or a
-                number that is too high.
+            UserError: an image has no row; or a row is not as it was written, or holds NaN, infinity or an
+                index that is too high.
         """
         unknown = [image_id for image_id in image_ids if image_id not in self._row_of]
         if unknown:
             raise UserError(f"{self.path} has no features of images {unknown[:10]}; run dvc repro features")
         if self._mapped is None:
-            with naming(self.path):
+            with naming_file(self.path):
                 self._mapped = np.memmap(self.path, dtype=np.uint8, mode="r")
         if out is None:
             out = np.empty((len(image_ids), *self.row_shape), dtype=self.dtype)
@@ -303,14 +304,14 @@ class RowStore:
         return out
 
     def _check(self, image_id: int, values: np.ndarray) -> None:
-        """A row is looked at the first time that it is read."""
+        """Check a row the first time that it is read."""
         place = f"{self.path} is damaged: the row of image {image_id}"
         good = np.isfinite(values) if values.dtype.kind == "f" else values < (self.below or np.inf)
         if not good.all():
             index = np.argwhere(~good)[0]
             rule = "finite numbers" if values.dtype.kind == "f" else f"numbers below {self.below}"
             raise UserError(
-                f"{place} holds {values[tuple(index)]} at {index.tolist()}, where only {rule} may stand; "
+                f"{place} holds {values[tuple(index)]} at {index.tolist()}, where only {rule} are allowed; "
                 f"{REMEDY}"
             )
         if zlib.crc32(values.tobytes()) != self._checksums[self._row_of[image_id]]:
@@ -343,5 +344,5 @@ def _row_offsets(dataset: h5py.Dataset, path: Path) -> list[int]:
         dataset.id.chunk_iter(found.append)
     size = RowFormat(dataset.name, dataset.shape[1:], dataset.dtype.str).bytes
     if len(found) != len(dataset) or any(chunk.size != size or chunk.filter_mask for chunk in found):
-        raise UserError(f"{path} does not hold one plain chunk an image; delete it and run dvc repro")
+        raise UserError(f"{path} does not hold one plain chunk per image; delete it and run dvc repro")
     return [chunk.byte_offset for chunk in sorted(found, key=lambda chunk: chunk.chunk_offset[0])]

@@ -1,7 +1,7 @@
-"""SIGTERM, Ctrl-C, a closed terminal: a command ends within seconds, keeps what it has and says where.
+"""On SIGTERM, Ctrl-C or a closed terminal a command ends within seconds, saves its state and says where.
 
-As a rule a signal raises `Stopped` wherever the command is. A block in which something could be left half
-done, a step of training, asks `StopRequest` to hold it back until the step is over.
+As a rule a signal raises `Stopped` wherever the command is. A block that must not be left half done, such as
+a training step, asks `StopRequest` to defer the signal until the block has ended.
 """
 
 import os
@@ -14,13 +14,13 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A step that takes longer than this is given up; with the time to save it makes less than ten seconds.
+# A step that takes longer than this is abandoned; together with saving that is less than ten seconds.
 GRACE_SECONDS = 7.0
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Stopped(KeyboardInterrupt):
-    """The command was told to end. No `Exception`, so nothing that handles errors takes it for one."""
+    """The command was told to end. It is not an `Exception`, so that no error handler catches it."""
 
     def __init__(self, signal_name: str) -> None:
         super().__init__(signal_name)
@@ -28,16 +28,16 @@ class Stopped(KeyboardInterrupt):
         self.kept: str | None = None
 
     def __str__(self) -> str:
-        kept = self.kept or "there was nothing to keep yet"
-        return f"stopped by {self.signal_name}; {kept}; run the same command to go on"
+        kept = self.kept or "there was nothing to save yet"
+        return f"stopped by {self.signal_name}; {kept}; run the same command to continue"
 
 
 class Overdue(Stopped):
-    """The step that was under way did not end in time: what it works on may be half changed."""
+    """The current step did not end in time: the state that it changes may be half changed."""
 
 
 class StopRequest:
-    """What a signal does within `stop_request`."""
+    """The signal handler within `stop_request`."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
@@ -46,7 +46,7 @@ class StopRequest:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            # A worker, which the process it works for ends. SIGTERM is how it does so.
+            # This is a worker; the process that it works for ends it, by SIGTERM.
             if number == signal.SIGTERM:
                 os._exit(1)
             return
@@ -58,8 +58,8 @@ class StopRequest:
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
     @contextmanager
-    def held_back(self) -> Iterator[None]:
-        """A signal within the block takes effect behind it, or as `Overdue` when the grace is over."""
+    def deferred(self) -> Iterator[None]:
+        """A signal within the block takes effect after it, or as `Overdue` when the grace period is over."""
         self._holds_back = True
         try:
             yield
@@ -70,16 +70,16 @@ class StopRequest:
             raise Stopped(self.signal_name)
 
     def give_up(self, number: int, frame: FrameType | None) -> None:
-        """What the alarm does when the grace is over."""
+        """Handle the alarm at the end of the grace period."""
         if self._holds_back and self.signal_name is not None:
             raise Overdue(self.signal_name)
 
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Catch the signals that end a command within the block. Only the main thread can.
+    """Catch the signals that end a command, within the block. Only the main thread can do so.
 
-    A signal that was set to be ignored (`nohup`) stays so, but for Ctrl-C, which shells ignore for every
+    A signal that was set to be ignored (`nohup`) stays ignored, except Ctrl-C, which shells ignore for every
     command in the background.
     """
     request = StopRequest()
@@ -96,9 +96,9 @@ def stop_request() -> Iterator[StopRequest]:
 
 
 def end_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send this process a signal once `parent` is gone: no orphan works on for nobody.
+    """Send this process a signal once `parent` is gone, so that no orphan keeps running.
 
-    The parent gives its own number, so that a worker finds out, too, if it was gone before this began.
+    The parent passes its own process id, so that a worker also notices a parent that was gone before.
     """
 
     def watch() -> None:

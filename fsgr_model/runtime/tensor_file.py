@@ -1,4 +1,4 @@
-"""safetensors files with a checksum of all they hold: one flipped bit would else be just another weight."""
+"""safetensors files with a checksum of their contents, which detects even one flipped bit."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from fsgr_model.runtime.errors import UserError, raise_if_refused
 
 CHECKSUM = "sha256"
 DESCRIPTION = "description"
-# What safetensors raises for files that are none; OSError for folders and the like.
+# What safetensors raises for files of another format; OSError for folders and the like.
 DAMAGE = (SafetensorError, OSError, ValueError, KeyError, MemoryError, OverflowError)
 
 
@@ -23,19 +23,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     """Write tensors and `facts` about them, whole or absent."""
     kept = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     with whole_file(path) as partial:
-        # One entry: safetensors writes several in an order of chance.
+        # There is one entry, since safetensors writes several in random order.
         described = json.dumps({"facts": dict(facts), CHECKSUM: checksum(kept, facts)}, sort_keys=True)
         save_file(kept, partial, metadata={DESCRIPTION: described})
 
 
 def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file, on the CPU, and the facts about them. `remedy` ends the message of an error.
+    """The tensors of a file, on the CPU, and the facts about them. `remedy` ends an error message.
 
     Raises:
-        UserError: the file is missing, cut short, changed by as much as a bit, or was not written here.
+        UserError: the file is missing, truncated, changed by even one bit, or not written by `save_tensors`.
     """
     try:
-        # safetensors calls every file that it cannot open missing.
+        # safetensors calls every file missing that it cannot open.
         path.open("rb").close()
         with safe_open(path, framework="pt") as opened:
             description = (opened.metadata() or {}).get(DESCRIPTION)
@@ -47,7 +47,7 @@ def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, 
         raise UserError(f"{path} is damaged ({error}); {remedy}") from None
     if description is None:
         raise UserError(
-            f"{path} holds no checksum: it is not a file of this project, or of an older version; {remedy}"
+            f"{path} holds no checksum: it is not a file of this project, or is of an older version; {remedy}"
         )
     facts, expected = _read_description(description, path, remedy)
     found = checksum(tensors, facts)

@@ -1,4 +1,4 @@
-"""Networks whose weights come from a file need no random ones first: for ViT-B/16 those take a second."""
+"""Skips the random initialisation of networks whose weights come from a file: a second for ViT-B/16."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,16 +7,16 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-# These of torch's initialisers reach a mode as a whole, the others as the fills that they are made of.
+# A TorchFunctionMode sees these initialisers as a whole, the others as the fills that they consist of.
 INITIALISERS = {init.uniform_, init.normal_, init.kaiming_uniform_}
 FILLS = {torch.Tensor.uniform_, torch.Tensor.normal_}
 
 
 class UnsetWeights(TorchFunctionMode):
-    """Within this context weights that would be drawn at random stay as memory happened to be.
+    """Within this context weights that would be drawn at random stay uninitialised.
 
-    Or become zeros, where only a fill is seen: `trunc_normal_` fills again until all values are in range.
-    Only for networks all of whose weights are then set, with a check that none is missing.
+    They become zeros where only a fill is seen: `trunc_normal_` fills again until all values are in range.
+    Use it only for networks all of whose weights are then set, with a check that none is missing.
     """
 
     def __torch_function__(

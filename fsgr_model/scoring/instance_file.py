@@ -6,7 +6,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from fsgr_model.datasets.instances import Category, same_picture, take_categories
+from fsgr_model.datasets.instances import Category, add_categories, same_picture
 from fsgr_model.runtime.checked_json import Id, checked
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
@@ -55,7 +55,7 @@ def read_instances_of(
     content: Any = checked(value, _InstanceFile, path)
     _check_images(path, _listed_images(content), image_ids, names)
     known: dict[int, Any] = {}
-    take_categories(path, content["categories"], known)
+    add_categories(path, content["categories"], known)
     unknown = sorted({row["category_id"] for row in content["annotations"]} - known.keys())
     if unknown:
         raise UserError(f"{path}: objects of categories that it does not list: {listed(unknown)}")

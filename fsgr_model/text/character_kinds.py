@@ -1,10 +1,10 @@
 """Kinds of characters, as Stanford's PTBTokenizer tells them apart.
 
-Its rules never ask which letter of Tamil or Greek stands somewhere, only of which kind a character is. So a
-text is first written in kinds, one character for one, and the tokenizer's rules read that.
+Its rules never depend on a particular letter of Tamil or Greek, only on the kind of a character. So each
+character of a text is first replaced by the sign of its kind, and the tokenizer's rules read the result.
 
 The kinds were found by setting every character of the Basic Multilingual Plane into 12 places (`a?b`, `1?2`,
-`#?b`, ...), all but the bulk of Han and Hangul into 133 more, and sorting them by the program's answers. They
+`#?b`, ...), all but most of Han and Hangul into 133 more, and grouping them by the program's output. They
 follow Unicode's categories where nothing below says otherwise: the program's tables are older than Python's,
 and it has its own lists of marks and symbols.
 """
@@ -12,7 +12,7 @@ and it has its own lists of marks and symbols.
 import unicodedata
 
 LETTER, MARK, DIGIT, SYMBOL, RAISED, NOTHING = "λ", "\u0301", "٣", "§", "²", "\x00"
-# Characters that some rule names stand for themselves, or for the one that is treated alike.
+# A character that some rule names stands for itself and for all that are treated alike.
 WIDE, NO_BREAK, SOFT_HYPHEN, HYPHEN = "\u3000", "\xa0", "\xad", "\u2010"
 OPENING, CLOSING, QUOTE, DECIMAL, SLASH, COMMA = "\u2018", "\u2019", "\u201c", "\u066b", "\u2044", "\u3001"
 _ALIKE = {
@@ -30,7 +30,7 @@ _ALIKE = {
     COMMA: COMMA,
     RAISED: "\xb2\xb3\xb9\u2070\u2074\u2075\u2076\u2077\u2078\u2079"
     + "".join(map(chr, range(0x2080, 0x208A))),
-    # Two marks that are letters to the program.
+    # The program treats these two marks as letters.
     LETTER: "\u1885\u1886",
 }
 
@@ -58,7 +58,7 @@ _MARKS = _numbers("""
     0b82 0bbe-0bc2 0bc6-0bc8 0bca-0bcd 0c01-0c03 0c3e-0c56 0d3e-0d44 0d46-0d48 0e31-0e3a 0e47-0e4e
     0eb1-0ebc 0ec8-0ecd
 """)
-# Letters and digits within these ranges are what they are, the rest are tokens of one character.
+# Letters and digits within these ranges stay letters and digits, the rest are tokens of one character.
 _SYMBOLS = _numbers("""
     0080 00a1-00a9 00ac 00ae-00b1 00b4-00b8 00bc-00f7 037e 0387 0589 05be 05c0 05c3 05c6 05f3-05f4
     0600-0603 0606-060c 0614 061b 061e-061f 066a 066d 06d4 0700-070d 07f6-07f8 0964-0965 0e3f 0e4f 1fbd
@@ -73,7 +73,7 @@ def is_known(number: int) -> bool:
 
 
 class _Kinds(dict[int, str]):
-    """Code point -> kind, for `str.translate`; each is worked out when it is met first."""
+    """Code point -> kind, for `str.translate`; each is computed at its first use."""
 
     def __missing__(self, number: int) -> str:
         self[number] = kind = _kind(number)

@@ -1,4 +1,4 @@
-"""How much of a text a word list knows."""
+"""The share of a text's tokens that a word list covers."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ SHOWN = 50
 
 
 def coverage(vocabulary: Vocabulary, token_lists: Iterable[Sequence[str]]) -> dict[str, Any]:
-    """Tokens, how many of them the list has (and their share), its words that never occur, and the unknown
-    tokens with their counts, the commonest 50 first.
+    """Count the tokens, those that the list has (and their share), its words that never occur, and the
+    unknown tokens, of which the 50 most frequent are listed with their counts.
     """
     counts = Counter(token for tokens in token_lists for token in tokens)
     unknown = Counter({token: count for token, count in counts.items() if token not in vocabulary})

@@ -1,4 +1,4 @@
-"""English words that hold a sentence together and name nothing, and the phrases that lie between them."""
+"""English function words, and the phrases between them."""
 
 from collections.abc import Sequence
 
@@ -22,10 +22,10 @@ FUNCTION_WORDS = frozenset(
 
 
 def phrase_of_words(words: Sequence[str]) -> list[int]:
-    """The number of the phrase that each word belongs to, from 0 on; -1 for a function word.
+    """The index of the phrase that each word belongs to, from 0; -1 for a function word.
 
-    A phrase is a run of words without a function word among them ("a | small red car | on the | beach"): a
-    choice that needs no parser. Where all are function words, the whole is one phrase.
+    A phrase is a run of words without a function word ("a | small red car | on the | beach"), which needs no
+    parser. If all words are function words, the whole caption is one phrase.
     """
     content = [word not in FUNCTION_WORDS for word in words]
     if not any(content):

@@ -1,11 +1,12 @@
-"""Word lists of other toolkits: their words in their order, under ids of ours.
+"""Reads word lists of other toolkits: their words keep their order and get new ids.
 
 - self-critical.pytorch and its like write `ix_to_word` into cocotalk.json: `{"1": "a", ..., "9487": "UNK"}`,
   id 0 ends a caption (github.com/ruotianluo/self-critical.pytorch, scripts/prepro_labels.py);
 - a-PyTorch-Tutorial-to-Image-Captioning writes WORDMAP_*.json: `{"a": 1, ..., "<unk>": 9487, "<start>": 9488,
   "<end>": 9489, "<pad>": 0}` (github.com/sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning, utils.py).
 
-Ids cannot stay, for ours begin with `<unk>`, `<pad>`, `<bos>` and `<eos>`; theirs for the same are left out.
+The ids must change, since ours begin with `<unk>`, `<pad>`, `<bos>` and `<eos>`; their special words are left
+out.
 """
 
 import re
@@ -18,7 +19,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 
-# Theirs are in brackets, or UNK in capitals, which no token of a caption has.
+# Their special words are in brackets, or UNK in capitals; no token of a caption has this form.
 SPECIAL = re.compile(
     r"UNK|<(?:unk|pad|start|end|bos|eos|sos|s|/s|start_?of_?seq(?:uence)?|end_?of_?seq(?:uence)?)>|"
     r"<(?:UNK|PAD|START|END|BOS|EOS|SOS|S|/S)>"
@@ -27,10 +28,10 @@ NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def import_words(path: Path) -> tuple[Vocabulary, str]:
-    """The words of a list of ours or of another toolkit, and what was done to them (empty for one of ours).
+    """Read a word list of this project or another toolkit; also say what was changed (empty for our own).
 
     Raises:
-        UserError: the file is missing or malformed, gives two words one id, or a word two.
+        UserError: the file is missing or malformed, gives two words the same id, or one word two ids.
     """
     found = load_json(path)
     word_of = _words_by_id(found, path)
@@ -68,6 +69,6 @@ def _unique(path: Path, pairs: list[tuple[int, str]]) -> dict[int, str]:
     for number, word in pairs:
         if word_of.setdefault(number, word) != word:
             raise UserError(
-                f"{path}: {word_of[number]!r} and {word!r} have one id, {number}; give each word its own"
+                f"{path}: {word_of[number]!r} and {word!r} have the same id, {number}; give each word its own"
             )
     return word_of

@@ -1,4 +1,4 @@
-"""Lines of text: the one place that says what ends one, which is LF or CRLF and nothing else."""
+"""Splits text into lines; only here is it defined that a line ends with LF or CRLF and nothing else."""
 
 import re
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ LINE_END = re.compile(r"\r?\n")
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines, without their ends; nothing follows the last one.
+    """The lines without their ends; a final line end adds no empty line.
 
-    `str.splitlines` cuts at eight more characters (U+2028, U+0085, form feed, ...), which captions from the
+    `str.splitlines` splits at eight more characters (U+2028, U+0085, form feed, ...), which captions from the
     web hold within a sentence.
     """
     lines = LINE_END.split(text)
@@ -22,12 +22,12 @@ def lines_of(text: str) -> list[str]:
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Each line that is not blank, without its end, and its number from 1.
+    """Yield the number, from 1, and the text without its end of each line that is not blank.
 
     Raises:
         UserError: the file is missing, cannot be read, or a line is not UTF-8 text.
     """
-    with told_if_unreadable(path, "its name"), path.open("rb") as opened:
+    with explain_if_unreadable(path, "its name"), path.open("rb") as opened:
         for number, line in enumerate(opened, start=1):
             line = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
             if text := _decoded(path, number, line).removesuffix("\n").removesuffix("\r"):
@@ -35,8 +35,10 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def told_if_unreadable(path: Path, what: str) -> Iterator[None]:
-    """For a block that reads `path`; `what` is below dataset.root, for the message of a missing file.
+def explain_if_unreadable(path: Path, what: str) -> Iterator[None]:
+    """A context for a block that reads `path`.
+
+    If the file is missing, the message says that `what` is below dataset.root.
 
     Raises:
         UserError: the file is missing or cannot be read.
@@ -47,7 +49,7 @@ def told_if_unreadable(path: Path, what: str) -> Iterator[None]:
         raise UserError(f"{path} does not exist; {what} is below dataset.root") from None
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); check its place and permissions"
+            f"{path} cannot be read ({error.strerror}); check its location and permissions"
         ) from None
 
 

@@ -2,12 +2,12 @@
 
 The official metrics tokenize with Stanford's PTBTokenizer (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and
 then drop a list of punctuation marks. That program takes the longest match of its rules, the earlier rule on
-a tie. This module works the same way, with rules written from nothing but the program's observed output: what
-it answers to probes (tests/text/ptb_probes.py) and to random strings, cut down to the shortest that differ.
-The rules read a text in kinds of characters (`character_kinds`), so that they hold for all scripts.
+a tie. This module works the same way, with rules written only from the program's observed output: what
+it returns for probes (tests/text/ptb_probes.py) and for random strings, reduced to the shortest that differ.
+The rules read a text of character kinds (`character_kinds`), so that they hold for all scripts.
 
-One difference is meant: in the official batch, a caption that ends in a lone letter ("and 12th Ave S.") keeps
-or loses that full stop depending on the caption that happens to come next; here no caption sees another.
+One difference is intended: in an official batch, a caption that ends in a single letter ("and 12th Ave S.")
+keeps or loses that full stop depending on the next caption; here captions do not influence each other.
 """
 
 import re
@@ -33,8 +33,8 @@ from fsgr_model.text.character_kinds import (
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
-# Words that keep their full stop: even with a letter behind it ("Jan.a"); the same, of companies, not all in
-# capitals; the same, of states, with a capital; not with a letter behind it ("Mr.a"); only before a digit.
+# Words that keep their full stop: even with a letter after it ("Jan.a"); the same for companies, not all in
+# capitals; the same for states, with a capital; not with a letter after it ("Mr.a"); only before a digit.
 _FIRM = """
     al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est
     etc ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb
@@ -50,7 +50,7 @@ _TITLES = """
 """
 _CUT_IN_TWO = "(can)not|(gim)me|(gon)na|(got)ta|(lem)me|(wan)na"
 _BEFORE_DIGIT = "art ca fig figs no nos op pp prop"
-# A lone letter's full stop ends the sentence where one of these words follows.
+# The full stop after a single letter ends the sentence if one of these words follows.
 _SENTENCE_STARTS = """
     A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Now
     Once One Other Our She Since So Some Such That The Their Then There These They This We What When While Yet
@@ -94,7 +94,7 @@ _NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
 _ATTRIBUTE = rf"""{_NAME}(?: *= *(?:"[^"]*"|'[^']*'))?"""
 _TAG = rf"<{_NAME}(?: +{_ATTRIBUTE})* */?>|</{_NAME} *>|<[!?][A-Za-z-][^>]*>"
 
-# What these rules match is shown as it is written, soft hyphens and all: files, addresses, tags.
+# Matches of these rules (files, addresses, tags) are shown as written, with their soft hyphens.
 _FILE = rf"{_LD}+(?:\.{_LD}+)*\.(?i:{_any_of(_SUFFIXES)})(?=[{_BLANKS}!,.?]|$)"
 _ADDRESSES = [
     rf"(?i:https?)://[^{_URL}{{}}]+[^{_URL}{{}}.!?,-]",
@@ -107,7 +107,7 @@ _ADDRESSES = [
     rf"#{_L}+",
     _TAG,
 ]
-# Rules with a group: the group is the token, and what has to follow counts towards the rule's length.
+# In rules with a group the group is the token, but the whole match counts as the rule's length.
 _CONTRACTIONS = [
     f"(?i:{_CUT_IN_TWO})",
     rf"((?:(?i:{_any_of(_FIRM)})|{_COMPANIES}|{_STATE})\.)-?.",
@@ -168,9 +168,9 @@ _RULES = [
 ]
 _COMPILED = [re.compile(rule) for rule in (*_CONTRACTIONS, _FILE, *_WORDS, *_RULES, *_ADDRESSES)]
 _AS_WRITTEN = {re.compile(rule) for rule in (_FILE, *_ADDRESSES)}
-# A run of blanks; one that a no-break or a wide space begins may be the start of an address.
+# A run of blanks; if it begins with a no-break or a wide space, it may be the start of an address.
 _BLANK = re.compile(rf"[ \t][{_BLANKS}]*")
-# Most words: no rule reaches farther there.
+# Matches most words: no other rule has a longer match there.
 _PLAIN_WORD = re.compile(rf"(?!(?i:{_CUT_IN_TWO})\b)[{_P}{MARK}]+(?= |, |$)")
 
 _STRAIGHT = {"n't", "n`t", "'s", "'m", "'d", "'re", "'ve", "'ll"}
@@ -194,7 +194,7 @@ _QUOTES = {
     **dict.fromkeys("\x93\u201c\xab", "``"),
     **dict.fromkeys("\x94\u201d\xbb", "''"),
 }
-# Tokens, or kinds of one, that are not shown.
+# Tokens, or kinds of a token, that are not shown.
 _NO_TOKENS = {NOTHING, HYPHEN, DECIMAL, '"', "&nbsp;", "&quot;", "&apos;", "&md;", "&mdash;", "&ndash;"}
 _BLANK_SIGNS = {*_BLANKS, SOFT_HYPHEN}
 _QUOTE_SIGNS = {"`", OPENING, CLOSING, QUOTE}
@@ -228,7 +228,7 @@ def ptb_tokenize(text: str) -> list[str]:
 def _longest_match(kinds: str, position: int) -> tuple[int, bool]:
     """Where the token at `position` ends, and whether it is shown as written.
 
-    The rule which reaches farthest has it, or one character is a token.
+    The rule with the longest match wins; without a match one character is a token.
     """
     best = None
     for pattern in _COMPILED:
@@ -241,7 +241,7 @@ def _longest_match(kinds: str, position: int) -> tuple[int, bool]:
 
 
 def _shown(token: str, kinds: str, *, as_written: bool) -> tuple[str, ...]:
-    """What a matched token looks like in the output; none for a character that is no token."""
+    """The output for a matched token; empty for a character that is not a token."""
     if as_written:
         return (token.translate(_ONE_WORD),)
     if token in _SHOWN:

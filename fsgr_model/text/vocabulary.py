@@ -24,7 +24,7 @@ def _places(words: Sequence[str]) -> str:
 
 
 class Vocabulary:
-    """Words and their ids; the four special ones come first.
+    """Words and their ids; the four special words come first.
 
     Raises:
         UserError: the list does not begin with the special words, or holds a word twice.
@@ -38,7 +38,7 @@ class Vocabulary:
             )
         repeated = [word for word, count in Counter(words).items() if count > 1]
         if repeated:
-            raise UserError(f"a word list must hold every word once; found again: {repeated[:10]}")
+            raise UserError(f"a word list must hold every word once; these are repeated: {repeated[:10]}")
         self.words = list(words)
         self._id_of = {word: number for number, word in enumerate(self.words)}
 
@@ -50,7 +50,7 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that name the words and their order."""
+        """16 hex digits that identify the words and their order."""
         return fingerprint(self.words)
 
     def encode(self, tokens: Sequence[str], max_length: int) -> list[int]:
@@ -58,10 +58,10 @@ class Vocabulary:
         return [BOS, *(self._id_of.get(token, UNK) for token in tokens[:max_length]), EOS]
 
     def encode_open(self, tokens: Sequence[str], unlisted: dict[str, int]) -> list[int]:
-        """Ids of all words as the metrics see them, split at any space; no special ones are added.
+        """Ids of all words as the metrics see them, split at any space; no special words are added.
 
         A word that is not in the list gets an id of its own from `len(self)` on, kept in `unlisted`: equal
-        words match, and no listed one does.
+        words get equal ids, which differ from those of all listed words.
         """
         ids = []
         for word in " ".join(tokens).split():
@@ -88,8 +88,8 @@ class Vocabulary:
         """Read a JSON list of words, or an object with such a list as `itos`. Every word keeps its id.
 
         Raises:
-            UserError: the file is missing or malformed, its words break the rules of a word list, or an
-                object gives (as `stoi`) other ids than the places in its list.
+            UserError: the file is missing or malformed, its words break the rules of a word list, or the
+                `stoi` of an object gives other ids than the positions in its list.
         """
         found = load_json(path)
         words = found.get("itos") if isinstance(found, dict) else found
@@ -100,7 +100,7 @@ class Vocabulary:
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         if isinstance(found, dict) and found.get("stoi", vocabulary._id_of) != vocabulary._id_of:
-            raise UserError(f"{path}: `stoi` gives other ids than the places in `itos`; correct it")
+            raise UserError(f"{path}: `stoi` gives other ids than the positions in `itos`; correct it")
         return vocabulary
 
 
@@ -108,7 +108,7 @@ def build_vocabulary(token_lists: Iterable[Sequence[str]], min_count: int) -> Vo
     """The words that occur at least `min_count` times.
 
     Raises:
-        UserError: no word does.
+        UserError: no word occurs that often.
     """
     counts = Counter(token for tokens in token_lists for token in tokens)
     kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIALS]
@@ -132,7 +132,7 @@ def load_word_embeddings(path: Path, vocabulary: Vocabulary) -> Tensor:
 
     Raises:
         UserError: the file is missing or damaged, holds another number of vectors than there are words, or
-            vectors of other words (or of the same in another order).
+            vectors of other words (or of the same words in another order).
     """
     tensors, facts = load_tensors(path, "run dvc repro -f vocab")
     embeddings_VE, words = tensors["embeddings"], facts["words"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import told_what_fits
+from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
@@ -107,12 +107,12 @@ class Loop(Generic[BatchT]):
                 self._finish_epoch(0, stop)
             while self.progress.epoch <= self.epochs and not self._out_of_patience():
                 for batch in self._batches():
-                    with stop.held_back(), self._told_what_fits(batch):
+                    with stop.deferred(), self._suggest_batch_size(batch):
                         self._train_step(batch)
                     self._save_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
         if self.validate:
-            best, _ = load_tensors(self.best_file, f"delete {self.resume.folder} to begin this stage anew")
+            best, _ = load_tensors(self.best_file, f"delete {self.resume.folder} to start this stage again")
             self.model.load_state_dict(best, strict=False)
         return self.progress.history
 
@@ -120,7 +120,7 @@ class Loop(Generic[BatchT]):
         """The batches of the epoch that are left."""
         now, started_at = self.progress, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
-        self.steps_an_epoch = len(groups)
+        self.steps_per_epoch = len(groups)
         self.source.waited = 0.0
         coming = self.source.batches(groups[now.step :])
         yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
@@ -131,7 +131,7 @@ class Loop(Generic[BatchT]):
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress
         step = Step(self.seed, now.epoch, now.step)
-        rate = self.schedule(now.epoch, now.step, self.steps_an_epoch)
+        rate = self.schedule(now.epoch, now.step, self.steps_per_epoch)
         self.optimiser.set_rate(rate)
         self.model.train(self.task.uses_dropout)
         torch.manual_seed(step.torch_seed())
@@ -154,14 +154,14 @@ class Loop(Generic[BatchT]):
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, note the epoch in the history, save."""
         score = self.validate(self.model, self.device) if self.validate else None
-        with stop.held_back():
+        with stop.deferred():
             self._note_epoch(epoch, score)
             self._save()
 
     def _note_epoch(self, epoch: int, score: float | None) -> None:
         now = self.progress
         means = {key: total / now.step for key, total in now.sums.items()}
-        rate = self.schedule(epoch, now.step - 1, self.steps_an_epoch) if epoch else 0.0
+        rate = self.schedule(epoch, now.step - 1, self.steps_per_epoch) if epoch else 0.0
         row = {"epoch": epoch, "lr": rate, **means}
         now.history.append(row if score is None else row | {"val_CIDEr": score})
         now.epochs_since_best += 1
@@ -196,7 +196,7 @@ class Loop(Generic[BatchT]):
             "try a smaller learning rate"
         )
 
-    def _told_what_fits(self, batch: BatchT) -> Any:
+    def _suggest_batch_size(self, batch: BatchT) -> Any:
         """For a block that trains on `batch`: where the GPU is too small, say how many images fit."""
 
         def attempt(images: int) -> None:
@@ -208,7 +208,7 @@ class Loop(Generic[BatchT]):
                 self.task.loss(self.model, part, Step(self.seed, now.epoch, now.step))[0].backward()
             self.optimiser.clear_gradients()
 
-        return told_what_fits(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
+        return suggest_batch_size(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
 
     @contextmanager
     def _saved_when_stopped(self) -> Iterator[None]:

@@ -88,7 +88,7 @@ def check_window(model: ModelParams, xe: XeParams, images: int) -> None:
     Raises:
         UserError: with both numbers of steps.
     """
-    steps = xe.epochs * xe.steps_an_epoch(images)
+    steps = xe.epochs * xe.steps_per_epoch(images)
     if isinstance(model.memory, PrototypeParams) and steps <= model.memory.window:
         raise UserError(
             f"the first prototypes come after model.memory.window {model.memory.window} steps, but "

@@ -13,7 +13,7 @@ from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
 from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.resume import resume_point
-from fsgr_model.runtime.row_cache import AskedPlace, choose_place, hold_rows
+from fsgr_model.runtime.row_cache import AskedPlace, choose_place, open_rows
 from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.inputs import Inputs, captioned_images
 from fsgr_model.training.loop import Loop
@@ -132,5 +132,5 @@ def hold_features(
     needed = sum(len(images.store) * images.store.row_bytes for images in splits)
     place = choose_place(asked, needed, step, device)
     for images in splits:
-        images.tokens = hold_rows(images.store, place, device)
+        images.tokens = open_rows(images.store, place, device)
     print(f"features: {needed / GB:.2f} GB, runtime.cache: {place}", flush=True)

@@ -108,7 +108,7 @@ def test_files_need_no_project(run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     captions_file()
     files = write("a.json", SPOKEN), write("b.json", SPOKEN | {2: "a cat sleeps here"})
     said = run(*files, "--references", "references.json")
-    assert "| CIDEr |" in said and "no sheet: there are no pictures here" in said
+    assert "| CIDEr |" in said and "no sheet: the pictures are not on this machine" in said
     assert "name a file with --references" in run(*files)
     assert "none.json does not exist" in run(files[0], "none.json", "--references", "references.json")
 

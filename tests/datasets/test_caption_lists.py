@@ -200,5 +200,5 @@ def test_narratives_that_cannot_be_read(small: SmallDataset, train: str, message
 
 @pytest.mark.parametrize(("train", "form"), [(BLIP["train"], "blip"), ({"data": []}, "textcaps")])
 def test_the_format_coco_names_the_right_one(small: SmallDataset, train: Any, form: str) -> None:
-    with pytest.raises(UserError, match=rf"train\.json is no COCO caption file .*dataset\.format: {form}"):
+    with pytest.raises(UserError, match=rf"train\.json is not a COCO caption file .*dataset\.format: {form}"):
         build(small, "coco", {"train": train})

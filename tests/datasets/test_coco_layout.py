@@ -62,7 +62,7 @@ def test_only_the_test_file_may_be_without(release: SmallDataset) -> None:
 
 def test_a_part_of_the_test_split_may_not_be_without(release: SmallDataset) -> None:
     release.files["test"]["images"].append({"id": 32, "file_name": "000000000032.jpg"})
-    with pytest.raises(UserError, match=r"images without captions: 32 .*only a whole test split may be"):
+    with pytest.raises(UserError, match=r"images without captions: 32 .*only a whole test split may have"):
         release.build(images=FOLDERS)
 
 

@@ -152,7 +152,7 @@ def test_long_runs_of_marks_take_no_time() -> None:
 )  # fmt: skip
 def test_an_id_file_that_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.npy is not a NumPy file .*; get it again"):
+    with pytest.raises(UserError, match=r"a\.npy is not a NumPy file .*; download or make it again"):
         read_id_file(tmp_path / "a.npy")
 
 

@@ -195,7 +195,7 @@ def test_files_that_may_not_be_read() -> None:
         with pytest.raises(BadImage, match=r"a\.png: cannot be read \(Permission denied\)"):
             open_rgb(folder / "a.png")
         with pytest.raises(
-            UserError, match=r"b\.json cannot be read \(Permission denied\); check its place and"
+            UserError, match=r"b\.json cannot be read \(Permission denied\); check its location and"
         ):
             load_json(folder / "b.json")
         os.seteuid(os.getuid())

@@ -127,7 +127,7 @@ def test_an_image_in_two_splits(folder: SmallDataset) -> None:
 
 def test_an_id_in_two_files(folder: SmallDataset) -> None:
     write_ids(folder, "test", [*annotation_ids(31), 110])
-    with pytest.raises(UserError, match=r"ids that stand twice .*: 110 \(train, test\)"):
+    with pytest.raises(UserError, match=r"ids that occur twice .*: 110 \(train, test\)"):
         build(folder)
 
 

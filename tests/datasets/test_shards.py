@@ -161,7 +161,7 @@ def test_a_shard_cut_short(small: SmallDataset, members: dict[str, dict[str, byt
     build(small, members)
     shard = small.root / "shards" / "train-0.tar"
     shard.write_bytes(shard.read_bytes()[:kept])
-    with pytest.raises(UserError, match=r"train-0\.tar is not a whole tar file"):
+    with pytest.raises(UserError, match=r"train-0\.tar is not a complete tar file"):
         small.build_written(format="webdataset", images=".", shards=SHARDS)
 
 

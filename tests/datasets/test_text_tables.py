@@ -188,7 +188,7 @@ def test_a_table_and_a_folder_a_split(small: SmallDataset) -> None:
 
 
 def test_splits_twice(small: SmallDataset) -> None:
-    with pytest.raises(ValidationError, match=r"one file a split needs no table\.splits"):
+    with pytest.raises(ValidationError, match=r"with one file per split table\.splits is not needed"):
         TableParams.model_validate({"file": FILES, "splits": LISTS})
     write_lists(small)
     rows = ["image,caption,split", *[f"{name},A dog,{split}" for name, split in SPLIT_OF.items()]]

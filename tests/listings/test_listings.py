@@ -117,7 +117,7 @@ IMPORTANT = {
     "fsgr_model/datasets/contract.py": "captions of unknown images: ",
     "fsgr_model/datasets/image_check.py": "set dataset.on_bad_image: skip to leave them out everywhere",
     "fsgr_model/training/loop.py": ": not finite, so training stops{kept}; try a smaller learning rate",
-    "fsgr_model/runtime/folder_lock.py": "this very run is already under way in {where}; wait",
+    "fsgr_model/runtime/folder_lock.py": "this same run is already under way in {where}; wait",
     "fsgr_model/runtime/row_store.py": "was made with another {key}: the file says",
     "fsgr_model/network/assembly.py": "was written by a newer version of this project: format",
 }

@@ -239,14 +239,14 @@ def test_a_damaged_resume_point_says_what_to_delete(tmp_path: Path) -> None:
     data = bytearray(point.state_file.read_bytes())
     data[-1] ^= 64
     point.state_file.write_bytes(data)
-    with pytest.raises(UserError, match=rf"state\.safetensors is damaged: .*delete {tmp_path} to begin"):
+    with pytest.raises(UserError, match=rf"state\.safetensors is damaged: .*delete {tmp_path} to start"):
         point.load()
 
 
 def test_an_unfinished_feature_file_that_is_damaged(tmp_path: Path) -> None:
     path = features(tmp_path / "features.h5")
     path.write_bytes(path.read_bytes()[:700])
-    with pytest.raises(UserError, match=rf"cannot be gone on with .*delete {tmp_path} to begin"):
+    with pytest.raises(UserError, match=rf"cannot be continued .*delete {tmp_path} to start"):
         features(path)
 
 

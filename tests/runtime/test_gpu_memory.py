@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import largest_fitting, told_what_fits
+from fsgr_model.runtime.gpu_memory import largest_fitting, suggest_batch_size
 
 
 def memory_for(most):
@@ -24,7 +24,7 @@ def test_halves_are_tried_until_one_fits(most, fitting):
 
 
 def test_the_message_names_parameter_need_and_what_fits():
-    with pytest.raises(UserError) as caught, told_what_fits(memory_for(30), 100, "xe.batch_size"):
+    with pytest.raises(UserError) as caught, suggest_batch_size(memory_for(30), 100, "xe.batch_size"):
         memory_for(30)(100)
     assert str(caught.value) == (
         "xe.batch_size: a step of 100 images needs more memory than there is (CUDA out of memory. Tried to "
@@ -32,14 +32,14 @@ def test_the_message_names_parameter_need_and_what_fits():
     )
     with (
         pytest.raises(UserError, match="not even one fits"),
-        told_what_fits(memory_for(0), 100, "xe.batch_size"),
+        suggest_batch_size(memory_for(0), 100, "xe.batch_size"),
     ):
         memory_for(0)(100)
 
 
 def test_a_step_that_fits_is_done_once():
     done = []
-    with told_what_fits(memory_for(0), 100, "xe.batch_size"):
+    with suggest_batch_size(memory_for(0), 100, "xe.batch_size"):
         done.append(100)
     assert done == [100]
 
@@ -55,7 +55,7 @@ def test_the_failed_step_holds_no_memory_while_others_are_tried():
         alive.append(weakref.ref(big))
         raise torch.OutOfMemoryError("full")
 
-    with pytest.raises(UserError), told_what_fits(lambda n: alive.append(alive[0]()), 4, "x"):
+    with pytest.raises(UserError), suggest_batch_size(lambda n: alive.append(alive[0]()), 4, "x"):
         step()
     gc.collect()
     assert alive[1] is None

@@ -12,7 +12,7 @@ import pytest
 
 from fsgr_model.clip.weight_files import read_weights
 from fsgr_model.runtime.artifacts import load_json, whole_file, whole_folder
-from fsgr_model.runtime.errors import UserError, naming, run_command
+from fsgr_model.runtime.errors import UserError, naming_file, run_command
 from fsgr_model.runtime.resources import allow_many_files, explain
 from fsgr_model.runtime.tensor_file import load_tensors
 
@@ -84,7 +84,7 @@ def test_numbers_that_no_system_has_are_no_error():
 
 
 def test_an_error_that_names_no_file_gets_one():
-    with pytest.raises(OSError, match="full") as error, naming(Path("x.h5")):
+    with pytest.raises(OSError, match="full") as error, naming_file(Path("x.h5")):
         raise OSError(errno.ENOSPC, "full")
     assert (explain(error.value) or "").startswith("no space left on the disk (x.h5); free some space")
 
@@ -94,7 +94,7 @@ def test_an_error_that_names_no_file_gets_one():
 )
 def test_other_errors_stay_as_they_are(error):
     said = str(error)
-    with pytest.raises(type(error)) as found, naming(Path("x.h5")):
+    with pytest.raises(type(error)) as found, naming_file(Path("x.h5")):
         raise error
     assert str(found.value) == said
 
@@ -102,7 +102,7 @@ def test_other_errors_stay_as_they_are(error):
 def test_a_library_that_keeps_the_number_in_its_text_is_told_with_the_file():
     with (
         pytest.raises(UserError, match=r"no space left on the disk \(x.safetensors\)"),
-        naming(Path("x.safetensors")),
+        naming_file(Path("x.safetensors")),
     ):
         raise OSError("No space left on device (os error 28)")
 

@@ -80,7 +80,7 @@ def test_a_stopped_run_says_where_its_work_is(tmp_path):
         Stopped, match=r"stopped by SIGTERM; what is done is kept in .*stage-abc; run the same"
     ):
         save_and_vanish(Stopped("SIGTERM"))
-    with pytest.raises(Stopped, match="there was nothing to keep yet"), resume_point("stage", "new"):
+    with pytest.raises(Stopped, match="there was nothing to save yet"), resume_point("stage", "new"):
         raise Stopped("SIGTERM")
 
 

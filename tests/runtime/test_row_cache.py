@@ -14,7 +14,7 @@ from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.training_params import XeParams
 from fsgr_model.runtime import row_cache
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.row_cache import HeldRows, choose_place, hold_rows
+from fsgr_model.runtime.row_cache import MemoryRows, choose_place, open_rows
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter
 from fsgr_model.training.run import Run
 from pipeline.train_xe import train_xe
@@ -34,21 +34,21 @@ def store(tmp_path: Path) -> RowStore:
 
 @pytest.mark.parametrize("place", ["ram", "disk"])
 def test_rows_are_the_same_from_every_place(store: RowStore, place: row_cache.Place) -> None:
-    found = hold_rows(store, place, CPU).tensors([8, 40, 8])
+    found = open_rows(store, place, CPU).tensors([8, 40, 8])
     assert found.dtype == torch.float16
     assert found.numpy().tobytes() == ROWS[[3, 0, 3]].tobytes()
 
 
 def test_rows_are_brought_in_pieces(store: RowStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_cache, "ROWS_A_COPY", 3)
-    assert HeldRows(store, CPU).rows.numpy().tobytes() == ROWS.tobytes()
+    assert MemoryRows(store, CPU).rows.numpy().tobytes() == ROWS.tobytes()
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("place", ["gpu", "ram", "disk"])
 def test_rows_are_the_same_beside_a_gpu(store: RowStore, place: row_cache.Place) -> None:
-    found = hold_rows(store, place, CUDA).tensors([8, 40, 8])
+    found = open_rows(store, place, CUDA).tensors([8, 40, 8])
     assert found.is_cuda == (place == "gpu") and found.is_pinned() == (place != "gpu")
     assert found.cpu().numpy().tobytes() == ROWS[[3, 0, 3]].tobytes()
 

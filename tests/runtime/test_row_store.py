@@ -156,7 +156,7 @@ def test_a_file_in_other_chunks_is_refused(path):
     with h5py.File(path, "r+") as file:
         del file["tokens"]
         file.create_dataset("tokens", data=ROWS.astype(np.float16), chunks=(1, 3, 4), compression="gzip")
-    with pytest.raises(UserError, match="plain chunk an image"):
+    with pytest.raises(UserError, match="plain chunk per image"):
         RowStore(path, {})
 
 

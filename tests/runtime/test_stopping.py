@@ -59,7 +59,7 @@ def test_a_signal_stops_at_once(number):
 def test_a_signal_waits_for_the_end_of_what_holds_it_back():
     reached = []
     with pytest.raises(Stopped), stop_request() as stop:
-        with stop.held_back():
+        with stop.deferred():
             send(signal.SIGTERM)
             send(signal.SIGINT)
             reached.append("inside")
@@ -71,7 +71,7 @@ def test_a_signal_waits_for_the_end_of_what_holds_it_back():
 def test_what_takes_longer_than_the_grace_is_given_up(monkeypatch):
     monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.1)
     start = time.monotonic()
-    with pytest.raises(Overdue), stop_request() as stop, stop.held_back():
+    with pytest.raises(Overdue), stop_request() as stop, stop.deferred():
         send(signal.SIGTERM)
         time.sleep(5)
     assert time.monotonic() - start < 2
@@ -93,7 +93,7 @@ def test_a_signal_to_a_worker_is_not_taken_for_one_to_the_command():
 
 
 def test_a_stopped_command_says_so_and_does_not_exit_with_0():
-    with pytest.raises(SystemExit, match=r"stopped by SIGTERM; .*; run the same command to go on") as end:
+    with pytest.raises(SystemExit, match=r"stopped by SIGTERM; .*; run the same command to continue") as end:
         run_command(lambda: send(signal.SIGTERM))
     assert "\n" not in str(end.value.code)
 

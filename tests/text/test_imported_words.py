@@ -55,11 +55,11 @@ def test_a_list_of_ours_is_as_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"ix_to_word": {"1": "a", "2": "a"}}, "found again: .'a'."),
+        ({"ix_to_word": {"1": "a", "2": "a"}}, "repeated: .'a'."),
         ({"ix_to_word": {"1": "a", "two": "b"}}, "ids in `ix_to_word` must be whole numbers; found two"),
-        ({"ix_to_word": {"1": "a", "01": "b"}}, "'a' and 'b' have one id, 1"),
+        ({"ix_to_word": {"1": "a", "01": "b"}}, "'a' and 'b' have the same id, 1"),
         ({"ix_to_word": ["a"]}, r"list\.json: the file: Input should be a valid dictionary"),
-        ({"a": 1, "b": 1}, "'a' and 'b' have one id, 1"),
+        ({"a": 1, "b": 1}, "'a' and 'b' have the same id, 1"),
         ({"a": True}, "must be a JSON list of words"),
         ({}, "must be a JSON list of words"),
     ],

@@ -79,7 +79,7 @@ def test_saved_and_loaded_are_equal(tmp_path: Path) -> None:
         (["<pad>", *SPECIALS[2:], "a", "<unk>"], "has <unk> at 4, <pad> at 0, <bos> at 1, <eos> at 2"),
         ([*SPECIALS[:3], "</s>"], "no <eos>"),
         ({"itos": [*SPECIALS, "a"], "stoi": {"<unk>": 1}}, "`stoi` gives other ids"),
-        ([*SPECIALS, "dog", "dog"], "found again: .'dog'."),
+        ([*SPECIALS, "dog", "dog"], "repeated: .'dog'."),
         ([*SPECIALS, 5], "must be a JSON list of words"),
         ({"words": []}, "must be a JSON list of words"),
     ],

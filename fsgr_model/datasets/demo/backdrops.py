@@ -1,4 +1,4 @@
-"""How each kind of background is painted, with its weather; never twice the same.
+"""Paints each kind of background with its weather; no two backgrounds are the same.
 
 A painter gets the pen, the horizon (unit coordinate y) and the scene's own random numbers.
 """

@@ -26,12 +26,12 @@ class Tones:
 
 
 def mix(one: Rgb, other: Rgb, share: float) -> Rgb:
-    """`share` of the other colour in the first."""
+    """Mix `share` of the other colour into the first."""
     return tuple(round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
 
 
 def tones_of(base: Rgb) -> Tones:
-    """Shadow, light and outline that go with a colour (0 to 255 a channel)."""
+    """Shadow, light and outline that go with a colour (0 to 255 per channel)."""
     return Tones(
         base, mix(base, (0, 0, 0), 0.26), mix(base, (255, 255, 250), 0.45), mix(base, (18, 14, 28), 0.72)
     )
@@ -117,7 +117,7 @@ def arc_points(centre: Point, radii: Point, *, start: float, end: float, turn: f
 
 @cache
 def _unit_arc(start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines of the angles of an arc; the drawings have some dozen of them, thousands of times."""
+    """Cosines and sines of the angles of an arc; the drawings use about a dozen, thousands of times each."""
     angles = np.radians(np.linspace(start, end, max(5, round(abs(end - start) / 9) + 1)))
     return np.cos(angles), np.sin(angles)
 

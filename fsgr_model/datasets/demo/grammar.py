@@ -1,4 +1,4 @@
-"""Captions of a scene: each says some of what is there, in its own words, and nothing that is not."""
+"""Captions of a scene: each describes a part of the scene in its own words, and only what it shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Relations = Mapping[tuple[int, int], list[Relation]]
 
 @dataclass(frozen=True)
 class Speaker:
-    """One annotator at work on one scene. `by_size`: the groups' numbers, the largest seen first."""
+    """One annotator of one scene. `by_size`: the indices of the groups, the largest in the picture first."""
 
     world: WorldSpec
     scene: Scene
@@ -22,7 +22,7 @@ class Speaker:
     rng: np.random.Generator
 
     def caption(self) -> str:
-        """One sentence with a capital letter and mostly a full stop."""
+        """One sentence that begins with a capital letter and mostly ends in a full stop."""
         fewest, most = self.world.captions.words
         while True:
             words = self._sentence().split()

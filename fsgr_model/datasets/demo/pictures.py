@@ -1,4 +1,4 @@
-"""From a scene to its picture and the mask of each thing."""
+"""Draws the picture of a scene and the mask of each thing."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ Mask = np.ndarray  # bool [height, width]
 
 @dataclass(frozen=True)
 class Picture:
-    """RGB image and masks of the things in the scene's order: whole (as if nothing hid them) and visible."""
+    """RGB image and masks of the things in the scene's order: whole (ignoring occlusion) and visible."""
 
     image: Image.Image
     whole: list[Mask]
@@ -79,7 +79,7 @@ def _lit(sprite: Image.Image) -> Image.Image:
 
 
 def _shadow(canvas: Image.Image, left: int, top: int, sprite: Image.Image) -> None:
-    """A soft dark ellipse on the ground; part of the background, so in no thing's mask."""
+    """Draw a soft dark ellipse on the ground; it belongs to the background, so to no thing's mask."""
     shade = Image.new("L", (sprite.width, max(4, sprite.width // 6)))
     pen = Pen(Image.new("L", (64, 64)), (0,))
     pen.ellipse((0.5, 0.5), (0.48, 0.48), fill=(70,), outline=False)

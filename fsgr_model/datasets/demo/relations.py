@@ -9,8 +9,8 @@ from fsgr_model.datasets.demo.pictures import Mask, Picture
 from fsgr_model.datasets.demo.scenes import Scene
 from fsgr_model.datasets.demo.world_file import Relation
 
-HIDDEN_SHARE = 0.05  # of a thing's pixels: less is not worth a word
-NEAR = 0.09  # of the image's side, gap between two things
+HIDDEN_SHARE = 0.05  # share of a thing's pixels; less counts as not hidden
+NEAR = 0.09  # largest gap between two things that are near, as a share of the image's side
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _union(scene: Scene, masks: list[Mask], group: int) -> Mask:
 
 
 def _beside(one: Box, other: Box, side: int) -> list[Relation]:
-    """Left, right, above, under: one lies clear of the other; next to: clear of it and near, on one level."""
+    """Left, right, above, under: the boxes do not overlap; next to: they are also near, at one height."""
     right_gap, left_gap = other.left - one.right, one.left - other.right
     below_gap, above_gap = other.top - one.bottom, one.top - other.bottom
     slack = -0.04 * side
@@ -74,7 +74,7 @@ def _beside(one: Box, other: Box, side: int) -> list[Relation]:
 
 
 def _hides(scene: Scene, picture: Picture, front: int, back: int) -> bool:
-    """Some thing of `front` is drawn over enough pixels of some thing of `back`."""
+    """Whether some thing of `front` covers enough pixels of some thing of `back`."""
     for later, near in enumerate(scene.things):
         for earlier, far in enumerate(scene.things[:later]):
             if (near.group, far.group) == (front, back):

@@ -62,7 +62,7 @@ def held_out_combinations(groups: tuple[Group, ...], world: WorldSpec) -> list[t
 
 
 def sample_scene(world: WorldSpec, rng: np.random.Generator, domain: Domain) -> Scene:
-    """A scene: `seen` holds no held-out combination, `unseen` at least one, `any` knows no such rule."""
+    """A scene: `seen` has no held-out combination, `unseen` at least one, `any` has no such constraint."""
     while True:
         groups = _sample_groups(world, rng, domain)
         if domain != "any" and bool(held_out_combinations(groups, world)) != (domain == "unseen"):
@@ -78,7 +78,7 @@ def pick(chances: Mapping[Key, float], rng: np.random.Generator) -> Key:
     """One key, drawn with the given weights (which need not sum to 1)."""
     weights = np.fromiter(chances.values(), dtype=np.float64)
     share = (weights / weights.sum()).cumsum()
-    # What rng.choice does, without its checks of the weights, which took longer than the rest.
+    # Does what rng.choice does, without its checks of the weights, which took longer than the rest.
     return list(chances)[int((share / share[-1]).searchsorted(rng.random(), side="right"))]
 
 
@@ -100,7 +100,7 @@ def _sample_groups(world: WorldSpec, rng: np.random.Generator, domain: Domain) -
 def _sample_kinds(
     world: WorldSpec, rng: np.random.Generator, domain: Domain
 ) -> tuple[list[str], dict[str, str]]:
-    """Distinct kinds, and colours already settled: unseen starts from a held-out colour or pair."""
+    """Distinct kinds, and the fixed colours among them: unseen starts from a held-out colour or pair."""
     first: tuple[str, ...] = ()
     colours: dict[str, str] = {}
     if domain == "unseen" and rng.random() < 0.5:
@@ -117,7 +117,7 @@ def _sample_kinds(
 def _place(
     groups: tuple[Group, ...], world: WorldSpec, horizon: float, rng: np.random.Generator
 ) -> tuple[Thing, ...] | None:
-    """Things from back to front, none hidden too much; None if they find no room."""
+    """Things from back to front, none hidden too much; None if there is no room for them."""
     things: list[Thing] = []
     for index in [index for index, group in enumerate(groups) for _ in range(group.count)]:
         for _ in range(PLACE_TRIES):
@@ -152,7 +152,7 @@ def _sample_thing(
 
 
 def _overlap(one: Thing, other: Thing) -> float:
-    """Common area of the two squares, as a share of the smaller."""
+    """Area of the intersection of the two squares, as a share of the smaller square."""
     width = min(one.x + one.side / 2, other.x + other.side / 2) - max(
         one.x - one.side / 2, other.x - other.side / 2
     )

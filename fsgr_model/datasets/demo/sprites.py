@@ -1,6 +1,6 @@
-"""How each kind of object is drawn: a function from a pen and the tones of a colour to shapes.
+"""Draws each kind of object: a function per kind draws its shapes with a pen in the tones of a colour.
 
-A drawing fills the unit square; its colour covers most of it, so that the colour is what a person would say.
+A drawing fills the unit square; its colour covers most of it, so that a person would name that colour.
 """
 
 from collections.abc import Callable

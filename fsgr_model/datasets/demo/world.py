@@ -29,18 +29,18 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.progress import progress
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
-IMAGES_A_PROCESS = 250  # fewer are drawn faster without starting one more process
-FIRST_CAPTION_ID = 1_000_001  # far from the image ids: one taken for the other finds nothing
+IMAGES_PER_PROCESS = 250  # for fewer images another process is not worth its start
+FIRST_CAPTION_ID = 1_000_001  # far from the image ids, so that a mix-up of the two finds nothing
 FIRST_INSTANCE_ID = 5_000_001
 FIRST_PRETRAINING_ID = 500_001  # a picture's random numbers come from its id
 
-# What a picture may show: a test domain's combinations, or for "" all but the held-out ones.
+# What a picture may show: the combinations of a test domain; for "" all except the held-out ones.
 PictureDomain = Domain | Literal[""]
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A picture to draw: its id, split and domain; a picture of no `domain` shows what a seen one may."""
+    """A picture to draw: its id, split and domain; a picture without `domain` follows the rules of `seen`."""
 
     image_id: int
     split: Split
@@ -49,7 +49,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture that lies on the disk, its captions' texts and its instances without ids."""
+    """A picture that was written, the texts of its captions, and its instances without ids."""
 
     record: ImageRecord
     texts: list[str]
@@ -62,8 +62,8 @@ def draw_demo_world(
 ) -> Dataset:
     """Draw every picture into `folder/images/` and return the dataset in the normal form.
 
-    Each picture has random numbers of its own, from `seed` and its id: the result does not depend on
-    how many processes draw. Paths in the manifest start with `place`, where `folder` will lie at the end.
+    Each picture has its own random numbers, from `seed` and its id, so that the result does not depend on
+    the number of processes. Paths in the manifest start with `place`, the final path of `folder`.
 
     Raises:
         UserError: the world file is missing or wrong, or names something that has no drawing.
@@ -74,7 +74,7 @@ def draw_demo_world(
 def draw_pretraining(
     world_file: Path, params: DemoWorldParams, seed: int, folder: Path, *, place: str
 ) -> Dataset:
-    """Draw the pictures that CLIP alone trains on, held-out combinations among them; else as
+    """Draw the pictures that only CLIP trains on, which include held-out combinations, otherwise as
     `draw_demo_world`. All are of the training split.
     """
     ids = range(FIRST_PRETRAINING_ID, FIRST_PRETRAINING_ID + params.pretraining_images)
@@ -91,9 +91,9 @@ def draw_pictures(
     place: str,
     processes: int | None = None,
 ) -> Dataset:
-    """Draw the assigned pictures in `processes` processes; 1 draws in this one, None is one a core."""
+    """Draw the assigned pictures in `processes` processes; 1: in this process, None: one process per core."""
     if processes is None:
-        processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_A_PROCESS))
+        processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_PER_PROCESS))
     (folder / "images").mkdir(parents=True, exist_ok=True)
     draw = partial(draw_one, world=world, seed=seed, folder=folder, place=place)
     drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", unit="images"))

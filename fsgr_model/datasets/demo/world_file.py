@@ -1,4 +1,4 @@
-"""data/demo/world.yaml as typed, checked values: everything that the demo world can show and say."""
+"""data/demo/world.yaml as typed, checked values: everything that demo pictures and captions can contain."""
 
 from collections.abc import Collection, Iterable
 from itertools import combinations, product
@@ -26,7 +26,7 @@ class ImageSpec(Section):
 
 
 class SceneSpec(Section):
-    """How scenes are composed; `pretraining_groups`: those that CLIP alone sees."""
+    """How scenes are composed; `pretraining_groups`: those of CLIP's own pictures."""
 
     groups: dict[int, Chance]
     pretraining_groups: dict[int, Chance]
@@ -39,7 +39,7 @@ class SceneSpec(Section):
 
 
 class SizeSpec(Section):
-    """A size: its share of the picture's side, how often it is drawn, and its adjectives."""
+    """A size: its share of the picture's side, how often it is sampled, and its adjectives."""
 
     share: tuple[float, float]
     chance: Chance
@@ -81,7 +81,7 @@ class MoodSpec(Section):
 
 
 class ChanceSpec(Section):
-    """How often a caption says what it could say."""
+    """How often a caption mentions what it could mention."""
 
     colour: Chance
     size: Chance
