@@ -128,7 +128,7 @@ def cost(changes: Sequence[str]) -> dict[str, float]:
     )
     assembly = build_captioner(parts, model, params.seed)
     task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=params.seed)
-    train = inputs.train.drawn(xe.train_images, params.seed)
+    train = inputs.train.choose(xe.train_images, params.seed)
     images = captioned_images(train, assembly.vocabulary, xe, labels=inputs.labels)
     speed_up_training(assembly.captioner)
     captioner = assembly.captioner.train()

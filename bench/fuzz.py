@@ -1,6 +1,6 @@
 """Damaged files for every reader and any text for the tokenizer: python -m bench.fuzz --cases 100000
 
-A line a target: files tried, how many of them were refused (the others could be read), and the seconds that
+It prints one line per target: files tried, how many of them were refused (the others could be read), and the seconds that
 the slowest took. It ends with the first file that makes a reader crash, made as small as possible. --seed
 gives other files; --only runs the targets whose name holds a word.
 """

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--params", type=Path, default=Path("presets/coco.yaml"), metavar="FILE")
     parser.add_argument(
-        "--images", type=int, nargs="+", default=[2, 6], help="images a step that are measured"
+        "--images", type=int, nargs="+", default=[2, 6], help="images per step that are measured"
     )
     parser.add_argument("--measure", nargs=2, metavar=("PHASE", "IMAGES"), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)

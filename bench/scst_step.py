@@ -1,4 +1,4 @@
-"""A step of self-critical training beside the reference: 5 samples an image, 20 words.
+"""A step of self-critical training beside the reference: 5 samples per image, 20 words.
 
     python -m bench.scst_step
     python -m bench.scst_step --device cuda --dtype bfloat16 --compile --batch 50 100 200 400

@@ -15,7 +15,7 @@ from fsgr_model.training.alignment import ProgressiveAlignment, level_weights
 from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.inputs import Inputs, read_inputs
-from fsgr_model.training.prompt_start import begin_at_patches
+from fsgr_model.training.prompt_start import initialise_prompts_from_patches
 from fsgr_model.training.prototypes import PrototypeSearch, check_window
 from fsgr_model.training.run import Run, training_loop, write_outputs
 from fsgr_model.training.schedule import describe_by_epoch
@@ -65,9 +65,9 @@ def prepare_xe(
     assembly: Assembly, parts: Parts, inputs: Inputs, *, model: ModelParams, xe: XeParams, seed: int
 ) -> CrossEntropy:
     """The losses on a fresh network, whose prompts begin among the patches where they are to."""
-    train = inputs.train.drawn(xe.train_images, seed)
+    train = inputs.train.choose(xe.train_images, seed)
     if model.tail and model.tail.prompts and model.tail.prompt_start == "patches":
-        begin_at_patches(assembly, train, seed)
+        initialise_prompts_from_patches(assembly, train, seed)
     auxiliaries: list[AuxiliaryLoss] = []
     if xe.contrast:
         auxiliaries.append(PatchContrast(xe.contrast.weight, xe.contrast.anchors))

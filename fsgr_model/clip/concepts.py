@@ -50,14 +50,14 @@ def _refuse_other_ends(lines: list[str], path: Path) -> None:
         if others:
             raise UserError(
                 f"codebook.concepts: {path}: line {number} holds {line[len(first)]!r}, which ends a line for "
-                "some programs alone; save the file with plain line ends (LF or CRLF), one concept a line"
+                "some programs alone; save the file with plain line ends (LF or CRLF), one concept per line"
             )
 
 
 def _checked(names: list[str], place: str) -> list[str]:
     empty = [number for number, name in enumerate(names, start=1) if not name]
     if empty:
-        raise UserError(f"codebook.concepts: {place}: number {empty[0]} is empty; one concept a line")
+        raise UserError(f"codebook.concepts: {place}: number {empty[0]} is empty; one concept per line")
     double = [name for name, count in Counter(names).items() if count > 1]
     if double:
         raise UserError(f"codebook.concepts: {place}: {double[:10]} occur more than once; remove the copies")

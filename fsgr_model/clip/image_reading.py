@@ -52,7 +52,7 @@ def read_batches(
         batch,
         num_workers=workers,
         collate_fn=_stack,
-        worker_init_fn=partial(_end_with, os.getpid()),
+        worker_init_fn=partial(_exit_with_parent, os.getpid()),
         pin_memory=torch.cuda.is_available(),
     )
     for problems, ids, images_BCHW in loader:
@@ -91,7 +91,7 @@ def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list
     return [], [image_id for image_id, _ in read], torch.stack([image for _, image in read])
 
 
-def _end_with(parent: int, worker: int) -> None:
+def _exit_with_parent(parent: int, worker: int) -> None:
     """Of a worker: PyTorch's own watch misses a parent that is killed while the worker starts."""
     end_with_parent(parent)
 

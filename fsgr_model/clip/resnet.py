@@ -1,6 +1,6 @@
 """CLIP's ResNets: everything but the attention pool is the trunk, the attention pool is the tail.
 
-The cache holds the map of the last layer as tokens, behind their mean, which takes the place of a vision
+The cache holds the map of the last layer as tokens, preceded by their mean, which takes the place of a vision
 transformer's CLS token (arXiv 2103.00020, section 2.4).
 
 Shapes: B images, T tokens = 1 mean + G places of the map, W width of the map, E joint width.

@@ -1,6 +1,6 @@
 """CLIP's vision transformer cut in two: a frozen trunk, whose output is cached, and a tail that runs from it.
 
-Shapes: B images, T tokens = 1 CLS + G patches, W vision width, E joint width, H heads, C channels of a head.
+Shapes: B images, T tokens = 1 CLS + G patches, W vision width, E joint width, H heads, C channels per head.
 """
 
 from collections.abc import Callable, Iterable
@@ -159,7 +159,7 @@ def correlative_attention(
     *,
     attention: Align,
 ) -> torch.Tensor:
-    """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V with s = 1/sqrt(C), a head at a time; rows of weights sum to 2.
+    """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V with s = 1/sqrt(C), one head at a time; rows of weights sum to 2.
 
     A is what the queries ask: themselves (`csa`: SCLIP, arXiv 2312.01597, section 3.2) or the keys (`qk_kk`).
     """
@@ -175,7 +175,7 @@ def mix_values(
     *,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """softmax(Q Kᵀ / sqrt(C) + mask) V, a head at a time; heads stand side by side: [B, Q, W]."""
+    """softmax(Q Kᵀ / sqrt(C) + mask) V, one head at a time; heads stand side by side: [B, Q, W]."""
     # nn.MultiheadAttention computes the same from copies of queries, keys and values.
     query, key, value = (
         x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BQW, key_BTW, value_BTW)

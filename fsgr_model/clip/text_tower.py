@@ -42,7 +42,7 @@ class TextLayers(NamedTuple):
     def states(self, token_BC: Tensor) -> tuple[Tensor, Tensor]:
         """State of every token in the joint space [B, C, E], and that of each end token [B, E].
 
-        C may be less than CLIP's context: attention is causal, so padding behind the end has no influence.
+        C may be less than CLIP's context: attention is causal, so padding after the end has no influence.
         """
         C = token_BC.shape[1]
         x_BCW = self.token_embedding(token_BC) + self.position_CW[:C]

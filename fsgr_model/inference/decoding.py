@@ -1,6 +1,6 @@
 """Greedy, sampled and beam-searched captions: plain functions over a step and its state.
 
-Shapes: B images, S captions (samples or beams) of an image, L positions, V words.
+Shapes: B images, S captions (samples or beams) per image, L positions, V words.
 A caption is a row of word ids without <bos>; it ends with <eos>, then <pad>; one that was cut at
 `max_length` positions has no <eos>.
 """
@@ -29,7 +29,7 @@ def word_log_probs(logits: Tensor) -> Tensor:
     return logits.log_softmax(dim=-1)
 
 
-def spoken_log_probs(logits: Tensor, word: Tensor) -> Tensor:
+def caption_log_probs(logits: Tensor, word: Tensor) -> Tensor:
     """Log-probability of every word of given captions, of the words' shape, float32; 0 at padding.
 
     `logits` [..., V] are those of teacher forcing: what came before a word was read before it was chosen.
@@ -120,7 +120,7 @@ def _still_open(open_BS: Tensor) -> tuple[Tensor, Tensor] | None:
 def beam_search(
     step: Step, state: DecoderState, num_images: int, *, beam_size: int, max_length: int
 ) -> tuple[Tensor, Tensor]:
-    """The likeliest captions that keep `beam_size` hypotheses an image at every position.
+    """The likeliest captions that keep `beam_size` hypotheses per image at every position.
 
     The score is the sum of log-probabilities, the end token's included, without length normalisation;
     an ended hypothesis keeps its score and its place until better ones push it out. An image leaves the batch
@@ -161,7 +161,7 @@ class _Beams:
 
     @classmethod
     def start(cls, num_images: int, device: torch.device) -> "_Beams":
-        """One empty hypothesis an image."""
+        """One empty hypothesis per image."""
         shape = (num_images, 1)
         return cls(
             torch.arange(num_images, device=device),

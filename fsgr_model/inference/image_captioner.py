@@ -1,6 +1,6 @@
 """Image files to captions without any cache: trunk, tail and decoder in one go.
 
-Shapes: B images, S captions of an image, L positions, T trunk tokens, W vision width, G patches;
+Shapes: B images, S captions per image, L positions, T trunk tokens, W vision width, G patches;
 maps are [S, S].
 """
 
@@ -19,7 +19,7 @@ from fsgr_model.clip.maskclip import label_patches
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
-from fsgr_model.inference.decoding import preceding_words, sample, spoken_log_probs
+from fsgr_model.inference.decoding import preceding_words, sample, caption_log_probs
 from fsgr_model.inference.model_folder import ModelFiles
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
@@ -93,7 +93,7 @@ class ImageCaptioner:
         encoded, caption_BSL = self._decode(self.tokens(images))
         with autocast(caption_BSL.device, self.decode.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
-        log_prob_BS = spoken_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
+        log_prob_BS = caption_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
         captions = [
             list(map(self._caption, *of_image))
             for of_image in zip(caption_BSL.tolist(), log_prob_BS.tolist(), strict=True)

@@ -1,6 +1,6 @@
 """`F.scaled_dot_product_attention`, faster on a CPU where its bias is trained.
 
-Shapes: N batch rows, H heads, Q queries, M keys, C width of a head.
+Shapes: N batch rows, H heads, Q queries, M keys, C width per head.
 """
 
 import torch.nn.functional as F

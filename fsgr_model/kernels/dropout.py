@@ -35,7 +35,7 @@ class _Masked(torch.autograd.Function):
     """x times the boolean mask times `scale`, and the same to the gradient.
 
     Made float, mask and scale go through memory once with x; booleans that PyTorch multiplies by itself take
-    twice as long. What is kept for the gradient is a byte an element all the same.
+    twice as long. What is kept for the gradient is one byte per element all the same.
     """
 
     @staticmethod

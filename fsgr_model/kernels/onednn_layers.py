@@ -1,6 +1,6 @@
 """Networks whose linear layers oneDNN multiplies on a CPU where that is faster (`linear.py` says where).
 
-`hand_to_onednn`: for features and captions; weights in oneDNN's layout, once. `train_with_onednn`: for
+`use_onednn_for_inference`: for features and captions; weights in oneDNN's layout, once. `use_onednn_for_training`: for
 training; only large products, weights as they are.
 
 Shapes: N outputs, D inputs.
@@ -45,7 +45,7 @@ class TrainedLinear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def hand_to_onednn(network: nn.Module) -> None:
+def use_onednn_for_inference(network: nn.Module) -> None:
     """Replace every linear layer on the CPU by its `OneDnnLinear`; the network cannot be trained after that.
 
     Layers that others derive from `nn.Linear` stay, and the attention pool of a ResNet: what owns them reads
@@ -54,8 +54,8 @@ def hand_to_onednn(network: nn.Module) -> None:
     _replace_linear_layers(network, OneDnnLinear)
 
 
-def train_with_onednn(network: nn.Module) -> None:
-    """Replace the linear layers that `hand_to_onednn` would, where it would, by their `TrainedLinear`."""
+def use_onednn_for_training(network: nn.Module) -> None:
+    """Replace the linear layers that `use_onednn_for_inference` would, where it would, by their `TrainedLinear`."""
     _replace_linear_layers(network, TrainedLinear)
 
 

@@ -13,7 +13,7 @@ class Adapter(nn.Module):
     """A(z) = z + W2 GELU(W1 z + b1) + b2, a bottleneck of a quarter of the width (section 3.2).
 
     Only W1 starts away from zero (truncated normal, deviation 0.02), so A starts as the identity and the
-    network as plain CLIP. AIM has three adapters a block; FSGR has the one behind the attention.
+    network as plain CLIP. AIM has three adapters per block; FSGR has the one after the attention.
     """
 
     def __init__(self, width: int) -> None:

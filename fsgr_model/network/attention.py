@@ -1,6 +1,6 @@
 """Multi-head attention whose keys and values are made apart from its queries, so that they can be kept.
 
-Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width of a head.
+Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width per head.
 """
 
 from torch import Tensor, nn

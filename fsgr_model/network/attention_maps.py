@@ -3,7 +3,7 @@
 The decoder attends with PyTorch's fused kernels, which give no weights. Here hooks listen to what goes into
 its attention to the image and work the weights out again; without them nothing is slower.
 
-Shapes: B images, Q = S * L words of an image's captions, G patches, H heads, C width of a head.
+Shapes: B images, Q = S * L words of an image's captions, G patches, H heads, C width per head.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The whole network: tail of CLIP, quantiser, cross-modal encoder, decoder.
 
-Shapes: B images, S captions of an image, L positions, T = 1 + G trunk tokens, G patches, W vision width,
+Shapes: B images, S captions per image, L positions, T = 1 + G trunk tokens, G patches, W vision width,
 E joint width, D d_model, K concepts, V words.
 """
 
@@ -75,7 +75,7 @@ class Captioner(nn.Module):
         )
         for part in (self.encoder, self.decoder):
             _initialise_linear_layers(part)
-        self.encoder.begin_at_own_patch()
+        self.encoder.initialise_at_own_patch()
 
     def trained_weights(self) -> dict[str, nn.Parameter]:
         """The weights that training changes, by name."""
@@ -86,7 +86,7 @@ class Captioner(nn.Module):
         return {**self.trained_weights(), **self.decoder.state_dict(prefix="decoder.")}
 
     def encode(self, tokens_BTW: Tensor) -> Encoded:
-        """Trunk tokens to the state in which the decoder starts; once an image, for all of its captions."""
+        """Trunk tokens to the state in which the decoder starts; once per image, for all of its captions."""
         seen = self.tail(tokens_BTW)
         global_BE = F.normalize(seen.global_BE, dim=-1)
         text_BGE = concept_BG = None

@@ -12,7 +12,7 @@ from fsgr_model.config.model_params import ResidualKind
 from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d
-from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
+from fsgr_model.network.residual import around_attention, around_feed_forward, final_norm
 
 # By how much a patch's own place begins above the mean of all, before ReLU and logarithm. Of the text grids a
 # patch reads little but its own concept at first, of the patches about a fifth beside itself.
@@ -45,7 +45,7 @@ class BesideEachPatch(nn.Linear):
 
 
 class GeometryBias(nn.Module):
-    """log ReLU(linear(relative geometry)): one additive bias a head and pair of cells
+    """log ReLU(linear(relative geometry)): one additive bias per head and pair of cells
     (arXiv 1711.11575, eq. 5 and 3). The geometry is that of the grid, the same for every image, and is
     computed once, for every distance instead of every pair; every layer has its own linear map (a choice:
     RSTNet shares one).
@@ -61,7 +61,7 @@ class GeometryBias(nn.Module):
         self.weight = nn.Linear(64, num_heads)
 
     @torch.no_grad()
-    def begin_at_own_patch(self, lead: float) -> None:
+    def initialise_at_own_patch(self, lead: float) -> None:
         """Let every head see a patch's own place at first (bias 0), and few others; which ones stays random.
 
         A choice: random weights alone leave half of the heads blind for it, and ReLU gives a blocked place no
@@ -184,17 +184,17 @@ class CrossModalEncoder(nn.Module):
             )
             for _ in range(num_layers)
         )
-        self.last_norm = behind_the_layers(residual, d_model)
+        self.last_norm = final_norm(residual, d_model)
         self.register_buffer("position_GD", sine_positions_2d(side, d_model), persistent=False)
 
-    def begin_at_own_patch(self) -> None:
+    def initialise_at_own_patch(self) -> None:
         """The start of the geometry of all layers; see `GeometryBias`."""
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)
             if layer.patch_attention is not None:
-                layer.patch_attention.geometry.begin_at_own_patch(PATCH_LEAD)
+                layer.patch_attention.geometry.initialise_at_own_patch(PATCH_LEAD)
             if layer.text_attention is not None:
-                layer.text_attention.geometry.begin_at_own_patch(TEXT_LEAD)
+                layer.text_attention.geometry.initialise_at_own_patch(TEXT_LEAD)
 
     def embed(self, grid_BGW: Tensor, global_BE: Tensor) -> Tensor:
         """Embed the patches of an image, before any text.

@@ -8,7 +8,7 @@ The memory is the same for every caption, so it is held once, outside of the gro
 never copied or reordered with them.
 
 Shapes: N captions, L words read now, P words so far, M places of the memory, D d_model, H heads,
-C = D / H width of a head.
+C = D / H width per head.
 """
 
 from typing import Any, NamedTuple

@@ -3,7 +3,7 @@
 Captions of a batch are padded to the longest one, and a network that reads the padding computes a third of
 its decoder for nothing on COCO's captions.
 
-Shapes: B images, S captions of an image, L positions, Q places of a row, N words that count.
+Shapes: B images, S captions per image, L positions, Q places of a row, N words that count.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Prompts: trained tokens that frozen transformer blocks attend to (VPT, arXiv 2203.12119).
 
-Shapes: B images, P prompts of a block, N blocks, W vision width.
+Shapes: B images, P prompts per block, N blocks, W vision width.
 """
 
 import math
@@ -28,7 +28,7 @@ class LatePrompts(nn.Module):
         nn.init.kaiming_normal_(self.projection.weight, mode="fan_out")
 
     @torch.no_grad()
-    def begin_at(self, vectors_NPW: Tensor) -> None:
+    def set_prompts(self, vectors_NPW: Tensor) -> None:
         """Make these the prompts, as they are: the projection begins as the identity."""
         self.vectors_NPW.copy_(vectors_NPW)
         nn.init.eye_(self.projection.weight)

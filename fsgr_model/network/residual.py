@@ -1,4 +1,4 @@
-"""How the output of a sublayer joins its input: one class a variant, each used around every sublayer.
+"""How the output of a sublayer joins its input: one class per variant, each used around every sublayer.
 
 Shapes: ... whatever comes before the width, D d_model.
 """
@@ -44,7 +44,7 @@ class DoublePostNorm(PostNorm):
 
 
 class PreNorm(PostNorm):
-    """x + f(norm(x)) (arXiv 2002.04745); the stream is normed once more behind the last layer."""
+    """x + f(norm(x)) (arXiv 2002.04745); the stream is normed once more after the last layer."""
 
     def before(self, x: Tensor) -> Tensor:
         return self.norm(x)
@@ -67,6 +67,6 @@ def around_feed_forward(kind: ResidualKind, d_model: int, dropout: nn.Dropout) -
     return AROUND_FEED_FORWARD[kind](d_model, dropout)
 
 
-def behind_the_layers(kind: ResidualKind, d_model: int) -> nn.Module:
-    """What the stream goes through behind the last layer: a norm where the layers leave it without one."""
+def final_norm(kind: ResidualKind, d_model: int) -> nn.Module:
+    """What the stream goes through after the last layer: a norm where the layers leave it without one."""
     return nn.LayerNorm(d_model) if kind == "pre" else nn.Identity()

@@ -1,6 +1,6 @@
 """CLIP's tail with what FSGR trains inside it: adapters and prompts in every block, the blocks frozen.
 
-Shapes: B images, T tokens = 1 CLS + G patches, P prompts of a block, W vision width.
+Shapes: B images, T tokens = 1 CLS + G patches, P prompts per block, W vision width.
 """
 
 from typing import Any
@@ -76,7 +76,7 @@ def _attend_to_prompts_too(layer: nn.MultiheadAttention, x_BTW: Tensor, prompt_B
     query, key, value = query_key_value(layer, x_BTW)
     weight, bias = layer.in_proj_weight[W:], layer.in_proj_bias[W:]
     prompt_key, prompt_value = product_of(layer)(prompt_BPW, weight, bias).chunk(2, dim=-1)
-    # Attention does not see an order: the prompts may stand behind the patches.
+    # Attention does not see an order: the prompts may come after the patches.
     key, value = torch.cat([key, prompt_key], dim=1), torch.cat([value, prompt_value], dim=1)
     return project_out(layer, mix_values(query, key, value, layer.num_heads))
 

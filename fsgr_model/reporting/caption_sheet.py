@@ -32,7 +32,7 @@ DARKEST = 0.15
 class CaptionSheet:
     """What is drawn.
 
-    `attention_LSS`: one map a word; `label_SS`: MaskCLIP's concepts; `concept_SS`: those of the quantiser,
+    `attention_LSS`: one map per word; `label_SS`: MaskCLIP's concepts; `concept_SS`: those of the quantiser,
     where the network has one.
     """
 
@@ -80,7 +80,7 @@ def _panels(sheet: CaptionSheet, picture: Image.Image, concepts: Sequence[str]) 
 
 
 def _words(sheet: CaptionSheet, picture: Image.Image) -> Image.Image:
-    """A small picture a word, dark where the word does not look."""
+    """One small picture per word, dark where the word does not look."""
     fitted = within(picture, TILE)
     step = fitted.height + LINE + GAP // 2
     rows = -(-len(sheet.words) // TILES_A_ROW)

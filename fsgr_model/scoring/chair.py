@@ -118,7 +118,7 @@ class ObjectNames:
 def chair(
     references: dict[int, list[str]], results: dict[int, str], instances: dict[str, list[dict[str, Any]]]
 ) -> ChairScore:
-    """CHAIRi and CHAIRs of one caption an image.
+    """CHAIRi and CHAIRs of one caption per image.
 
     An image's objects are the categories of its instances and all that its references mention.
 

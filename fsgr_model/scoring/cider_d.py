@@ -90,7 +90,7 @@ class CiderD:
         """CIDEr-D of each caption, float64 [N].
 
         Args:
-            caption_NL: word ids, one caption a row, which ends at its first `<eos>` or `<pad>`.
+            caption_NL: word ids, one caption per row, which ends at its first `<eos>` or `<pad>`.
             image_ids: the image of each row.
 
         Raises:

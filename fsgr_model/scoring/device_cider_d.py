@@ -3,7 +3,7 @@
 Everything has a fixed shape, with room for every n-gram that could be, so nothing has to come back to the CPU
 before the scores do. Equal to `CiderD` but for the order of float64 sums: below 1e-12.
 
-Shapes: N captions, L positions, K orders of n-grams, M = N x K x L n-grams, R references of an image,
+Shapes: N captions, L positions, K orders of n-grams, M = N x K x L n-grams, R references per image,
 P places of the fullest bucket of an index.
 """
 
@@ -64,7 +64,7 @@ class _DeviceIndex:
 
     def __init__(self, index: KeyIndex, device: torch.device) -> None:
         self.bits = index.bits
-        # One more key than there are, so that a look behind the last one is allowed.
+        # One more key than there are, so that a look past the last one is allowed.
         keys = torch.nn.functional.pad(torch.from_numpy(index.keys), (0, index.deepest + 1), value=NOTHING)
         self.keys = keys.to(device)
         self.start = torch.from_numpy(index.start).to(device)

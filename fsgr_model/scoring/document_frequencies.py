@@ -107,7 +107,7 @@ def sizes(groups: Iterable[Sequence[Any]]) -> Ints:
 
 
 def flatten(captions: Sequence[Sequence[int]]) -> tuple[Ints, Ints, Ints]:
-    """The words of references in a row, each with one `<eos>` behind it, the captions that they belong to
+    """The words of references in a row, each with one `<eos>` after it, the captions that they belong to
     (both int64 [F]), and the words of each caption.
     """
     word_F = np.fromiter(chain.from_iterable(captions), dtype=np.int64)

@@ -40,7 +40,7 @@ TINY, SMALL = 1e-15, 1e-9
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One caption an image: `columns` by name, each [N] in the order of `image_ids`, which ascend.
+    """One caption per image: `columns` by name, each [N] in the order of `image_ids`, which ascend.
 
     Columns are scores of the image alone (CIDEr, ROUGE_L, METEOR, SPICE, Bleu_4 of the sentence, CLIPScore,
     RefCLIPScore), marks (bad_ending, wrong_object) and counts (objects and wrong_objects named; bleu_*).

@@ -42,7 +42,7 @@ def label_accuracy(
     Where an instance has a `colour`, as the demo's have, and "brown cat" is a concept, that is what it shows.
 
     Args:
-        label_NG: concept ids, one row an image.
+        label_NG: concept ids, one row per image.
         sizes: image id, width and height in pixels of each row.
         instances: COCO `categories` and `annotations`; a supercategory "background" is no object.
         concepts: the K names that the labels stand for.

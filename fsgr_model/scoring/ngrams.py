@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 MAX_ORDER = 4
 Ints = NDArray[np.int64]
-# No n-gram: it sorts behind all of them.
+# No n-gram: it sorts after all of them.
 NOTHING = np.iinfo(np.int64).max
 # Owners with up to so many n-grams are sorted together, as rows of one width.
 WIDTHS = (8, 16, 32, 64, 128, 1024)

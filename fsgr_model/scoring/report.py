@@ -1,4 +1,4 @@
-"""The scores of one caption an image, as a JSON object: for the stage `evaluate` and for `fsgr score`.
+"""The scores of one caption per image, as a JSON object: for the stage `evaluate` and for `fsgr score`.
 
 Numbers stand at the top level, where `dvc metrics` shows them; what was left out, and where the numbers come
 from, are lists, which it does not.

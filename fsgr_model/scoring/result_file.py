@@ -1,4 +1,4 @@
-"""COCO's result form: a JSON list of `{"image_id": 42, "caption": "a dog"}`, one caption an image."""
+"""COCO's result form: a JSON list of `{"image_id": 42, "caption": "a dog"}`, one caption per image."""
 
 import reprlib
 from collections import Counter
@@ -45,7 +45,7 @@ def json_of(text: str, path: Path, form: str = FORM) -> Any:
     if not text.strip():
         raise UserError(f"{path} is empty; {form}")
     if looks_like_lines(text):
-        raise UserError(f"{path} is JSON lines, an object a line; {form}")
+        raise UserError(f"{path} is JSON lines, one object per line; {form}")
     return parse_json(text, str(path))
 
 

@@ -45,12 +45,12 @@ def level_weights(epochs: int, peak: float) -> dict[str, list[float]]:
     numbers = range(1, epochs + 1)
     return {
         "image_caption": [peak if epoch < 4 else peak / 2 for epoch in numbers],
-        "region_phrase": [peak * _risen(epoch, first=2, last=4) for epoch in numbers],
-        "patch_word": [peak * _risen(epoch, first=4, last=7) for epoch in numbers],
+        "region_phrase": [peak * _ramp(epoch, first=2, last=4) for epoch in numbers],
+        "patch_word": [peak * _ramp(epoch, first=4, last=7) for epoch in numbers],
     }
 
 
-def _risen(epoch: int, *, first: int, last: int) -> float:
+def _ramp(epoch: int, *, first: int, last: int) -> float:
     """The share of equal steps from 0 before epoch `first` to 1 in epoch `last` that is behind."""
     steps = last - first + 1
     return min(max(epoch - first + 1, 0), steps) / steps
@@ -88,7 +88,7 @@ class ProgressiveAlignment:
             ]
 
     def drawn_captions(self, image_ids: Sequence[int], step: Step) -> list[list[str]]:
-        """One caption an image: a function of the step and of the set of images, not of their order."""
+        """One caption per image: a function of the step and of the set of images, not of their order."""
         shares = step.generator("captions").random(len(image_ids))
         share_of = dict(zip(sorted(image_ids), shares, strict=True))
         return [self.captions[i][int(share_of[i] * len(self.captions[i]))] for i in image_ids]

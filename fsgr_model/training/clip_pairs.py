@@ -1,6 +1,6 @@
 """Pictures and captions that a CLIP is trained on, and the short phrases that are cut from the captions.
 
-Shapes: N images, B pairs a step, C context length.
+Shapes: N images, B pairs per step, C context length.
 """
 
 import math
@@ -84,7 +84,7 @@ class Pairs:
         self.image_ids = [record.image_id for record in records]
         self.images = torch.cat([images.half() for _, images in shown])
         self.tokens = [tokenizer([c.text for c in captions[image_id]]) for image_id in self.image_ids]
-        self.said = ["".join(map(spelled, tokens)) for tokens in self.tokens]
+        self.said = ["".join(map(ids_as_text, tokens)) for tokens in self.tokens]
         self.function_tokens = function_tokens(tokenizer)
         self.key = fingerprint([[r.sha256, [c.text for c in captions[r.image_id]]] for r in records])
 
@@ -121,7 +121,7 @@ class Pairs:
 
     def said_by(self, rows: NDArray[np.int64], phrases: Sequence[torch.Tensor]) -> torch.Tensor:
         """bool [B, B]: whether a caption of the image (row) says the phrase (column)."""
-        spellings = [spelled(phrase) for phrase in phrases]
+        spellings = [ids_as_text(phrase) for phrase in phrases]
         return torch.tensor([[phrase in self.said[row] for phrase in spellings] for row in rows])
 
 
@@ -130,7 +130,7 @@ def words_of(tokens_C: torch.Tensor) -> list[int]:
     return tokens_C[1 : int(tokens_C.argmax())].tolist()
 
 
-def spelled(tokens_C: torch.Tensor) -> str:
+def ids_as_text(tokens_C: torch.Tensor) -> str:
     """These ids as text, each between blanks."""
     return f" {' '.join(map(str, words_of(tokens_C)))} "
 

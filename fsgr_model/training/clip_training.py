@@ -4,7 +4,7 @@ open_clip's contrastive loss (CLIP, arXiv 2103.00020) compares the images with t
 compares them with short phrases cut from the captions, and a third the patches most like a phrase (as GLoRIA,
 Huang et al., ICCV 2021, compares words). A phrase often names one thing only; so nouns get a meaning of their
 own, and label maps, which ask for single nouns, find their objects.
-Shapes: N images, B pairs a step, G patches, C context length, E joint width, W vision width.
+Shapes: N images, B pairs per step, G patches, C context length, E joint width, W vision width.
 """
 
 import math

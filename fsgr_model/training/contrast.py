@@ -58,7 +58,7 @@ def supervised_contrast(feature_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -
     without one adds 0 to the sum and still counts in the mean. Memory grows with N, not with N * M.
 
     Args:
-        feature_ND: one row a patch; normalised here.
+        feature_ND: one row per patch; normalised here.
         label_N: int64.
         anchor_M: int64 rows of the patches that are anchors, each once.
 

@@ -23,13 +23,13 @@ class SplitInputs:
     tokens: dict[int, list[list[str]]]
     features: RowStore
 
-    def drawn(self, count: int | None, seed: int) -> "SplitInputs":
+    def choose(self, count: int | None, seed: int) -> "SplitInputs":
         """`count` of the images, the first in an order that `seed` gives; None: all of them.
 
         Raises:
             UserError: there are not as many; with both numbers.
         """
-        return self if count is None else SplitInputs(draw_images(self.tokens, count, seed), self.features)
+        return self if count is None else SplitInputs(choose_images(self.tokens, count, seed), self.features)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
     return RowStore(data / "labels" / f"{split}.h5", expected, below=len(parts.codebook.names))
 
 
-def draw_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> dict[int, list[list[str]]]:
+def choose_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> dict[int, list[list[str]]]:
     """`count` of the images, in the order in which they came.
 
     Raises:

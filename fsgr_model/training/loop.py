@@ -102,12 +102,12 @@ class Loop(Generic[BatchT]):
             Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
         """
         self._restore()
-        with stop_request() as stop, self._saved_when_stopped():
+        with stop_request() as stop, self._save_when_stopped():
             if self.validate and not self.progress.history:
                 self._finish_epoch(0, stop)
             while self.progress.epoch <= self.epochs and not self._out_of_patience():
                 for batch in self._batches():
-                    with stop.held_back(), self._told_what_fits(batch):
+                    with stop.held_back(), self._report_what_fits(batch):
                         self._train_step(batch)
                     self._save_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
@@ -196,7 +196,7 @@ class Loop(Generic[BatchT]):
             "try a smaller learning rate"
         )
 
-    def _told_what_fits(self, batch: BatchT) -> Any:
+    def _report_what_fits(self, batch: BatchT) -> Any:
         """For a block that trains on `batch`: where the GPU is too small, say how many images fit."""
 
         def attempt(images: int) -> None:
@@ -211,7 +211,7 @@ class Loop(Generic[BatchT]):
         return told_what_fits(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
 
     @contextmanager
-    def _saved_when_stopped(self) -> Iterator[None]:
+    def _save_when_stopped(self) -> Iterator[None]:
         try:
             yield
         except Overdue as overdue:

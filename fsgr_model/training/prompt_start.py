@@ -7,7 +7,7 @@ gets there. SPT's remedy is to begin at prototypes of the patches.
 A choice: prototypes are found by K-means (one of SPT's ways) in the patches of some training images, each
 block's in what the blocks below it make of them without prompts.
 
-Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts of a block, W vision width.
+Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts per block, W vision width.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ IMAGES = 64  # 12,544 patches of ViT-B/16, 125 for each of a hundred prompts
 
 
 @torch.no_grad()
-def begin_at_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
+def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
     """Give the prompts their first values, from training images that the seed picks.
 
     Raises:
@@ -47,4 +47,4 @@ def begin_at_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
         patch_MW = tokens_BTW[:, 1:].flatten(0, 1).float().cpu().numpy()
         blocks.append(torch.from_numpy(cluster(patch_MW, P, seed, None)))
         tokens_BTW = run_block(block, tokens_BTW)
-    tail.prompts.begin_at(torch.stack(blocks))
+    tail.prompts.set_prompts(torch.stack(blocks))

@@ -6,7 +6,7 @@ are its prototype keys, and a prototype value is a mean of the values of the key
 The paper leaves open, and here is a choice: how many rows the banks keep, when the prototypes are found
 anew, how many neighbours there are, and how they are weighed.
 
-Shapes: A layers, T steps of the window, R rows kept of a step, D d_model, N rows, M prototypes, k neighbours.
+Shapes: A layers, T steps of the window, R rows kept per step, D d_model, N rows, M prototypes, k neighbours.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Banks:
     """Keys and values of all layers over a window of steps, a random share of each step's words.
 
     float16, on the network's device, of a fixed size: 4 A T R D bytes, that is 0.54 GB for 4 layers, 1500
-    steps, 44 rows a step and width 512; as much again in a resume point. A new step takes the place of the
+    steps, 44 rows per step and width 512; as much again in a resume point. A new step takes the place of the
     oldest.
     """
 

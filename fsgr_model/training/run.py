@@ -56,7 +56,7 @@ def training_loop(
     """
     print(describe(assembly.captioner))
     vocabulary = assembly.vocabulary
-    train = inputs.train.drawn(params.train_images, run.seed)
+    train = inputs.train.choose(params.train_images, run.seed)
     images = captioned_images(train, vocabulary, params, shuffle_seed=shuffle_seed, labels=inputs.labels)
     validation_images = captioned_images(inputs.val, vocabulary, params, shuffle_seed=shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))

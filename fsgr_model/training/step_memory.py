@@ -86,7 +86,7 @@ def device_memory(device: torch.device) -> int:
 
 
 def describe_need(name: str, needed: int, images: int, device: torch.device) -> str:
-    """`XE needs about 11.2 GB at 20 images a step; this GPU has 40.0 GB`"""
+    """`XE needs about 11.2 GB at 20 images per step; this GPU has 40.0 GB`"""
     where = "this GPU" if device.type == "cuda" else "this machine"
     there = device_memory(device) / GB
-    return f"{name} needs about {needed / GB:.2g} GB at {images} images a step; {where} has {there:.3g} GB"
+    return f"{name} needs about {needed / GB:.2g} GB at {images} images per step; {where} has {there:.3g} GB"
