@@ -22,16 +22,16 @@ def dataset_concepts(dataset: Path) -> list[str]:
     if not categories:
         raise UserError(
             "codebook.concepts is dataset, but the dataset has no categories; name a text file with one "
-            "concept a line, such as data/concepts/everyday.txt"
+            "concept per line, such as data/concepts/everyday.txt"
         )
     return _checked([category["name"] for category in categories], "the dataset's categories")
 
 
 def read_concepts(path: Path) -> list[str]:
-    """Concepts of a text file, one a line, spaces at the ends removed.
+    """Concepts of a text file, one per line, without spaces at the ends.
 
     Raises:
-        UserError: no such file, an empty line, a concept twice, or other ends of lines than LF and CRLF.
+        UserError: the file is missing, or has an empty line, a concept twice, or line ends other than LF and CRLF.
     """
     if not path.exists():
         raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")
@@ -44,7 +44,7 @@ def read_concepts(path: Path) -> list[str]:
 
 
 def _refuse_other_ends(lines: list[str], path: Path) -> None:
-    """What some programs take for the end of a line would else be a part of a concept."""
+    """Refuse characters that only some programs read as a line end; they would become part of a concept."""
     for number, line in enumerate(lines, start=1):
         first, *others = f"{line}.".splitlines()
         if others:

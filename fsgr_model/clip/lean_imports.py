@@ -1,8 +1,8 @@
-"""Importing open_clip without what it would bring along and nothing here uses: two seconds of every command.
+"""Imports open_clip without the modules that nothing here uses; this saves two seconds per command.
 
-- timm and transformers: for towers of other kinds, which `loading.build_model` refuses. open_clip does
+- timm and transformers are for towers of other kinds, which `loading.build_model` refuses. open_clip works
   without them where they are not installed.
-- PyTorch's compiler: torchvision takes one function out of it, for box operators.
+- PyTorch's compiler: torchvision imports one function of it, for box operators.
 """
 
 import importlib
@@ -20,7 +20,7 @@ COMPILER = "torch._dynamo.utils"
 def lean_imports() -> Iterator[None]:
     """Within this context the modules above cannot be imported, or only when they are really used.
 
-    What was imported before stays as it is, and afterwards everything can be imported again.
+    Modules imported before stay as they are, and after the context everything can be imported again.
     """
     compiler = ModuleType(COMPILER)
     vars(compiler).update(is_compile_supported=_is_compile_supported, __getattr__=_of_real_compiler)
@@ -42,9 +42,9 @@ def _is_compile_supported(device: Any) -> bool:
 
 
 def _of_real_compiler(name: str) -> Any:
-    """Anything else that a version of torchvision asks for is taken from the compiler itself.
+    """Any other attribute that a version of torchvision asks for comes from the compiler itself.
 
-    But for what Python's import asks of every module, such as `__path__`.
+    Attributes that Python's import asks of every module, such as `__path__`, are excepted.
     """
     if name.startswith("__"):
         raise AttributeError(name)

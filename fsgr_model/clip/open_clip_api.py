@@ -7,7 +7,7 @@ from typing import Any
 from fsgr_model.clip.lean_imports import lean_imports
 from fsgr_model.clip.torchvision_repair import import_torchvision
 
-# Weights come by plain HTTP, which goes on with what a killed download left. The hub's Xet begins anew.
+# Weights come by plain HTTP, which resumes an interrupted download. The hub's Xet starts from the beginning.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 with lean_imports():
     import_torchvision()

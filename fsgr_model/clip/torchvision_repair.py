@@ -19,7 +19,7 @@ _declared: list[torch.library.Library] = []
 
 
 def import_torchvision() -> None:
-    """Import torchvision; on the one known fault declare its operators, warn, and import it again.
+    """Import torchvision; if it fails in the known way, declare its operators, warn, and import it again.
 
     Any other error of the import is left as it is.
     """

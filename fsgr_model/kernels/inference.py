@@ -7,6 +7,6 @@ from fsgr_model.kernels.products import speed_up_products
 
 
 def speed_up_inference(network: nn.Module) -> None:
-    """For a network on the device on which it is; it computes what it did, up to rounding."""
+    """Replace layers for the device that the network is on; its outputs stay the same up to rounding."""
     speed_up_products(network)
     use_onednn_for_inference(network)

@@ -22,7 +22,7 @@ class Encoded:
     """An encoded batch: where the decoder starts, and what it was made from.
 
     `visual_BGD`: the embedded patches before any text; `image_BGD`: the encoder's output; `concept_BG`: the
-    concept of every patch, int64; None without `model.semantics`, and who needs concepts then must say so.
+    concept of every patch, int64; None without `model.semantics`, and a caller that needs concepts must check.
     """
 
     start: DecoderState
@@ -32,7 +32,7 @@ class Encoded:
 
 
 class Captioner(nn.Module):
-    """FSGR on the cached trunk of CLIP. The tail's own weights are frozen and CLIP's, not these.
+    """FSGR on the cached trunk of CLIP. The tail's own weights belong to CLIP, are frozen and are not saved.
 
     `codebook_KE` is None exactly if `params.semantics` is off.
     """
@@ -82,11 +82,11 @@ class Captioner(nn.Module):
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
     def checkpoint_tensors(self) -> dict[str, Tensor]:
-        """What checkpoints hold, by name: the trained weights, and the prototypes of this moment."""
+        """The tensors of a checkpoint, by name: the trained weights and the current prototypes."""
         return {**self.trained_weights(), **self.decoder.state_dict(prefix="decoder.")}
 
     def encode(self, tokens_BTW: Tensor) -> Encoded:
-        """Trunk tokens to the state in which the decoder starts; once per image, for all of its captions."""
+        """Encode trunk tokens and return the decoder's initial state; once per image, for all of its captions."""
         seen = self.tail(tokens_BTW)
         global_BE = F.normalize(seen.global_BE, dim=-1)
         text_BGE = concept_BG = None
@@ -103,7 +103,7 @@ class Captioner(nn.Module):
         return self.decoder(word_BSL, self.encode(tokens_BTW).start)[0]
 
     def step(self, word_BS: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """One word further for every caption: logits [B, S, V] and the new state. Fits `decoding.Step`."""
+        """Read one more word of every caption: logits [B, S, V] and the new state. Fits `decoding.Step`."""
         logits_BS1V, state = self.decoder(word_BS[..., None], state)
         return logits_BS1V[..., 0, :], state
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class LatePrompts(nn.Module):
     """VPT-deep (section 3.2, eq. 5) for the last N blocks only: each has P prompts of its own.
 
-    What is below those blocks never sees a prompt and can be cached. One projection serves all blocks. VPT's
+    The blocks below never see a prompt, so their output can be cached. One projection serves all blocks. VPT's
     initialisation: uniform vectors, Kaiming normal for the projection. Prompts have no position embedding.
     A choice: no layer norm of their own over the final tokens, which CLIP's own norm follows anyway.
     """
@@ -29,11 +29,11 @@ class LatePrompts(nn.Module):
 
     @torch.no_grad()
     def set_prompts(self, vectors_NPW: Tensor) -> None:
-        """Make these the prompts, as they are: the projection begins as the identity."""
+        """Use these vectors as the prompts; the projection becomes the identity."""
         self.vectors_NPW.copy_(vectors_NPW)
         nn.init.eye_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
 
     def forward(self, block: int, images: int) -> Tensor:
-        """The prompts of a block, [B, P, W] for so many images; dropout falls on each image its own way."""
+        """The prompts of a block for a number of images, [B, P, W]; each image has its own dropout mask."""
         return self.dropout(self.projection(self.vectors_NPW[block]).expand(images, -1, -1))

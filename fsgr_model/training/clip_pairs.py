@@ -35,12 +35,12 @@ class PairBatch:
     said_BB: torch.Tensor
 
     def to(self, device: torch.device) -> "PairBatch":
-        """Pictures, in float32, and who says which on a device; token ids stay, to be numbered anew."""
+        """Pictures, in float32, and `said_BB` on a device; token ids stay on the CPU, to be renumbered."""
         images = self.image_BCHW.to(device, non_blocking=True).float()
         return replace(self, image_BCHW=images, said_BB=self.said_BB.to(device))
 
     def first(self, images: int) -> "PairBatch":
-        """The batch of the first so many pairs."""
+        """The batch of the first `count` pairs."""
         return PairBatch(
             self.image_ids[:images],
             self.image_BCHW[:images],
@@ -52,7 +52,7 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class PairGroup:
-    """What a step is made of: rows of the images, and the token ids that were drawn for them."""
+    """The content of a step: rows of the images, and the token ids that were drawn for them."""
 
     rows: NDArray[np.int64]
     captions: list[torch.Tensor]
@@ -62,8 +62,8 @@ class PairGroup:
 class Pairs:
     """Images [N, 3, H, W] float16 and, for each, token ids [captions, C] of its captions.
 
-    `said`: the words of all captions of an image in one text, where a phrase is found as a part of it.
-    `waited`: nothing ever waits for them.
+    `said`: the words of all captions of an image in one text; a phrase is said if it is a substring.
+    `waited`: always 0, since nothing has to wait for these batches.
     """
 
     waited = 0.0
@@ -92,9 +92,9 @@ class Pairs:
         return len(self.images)
 
     def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> list[PairGroup]:
-        """What each step of an epoch is made of: a function of seed and epoch only.
+        """The content of each step of an epoch: a function of only seed and epoch.
 
-        Every image comes once, with one of its captions and a phrase of one; an incomplete last batch is left
+        Every image occurs once, with one of its captions and a phrase of one; an incomplete last batch is left
         out.
         """
         draw = np.random.default_rng([seed, epoch])
@@ -131,7 +131,7 @@ def words_of(tokens_C: torch.Tensor) -> list[int]:
 
 
 def ids_as_text(tokens_C: torch.Tensor) -> str:
-    """These ids as text, each between blanks."""
+    """These ids as text, each between spaces."""
     return f" {' '.join(map(str, words_of(tokens_C)))} "
 
 
@@ -144,7 +144,7 @@ def function_tokens(tokenizer: Tokenizer) -> set[int]:
 def cut_phrase(tokens_C: torch.Tensor, without: set[int], draw: np.random.Generator) -> torch.Tensor:
     """A random run of 1 to 3 tokens of a caption that neither begins nor ends with one of `without`.
 
-    A caption that has no such run comes back whole.
+    A caption without such a run is returned whole.
     """
     words = words_of(tokens_C)
     ends = [place for place, word in enumerate(words) if word not in without]

@@ -9,7 +9,12 @@ from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.model_params import ModelParams, PrototypeParams, SlotParams, TailParams
 from fsgr_model.kernels import products as linear
-from fsgr_model.kernels.onednn_layers import OneDnnLinear, TrainedLinear, use_onednn_for_inference, use_onednn_for_training
+from fsgr_model.kernels.onednn_layers import (
+    OneDnnLinear,
+    TrainedLinear,
+    use_onednn_for_inference,
+    use_onednn_for_training,
+)
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import MAX_POSITIONS
 from fsgr_model.network.encoder import GeometryBias

@@ -247,7 +247,9 @@ def test_a_caption_of_function_words_is_its_own_phrase():
 
 def test_who_says_a_phrase(pairs):
     tokenizer = build_tokenizer(CONFIG)
-    pairs.said = ["".join(map(ids_as_text, tokenizer(texts))) for texts in (["a red cat", "two dogs"], ["red"])]
+    pairs.said = [
+        "".join(map(ids_as_text, tokenizer(texts))) for texts in (["a red cat", "two dogs"], ["red"])
+    ]
     phrases = list(tokenizer(["red cat", "red", "cat two", "dogs"]))
     assert pairs.said_by(np.array([0, 1]), phrases).tolist() == [
         [True, True, False, True],

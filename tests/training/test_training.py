@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.config.training_params import ContrastParams
-from fsgr_model.inference.decoding import preceding_words, caption_log_probs
+from fsgr_model.inference.decoding import caption_log_probs, preceding_words
 from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
