@@ -2,7 +2,7 @@
 
     python -m bench.cider --captions annotations/captions_val2014.json
 
-Scored are human captions in which one word in five was replaced, five per image, against all captions of the
+It scores human captions in which one word in five was replaced, five per image, against all captions of the
 image. Without --captions, words are drawn as unevenly as a language's. The document frequencies are those of
 as many captions as COCO's training split has, made in the same way.
 """

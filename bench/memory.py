@@ -1,4 +1,4 @@
-"""The memory of a training step: what the estimate says that is printed before training, and what it takes.
+"""The memory of a training step: the estimate that is printed before training, and the measured peak.
 
     python -m bench.memory --params presets/coco.yaml
 

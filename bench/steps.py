@@ -21,14 +21,14 @@ COCO_IMAGES, COCO_EPOCHS = 113_287, 15
 LIMIT_SECONDS = 0.2
 
 
-def training_step(phase: Task[Batch], batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
+def training_step(task: Task[Batch], batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
     """What the training loop does with a batch: loss, gradients, clipping, Adam."""
     optimiser = Optimiser(model, "adam", RATE, weight_decay=0.0)
 
     def step() -> None:
-        model.train(phase.uses_dropout)
+        model.train(task.uses_dropout)
         with precision(batch.tokens_BTW.device, dtype):
-            loss, _ = phase.loss(model, batch, Step(0, 1, 0))
+            loss, _ = task.loss(model, batch, Step(0, 1, 0))
         loss.backward()
         optimiser.clip_gradients(optimiser.gradient_norm().item(), 1.0)
         optimiser.step()

@@ -17,7 +17,7 @@ CODEBOOK = Path("data/codebook")
 
 
 def make_codebook(params: CodebookParams, dataset: Path, *, clip_folder: Path, folder: Path) -> None:
-    """Embed the concepts that `params.concepts` names, and save them."""
+    """Embed the concepts that `params.concepts` names, and save the embeddings."""
     names = (
         dataset_concepts(dataset) if params.concepts == "dataset" else read_concepts(Path(params.concepts))
     )

@@ -42,7 +42,7 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
     parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=labels)
     assembly = build_captioner(parts, model, run.seed)
     task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=run.seed)
-    # CLIP below the cut, and its text tower where nothing reads it, give their memory back.
+    # The memory of CLIP below the cut, and of an unused text tower, is released.
     del parts
     shuffle_seed = run.seed if xe.shuffle_features else None
     with training_loop(
@@ -64,7 +64,7 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
 def prepare_xe(
     assembly: Assembly, parts: Parts, inputs: Inputs, *, model: ModelParams, xe: XeParams, seed: int
 ) -> CrossEntropy:
-    """The losses on a fresh network, whose prompts begin among the patches where they are to."""
+    """The losses on a fresh network, with prompts initialised from patches if that is asked for."""
     train = inputs.train.choose(xe.train_images, seed)
     if model.tail and model.tail.prompts and model.tail.prompt_start == "patches":
         initialise_prompts_from_patches(assembly, train, seed)

@@ -83,7 +83,7 @@ class _Images(Dataset):
 
 
 def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list[int], torch.Tensor]:
-    """The problems of a batch, else its ids and images. Workers stack, so that they return a single tensor."""
+    """The problems of a batch, else its ids and images. Workers stack, so they return a single tensor."""
     problems = [item for item in items if isinstance(item, str)]
     read = [item for item in items if not isinstance(item, str)]
     if problems:

@@ -39,8 +39,8 @@ class ResNetTrunk(nn.Module):
 class ResNetTail(nn.Module):
     """The attention pool, with the outputs of `Tail`.
 
-    `align`: with `plain`, every position of the map is a query as the mean is; `csa` is correlative attention in the
-    same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv
+    `align`: with `plain`, every position of the map is a query as the mean is; `csa` is correlative attention
+    in the same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv
     2112.01071): each position's own value and the projection, without position embeddings.
     """
 

@@ -161,7 +161,8 @@ def correlative_attention(
 ) -> torch.Tensor:
     """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V per head with s = 1/sqrt(C); rows of weights sum to 2.
 
-    A is what the queries are compared with: themselves (`csa`: SCLIP, arXiv 2312.01597, section 3.2) or the keys (`qk_kk`).
+    A is what the queries are compared with: the queries themselves (`csa`: SCLIP, arXiv 2312.01597, section
+    3.2) or the keys (`qk_kk`).
     """
     asked_BTW = query_BTW if attention == "csa" else key_BTW
     return mix_values(query_BTW, asked_BTW, value_BTW, heads) + mix_values(key_BTW, key_BTW, value_BTW, heads)

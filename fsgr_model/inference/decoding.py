@@ -23,7 +23,7 @@ NEVER_SPOKEN = (UNK, PAD, BOS)
 
 
 def word_log_probs(logits: Tensor) -> Tensor:
-    """Log-probabilities over the words that a caption may contain, float32; <unk>, <pad> and <bos> have none."""
+    """Log-probabilities of the words that a caption may have, float32; <unk>, <pad> and <bos> have none."""
     logits = logits.float().clone()
     logits[..., NEVER_SPOKEN] = -torch.inf
     return logits.log_softmax(dim=-1)

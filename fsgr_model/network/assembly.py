@@ -135,8 +135,8 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
         cut = int(made_with["trunk"]["cut"])
     except (KeyError, ValidationError):
         raise UserError(
-            f"{path} does not say how its network was built, or says it as another version of this project "
-            "did; make it again with dvc repro"
+            f"{path} does not say how its network was built, or says so in the form of another version of "
+            "this project; make it again with dvc repro"
         ) from None
     parts = read_parts(artifacts, clip, cut)
     with UnsetWeights():

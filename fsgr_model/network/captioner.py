@@ -22,7 +22,7 @@ class Encoded:
     """An encoded batch: where the decoder starts, and what it was made from.
 
     `visual_BGD`: the embedded patches before any text; `image_BGD`: the encoder's output; `concept_BG`: the
-    concept of every patch, int64; None without `model.semantics`, and a caller that needs concepts must check.
+    concept of every patch, int64; None without `model.semantics`, and a caller that needs them must check.
     """
 
     start: DecoderState
@@ -86,7 +86,7 @@ class Captioner(nn.Module):
         return {**self.trained_weights(), **self.decoder.state_dict(prefix="decoder.")}
 
     def encode(self, tokens_BTW: Tensor) -> Encoded:
-        """Encode trunk tokens and return the decoder's initial state; once per image, for all of its captions."""
+        """Encode trunk tokens into the decoder's initial state; once per image, for all of its captions."""
         seen = self.tail(tokens_BTW)
         global_BE = F.normalize(seen.global_BE, dim=-1)
         text_BGE = concept_BG = None

@@ -18,7 +18,7 @@ from fsgr_model.network.residual import around_attention, around_feed_forward, f
 # reads little but its own concept from the text grid; of the patches it reads about a fifth beside itself.
 TEXT_LEAD, PATCH_LEAD = 4.0, 2.0
 # Replaces the zeros of ReLU. With RSTNet's 1e-6, a head that sees one position would have a gradient of its
-# queries and keys that is lost in rounding; so blocked positions together keep a few per cent of the attention.
+# queries and keys that is lost in rounding; so blocked positions keep a few per cent of the attention.
 LEAST = 1e-3
 
 
@@ -80,7 +80,7 @@ class GeometryBias(nn.Module):
 
 
 class GridAttention(nn.Module):
-    """Every patch attends to the text grids, or to all patches; positions enter queries and keys, never values."""
+    """Every patch attends to the text grids, or to all patches; positions enter queries and keys only."""
 
     def __init__(
         self, d_model: int, *, num_heads: int, dropout: nn.Dropout, side: int, residual: ResidualKind

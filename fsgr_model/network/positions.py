@@ -33,7 +33,7 @@ def sine_positions_2d(side: int, d_model: int) -> Tensor:
 
 
 def grid_distances(side: int) -> Tensor:
-    """The distance between every two grid cells, as an index: one of the O = side * side distances, rows * side + columns.
+    """The distance of every two grid cells, one of the O = side * side distances, rows * side + columns.
 
     Returns:
         [G, G] int64.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class LatePrompts(nn.Module):
     """VPT-deep (section 3.2, eq. 5) for the last N blocks only: each has P prompts of its own.
 
-    The blocks below never see a prompt, so their output can be cached. One projection serves all blocks. VPT's
+    The blocks below never see a prompt, so their output can be cached. All share one projection. VPT's
     initialisation: uniform vectors, Kaiming normal for the projection. Prompts have no position embedding.
     A choice: no layer norm of their own over the final tokens, which CLIP's own norm follows anyway.
     """

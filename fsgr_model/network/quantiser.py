@@ -40,7 +40,7 @@ class SemanticQuantiser(nn.Module):
     def forward(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
         """Quantise; both inputs have unit rows. The returned index never contains the Gumbel noise.
 
-        It computes in float32 under autocast too: bf16 rounds logits near 30 to 1/8, which makes concepts tie.
+        It is in float32 under autocast too: bf16 rounds logits near 30 to 1/8, which makes concepts tie.
         """
         with torch.autocast(global_BE.device.type, enabled=False):
             return self._quantise(global_BE.float(), align_BGE.float())

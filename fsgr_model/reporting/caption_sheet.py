@@ -1,4 +1,4 @@
-"""A sheet for one picture: its label map, the concepts that the network saw, and where each word looks.
+"""A sheet for one picture: its label map, the quantiser's concepts, and the attention of each word.
 
 Shapes: L words, S rows and columns of the patch grid; maps are ids into the concept names, first row on top.
 """
@@ -30,7 +30,7 @@ DARKEST = 0.15
 
 @dataclass(frozen=True)
 class CaptionSheet:
-    """What is drawn.
+    """The content of a sheet.
 
     `attention_LSS`: one map per word; `label_SS`: MaskCLIP's concepts; `concept_SS`: those of the quantiser,
     where the network has one.
@@ -80,7 +80,7 @@ def _panels(sheet: CaptionSheet, picture: Image.Image, concepts: Sequence[str]) 
 
 
 def _words(sheet: CaptionSheet, picture: Image.Image) -> Image.Image:
-    """One small picture per word, dark where the word does not look."""
+    """One small picture per word, dark where it has no attention."""
     fitted = within(picture, TILE)
     step = fitted.height + LINE + GAP // 2
     rows = -(-len(sheet.words) // TILES_A_ROW)

@@ -1,7 +1,7 @@
 """CLIPScore and RefCLIPScore (Hessel et al., arXiv 2104.08718) from the CLIP in use and its cached features.
 
-The numbers of one CLIP do not compare with those of another; published ones are of OpenAI's ViT-B/32. A
-network that sees through the same CLIP may be flattered.
+Scores of different CLIPs cannot be compared; published ones use OpenAI's ViT-B/32. A captioner that uses the
+same CLIP may score too high.
 
 Shapes: N images, E joint width.
 """

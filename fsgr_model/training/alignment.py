@@ -7,9 +7,9 @@ Three contrastive losses over the images of a batch and one caption of each:
 No paper states this combination. Its schedule (`level_weights`) is a choice, and so are the regions, which
 need no detector, and the phrases, which need no parser. The levels are independent of each other.
 
-The image side is always the encoder's output, so the gradient reaches the quantised text, the embedded patches
-and all that is trained in CLIP's tail, also where the tail's blocks are frozen. The text side is CLIP's frozen text
-tower. Both meet in small heads. Text tower and heads serve the loss only: the captioner never sees them, they
+The image side is always the encoder's output, so the gradient reaches the quantised text, the embedded
+patches and all that is trained in CLIP's tail, also where the tail's blocks are frozen. The text side is
+CLIP's frozen text tower. Both meet in small heads. Text tower and heads serve the loss only: the captioner never sees them, they
 are no part of its weights, and after training they are dropped.
 
 Every image occurs once in a batch, with one caption, so no image has a caption of its own as a negative.
@@ -76,7 +76,7 @@ class ProgressiveAlignment:
     def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
         """The levels that count in this epoch, in float32 also under autocast."""
         assert len(set(batch.image_ids)) == len(batch.image_ids), (
-            "an image that occurs twice would be its own negative"
+            "an image given twice would be its own negative"
         )
         captions = self.drawn_captions(batch.image_ids, step)
         states = self.tower(captions)
@@ -155,13 +155,13 @@ def region_phrase_score(
 ) -> Tensor:
     """How well image b (row) has what caption c (column) names, [B, B] (GLoRIA, section 3.2).
 
-    Each phrase attends to the regions and is compared with the attended region: log mean exp of the cosines, where
+    Each phrase attends to the regions and is compared with the attended one: log mean exp of the cosines, where
     GLoRIA sums (a choice: a caption should not score higher for having more phrases). Rows are unit vectors.
     """
     cosine_BBPR = torch.einsum("bre,cpe->bcpr", region_BRE, phrase_BPE)
     masked_BBPR = (ATTENTION_SHARPNESS * cosine_BBPR).masked_fill(~is_region_BR[:, None, None], -torch.inf)
     attention_BBPR = masked_BBPR.softmax(dim=-1)
-    # The attended region is never computed: its product with the phrase and its length follow from the cosines.
+    # The attended region is not computed: its product with the phrase and its norm follow from the cosines.
     product_BBP = (attention_BBPR * cosine_BBPR).sum(dim=-1)
     between_BRR = region_BRE @ region_BRE.transpose(1, 2)
     square_BBP = torch.einsum("bcpr,brs,bcps->bcp", attention_BBPR, between_BRR, attention_BBPR)

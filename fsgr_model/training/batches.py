@@ -45,7 +45,7 @@ class Batch:
         )
 
     def first(self, images: int) -> "Batch":
-        """The batch of the first `count` images."""
+        """The batch of the first `images` images."""
         labels = None if self.label_BG is None else self.label_BG[:images]
         return Batch(self.image_ids[:images], self.tokens_BTW[:images], self.caption_BSL[:images], labels)
 

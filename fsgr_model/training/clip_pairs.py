@@ -40,7 +40,7 @@ class PairBatch:
         return replace(self, image_BCHW=images, said_BB=self.said_BB.to(device))
 
     def first(self, images: int) -> "PairBatch":
-        """The batch of the first `count` pairs."""
+        """The batch of the first `images` pairs."""
         return PairBatch(
             self.image_ids[:images],
             self.image_BCHW[:images],
@@ -94,8 +94,8 @@ class Pairs:
     def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> list[PairGroup]:
         """The content of each step of an epoch: a function of only seed and epoch.
 
-        Every image occurs once, with one of its captions and a phrase of one; an incomplete last batch is left
-        out.
+        Every image occurs once, with one of its captions and a phrase of one; an incomplete last batch is
+        left out.
         """
         draw = np.random.default_rng([seed, epoch])
         order = draw.permutation(len(self))

@@ -22,7 +22,7 @@ from fsgr_model.training.task import Step
 # As in the reference copy, whose loss has the wrong sign.
 TEMPERATURE = 0.07
 # The number of similarities computed at once, in a few tensors of this size: 16 MiB of float32.
-SIMILARITIES_A_CHUNK = 2**22
+SIMILARITIES_PER_CHUNK = 2**22
 
 
 class PatchContrast:
@@ -71,16 +71,17 @@ def supervised_contrast(feature_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -
 
 
 class ChunkedContrast(torch.autograd.Function):
-    """The loss of unit rows, and with it their gradient, chunk by chunk; no similarity is kept or computed twice.
+    """The loss of unit rows and its gradient, chunk by chunk; no similarity is kept or computed twice.
 
-    With respect to the logit of anchor i and patch a, the derivative of eq. 2 is softmax(i, a) - [a in P_i] / |P_i|.
+    With respect to the logit of anchor i and patch a, the derivative of eq. 2 is
+    softmax(i, a) - [a in P_i] / |P_i|.
     """
 
     @staticmethod
     def forward(ctx: Any, unit_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -> Tensor:
         total = unit_ND.new_zeros(())
         gradient_ND = torch.zeros_like(unit_ND)
-        for anchor_C in anchor_M.split(max(1, SIMILARITIES_A_CHUNK // len(unit_ND))):
+        for anchor_C in anchor_M.split(max(1, SIMILARITIES_PER_CHUNK // len(unit_ND))):
             anchor_CD = unit_ND[anchor_C]
             loss_C, slope_CN = _contrast_of_anchors(anchor_CD @ unit_ND.T, label_N, anchor_C)
             total += loss_C.sum()

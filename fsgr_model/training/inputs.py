@@ -76,8 +76,8 @@ def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
     """The label maps of a split.
 
     Raises:
-        UserError: they are missing, or were made from other features or another codebook. A label that is
-            no number of a concept is found with the first batch that holds it.
+        UserError: they are missing, or were made from other features or another codebook. A label that
+            is not the index of a concept is found with the first batch that contains it.
     """
     assert parts.codebook is not None, "label maps need their codebook"
     expected = {**parts.trunk, "codebook": parts.codebook.identity}

@@ -53,7 +53,7 @@ class Loop(Generic[BatchT]):
     """Trains one network on one task.
 
     Args:
-        validate: the score of the network, higher is better; the best network is kept. None: the last network is kept.
+        validate: the score of the network, higher is better; the best network is kept. None: the last is.
         patience: epochs without a better score after which training ends.
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.

@@ -1,8 +1,8 @@
 """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): updates of matrices made orthogonal.
 
-The same rule as `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, which takes one matrix after the
-other: a network of small layers then waits for hundreds of small products a step. Here all matrices of one
-shape go through each product together.
+It is the same rule as `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, which updates one matrix
+after the other, so that a network of small layers waits for hundreds of small products per step. Here all
+matrices of one shape go through each product together.
 
 Shapes: N matrices of R rows and C columns.
 """

@@ -81,7 +81,7 @@ class Optimiser:
             scaler.unscale_(part)
 
     def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
-        """Update the weights and clear the gradients; no update is made where a scaled gradient overflowed."""
+        """Update the weights and clear the gradients; there is no update if a scaled gradient overflowed."""
         for part in self._parts:
             if scaler is None:
                 part.step()

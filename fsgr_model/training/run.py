@@ -128,7 +128,7 @@ def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
 def hold_features(
     splits: Sequence[CaptionedImages], asked: AskedPlace, step: int, device: torch.device
 ) -> None:
-    """Choose where the features of these splits are kept, given `step` bytes per step, and load them there."""
+    """Choose where features of these splits are kept, given `step` bytes of a step, and put them there."""
     needed = sum(len(images.store) * images.store.row_bytes for images in splits)
     place = choose_place(asked, needed, step, device)
     for images in splits:

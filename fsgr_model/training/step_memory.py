@@ -34,7 +34,7 @@ FURTHER_COPIES_OF_TRAINED = 3
 
 @dataclass(frozen=True)
 class StepSize:
-    """`images` of the batch, the `words` in the captions per image, and `tokens` (T, W) as they are cached."""
+    """`images` of the batch, the caption `words` per image, and `tokens` (T, W) as they are cached."""
 
     images: int
     words: int

@@ -41,7 +41,7 @@ class AnyBatch(Protocol):
         """The same batch on a device."""
 
     def first(self, images: int) -> Any:
-        """The batch of the first `count` images."""
+        """The batch of the first `images` images."""
 
 
 BatchT = TypeVar("BatchT", bound=AnyBatch)

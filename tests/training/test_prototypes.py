@@ -161,9 +161,9 @@ def test_what_is_recorded_are_the_projected_keys_and_values_of_counted_words(tin
 
 def test_prototypes_are_centroids_and_means_of_the_values_around_them(tiny_data, with_memory):
     model, search, batch = trained_step(tiny_data, with_memory)
-    phase = CrossEntropy(prototypes=search)
+    task = CrossEntropy(prototypes=search)
     for _ in range(4):
-        phase.loss(model.train(), batch, STEP)
+        task.loss(model.train(), batch, STEP)
     assert all(len(memory.key_MD) == 0 for memory in search.memories) and not search.found
     search.renew_if_due()
     assert search.found
@@ -182,11 +182,11 @@ def test_prototypes_are_centroids_and_means_of_the_values_around_them(tiny_data,
 
 def test_prototypes_come_when_the_window_is_full_and_then_at_each_refresh(tiny_data, with_memory):
     model, search, batch = trained_step(tiny_data, with_memory)
-    phase = CrossEntropy(prototypes=search)
+    task = CrossEntropy(prototypes=search)
     keys = []
     for step in range(12):
         torch.manual_seed(step)
-        phase.loss(model.train(), batch, STEP)
+        task.loss(model.train(), batch, STEP)
         keys.append(search.memories[0].key_MD)
     renewed = [step for step in range(1, 12) if keys[step] is not keys[step - 1]]
     assert renewed == [4, 7, 10]
