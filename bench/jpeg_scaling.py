@@ -3,8 +3,8 @@
     python -m bench.jpeg_scaling PHOTOGRAPHS --clip data/clip
 
 The decoder can leave out frequencies and give a picture of a half, a quarter or an eighth, at least as large
-as the network's input. The benchmark compares pixels after preprocessing and the trunk's tokens: the norm of the
-difference over the norm of the exact ones.
+as the network's input. The benchmark compares pixels after preprocessing and the trunk's tokens: the norm of
+the difference over the norm of the exact ones.
 """
 
 import io

@@ -109,7 +109,7 @@ class Bench:
         return Product(run, times * once.flops)
 
 
-def coco_hours(what: str, rows: list[Row], items_an_image: int = 1) -> Row:
+def coco_hours(what: str, rows: list[Row], items_per_image: int = 1) -> Row:
     """Hours of 15 epochs over COCO's training images, by the fastest of these rows but for the others'."""
-    fastest = max(row.value for row in rows if row.fraction is not None) / items_an_image
+    fastest = max(row.value for row in rows if row.fraction is not None) / items_per_image
     return Row(what, COCO_EPOCHS * COCO_IMAGES / fastest / 3600, "hours")

@@ -22,7 +22,7 @@ Preprocess = Callable[[Image.Image], torch.Tensor]
 SHOWN = 20
 # Worker processes return images through shared memory, as many batches as a DataLoader prefetches.
 SHARED_MEMORY = Path("/dev/shm")
-BATCHES_A_WORKER = 2
+BATCHES_PER_WORKER = 2
 
 
 def check_files(records: Sequence[ImageRecord]) -> None:
@@ -104,7 +104,7 @@ def check_shared_memory(images: _Images, batch: int, workers: int) -> None:
     """
     if not SHARED_MEMORY.is_dir() or isinstance(first := images[0], str):
         return
-    waiting = min(len(images), BATCHES_A_WORKER * workers * batch)
+    waiting = min(len(images), BATCHES_PER_WORKER * workers * batch)
     needed = waiting * first[1].nbytes
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:

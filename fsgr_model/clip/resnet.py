@@ -40,8 +40,8 @@ class ResNetTail(nn.Module):
     """The attention pool, with the outputs of `Tail`.
 
     `align`: with `plain`, every position of the map is a query as the mean is; `csa` is correlative attention
-    in the same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv
-    2112.01071): each position's own value and the projection, without position embeddings.
+    in the same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets
+    (arXiv 2112.01071): each position's own value and the projection, without position embeddings.
     """
 
     # A kernel that replaces linear layers must skip this one, because open_clip reads its weights directly.

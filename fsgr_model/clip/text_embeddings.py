@@ -12,7 +12,7 @@ from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.text_tower import text_embedding
 
-TEXTS_A_STEP = 256
+TEXTS_PER_STEP = 256
 # MaskCLIP (arXiv 2112.01071) adds five forms that place the object in a scene.
 IN_THE_SCENE = (
     "there is a {} in the scene.",
@@ -39,7 +39,7 @@ def embed_texts(clip: Clip, texts: Sequence[str], prompts: Sequence[str]) -> tor
     Texts go through in small groups with all of their prompts, so thousands of concepts take no more memory
     than ten.
     """
-    step = max(1, TEXTS_A_STEP // len(prompts))
+    step = max(1, TEXTS_PER_STEP // len(prompts))
     parts = [_embed(clip, texts[start : start + step], prompts) for start in range(0, len(texts), step)]
     return torch.cat(parts)
 

@@ -16,7 +16,8 @@ class Packing:
     """The indices of the words that count, before and after packing.
 
     `place_BQ`: int64 indices into an image's S * L, in order. A row with fewer words than the longest ends
-    with indices that do not count. `counted_BQ`: bool. `row_N`: int64 indices of those that count among all B * Q.
+    with indices that do not count. `counted_BQ`: bool. `row_N`: int64 indices of those that
+    count among all B * Q.
     """
 
     place_BQ: Tensor

@@ -1,7 +1,7 @@
 """How much a score would vary with other test images: the bootstrap over images (Koehn, EMNLP 2004).
 
-A score is a function of sums over images: a mean needs two columns, corpus BLEU needs ten. The score of a resample
-is then the same function of weighted sums, and two systems can be compared on the same resamples.
+A score is a function of sums over images: a mean needs two columns, corpus BLEU needs ten. The score of a
+resample is then the same function of weighted sums, and two systems can be compared on the same resamples.
 
 Shapes: N images, C columns, R resamples.
 """

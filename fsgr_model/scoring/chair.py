@@ -71,8 +71,8 @@ class ObjectNames:
     """Finds object categories in captions.
 
     A category is found by its name, its `synonyms` where the instance file has some, or else by our list of
-    other words for the COCO categories; in singular and plural. The longest name that matches counts: "hot dog"
-    is not a dog. Categories of the supercategory "background" are not objects.
+    other words for the COCO categories; in singular and plural. The longest name that matches counts: "hot
+    dog" is not a dog. Categories of the supercategory "background" are not objects.
     """
 
     def __init__(self, categories: Iterable[dict[str, Any]]) -> None:

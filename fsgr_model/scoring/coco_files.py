@@ -126,7 +126,7 @@ def _caption_file(value: Any, path: Path) -> _CaptionFile:
 
 
 def _captions_of(content: _CaptionFile, path: Path) -> tuple[dict[int, list[str]], frozenset[int], str]:
-    """Image id -> captions, of every image that a caption file lists, without VizWiz's canned and rejected ones;
+    """Image id -> captions, of every image that a caption file lists, without VizWiz's canned and rejected;
     the images that have no other captions, and what was left out.
 
     Raises:

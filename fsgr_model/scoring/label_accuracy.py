@@ -20,7 +20,7 @@ LEAST_COVER = 0.5
 
 @dataclass(frozen=True)
 class LabelAccuracy:
-    """`accuracy` over `patches` object patches; `chance` is 1/K, `majority` is the score of the best constant label."""
+    """`accuracy` over `patches` object patches; `chance` is 1/K, `majority` is that of the best constant."""
 
     accuracy: float
     chance: float

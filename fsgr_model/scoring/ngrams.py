@@ -95,8 +95,8 @@ def count_flat(key_M: Ints, owner_M: Ints, num_owners: int) -> tuple[Ints, Ints,
 class KeyIndex:
     """Finds numbers among those of a group: hashed into buckets, more of these than numbers.
 
-    `keys`: int64 [M], by bucket; `find` gives indices into it. Each group has 2^`bits` buckets; bucket b begins
-    at index `start`[b], and the fullest one has `deepest` keys. `order`: where each key came from.
+    `keys`: int64 [M], by bucket; `find` gives indices into it. Each group has 2^`bits` buckets; bucket b
+    begins at index `start`[b], and the fullest one has `deepest` keys. `order`: where each key came from.
     """
 
     def __init__(self, key_M: Ints, group_M: Ints | int = 0, num_groups: int = 1) -> None:

@@ -9,8 +9,8 @@ need no detector, and the phrases, which need no parser. The levels are independ
 
 The image side is always the encoder's output, so the gradient reaches the quantised text, the embedded
 patches and all that is trained in CLIP's tail, also where the tail's blocks are frozen. The text side is
-CLIP's frozen text tower. Both meet in small heads. Text tower and heads serve the loss only: the captioner never sees them, they
-are no part of its weights, and after training they are dropped.
+CLIP's frozen text tower. Both meet in small heads. Text tower and heads serve the loss only: the
+captioner never sees them, they are not part of its weights, and after training they are dropped.
 
 Every image occurs once in a batch, with one caption, so no image has a caption of its own as a negative.
 
@@ -155,8 +155,8 @@ def region_phrase_score(
 ) -> Tensor:
     """How well image b (row) has what caption c (column) names, [B, B] (GLoRIA, section 3.2).
 
-    Each phrase attends to the regions and is compared with the attended one: log mean exp of the cosines, where
-    GLoRIA sums (a choice: a caption should not score higher for having more phrases). Rows are unit vectors.
+    Each phrase attends to the regions and is compared with the attended one: log mean exp of the cosines,
+    where GLoRIA sums (a choice: a caption should not score higher for having more phrases). Rows are unit vectors.
     """
     cosine_BBPR = torch.einsum("bre,cpe->bcpr", region_BRE, phrase_BPE)
     masked_BBPR = (ATTENTION_SHARPNESS * cosine_BBPR).masked_fill(~is_region_BR[:, None, None], -torch.inf)
