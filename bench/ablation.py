@@ -40,7 +40,7 @@ PROTOTYPES = "model.memory={kind: prototypes, size: 2, window: %d, refresh: %d, 
 MEMORY = (PROTOTYPES % (250, 125),)
 ALIGNMENT = ("xe.alignment={weight: 0.02}",)
 # Weights and sizes were chosen on seed 41, which is not among those that are reported.
-# The baseline is the same network without concepts; then the quantiser, each part on top of it, and all.
+# The baseline is the same network without concepts; then come the quantiser, each part added to it, and all.
 ROWS: dict[str, tuple[str, ...]] = {
     "baseline": ("model.semantics=false",),
     "quantiser": (),
@@ -50,12 +50,12 @@ ROWS: dict[str, tuple[str, ...]] = {
     "alignment": ALIGNMENT,
     "all": (*CONTRAST, *VISUAL, *MEMORY, *ALIGNMENT),
 }
-# 21 runs, and the table does without the Java of METEOR.
+# There are 21 runs, and the table does not need METEOR.
 COMMON = ("evaluate.meteor=off",)
 # FSGR supposes a CLIP that has seen far more than the captioner: here it trains on 16,000 pictures of its
-# own, held-out looks among them, and the captioner on 250 others of 1,000. Concepts are looks ("brown cat"),
-# and patches ask nothing but concepts, as in FSGR. The memory's window fits into the short training, and its
-# prototypes are found twice. With the demo's dropout of 0.1 so few captions are learned by heart.
+# own, which include the held-out looks, and the captioner on 250 others of 1,000. Concepts are looks ("brown
+# cat"), and patches attend only to concepts, as in FSGR. The memory's window fits into the short training, and
+# its prototypes are found twice. With the demo's dropout of 0.1 so few captions are learned by heart.
 FEW = (
     "dataset.demo.pretraining_images=16000",
     "dataset.demo.train_images=1000",
@@ -128,7 +128,7 @@ def cost(changes: Sequence[str]) -> dict[str, float]:
     )
     assembly = build_captioner(parts, model, params.seed)
     task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=params.seed)
-    train = inputs.train.drawn(xe.train_images, params.seed)
+    train = inputs.train.choose(xe.train_images, params.seed)
     images = captioned_images(train, assembly.vocabulary, xe, labels=inputs.labels)
     speed_up_training(assembly.captioner)
     captioner = assembly.captioner.train()
@@ -205,7 +205,7 @@ def gains(
 def plot(
     scores: Mapping[str, Scores], rows: list[str], seeds: list[int], path: Path, *, study: str = "ablation"
 ) -> None:
-    """CIDEr on seen and unseen combinations, a point a seed, XE beside SCST."""
+    """CIDEr on seen and unseen combinations, one point per seed, XE beside SCST."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, part in zip(axes, ("seen", "unseen"), strict=True):
@@ -217,7 +217,7 @@ def plot(
         axis.set_title(f"{part} combinations")
         axis.set_xticks(range(len(rows)), rows, rotation=30, ha="right")
         axis.grid(axis="y", alpha=0.3)
-    axes[0].set_ylabel("CIDEr: XE blue, SCST red;\na point a seed, a bar the mean")
+    axes[0].set_ylabel("CIDEr: XE blue, SCST red;\none point per seed, bars are means")
     figure.savefig(path, dpi=110)
 
 

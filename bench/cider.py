@@ -1,8 +1,8 @@
-"""CIDEr-D as the reward of self-critical training: captions a second, on one core or on the GPU.
+"""CIDEr-D as the reward of self-critical training: captions per second, on one core or on the GPU.
 
     python -m bench.cider --captions annotations/captions_val2014.json
 
-Scored are human captions in which one word in five was replaced, five an image, against all captions of the
+It scores human captions in which one word in five was replaced, five per image, against all captions of the
 image. Without --captions, words are drawn as unevenly as a language's. The document frequencies are those of
 as many captions as COCO's training split has, made in the same way.
 """
@@ -78,7 +78,7 @@ def measure(work: Work, device: torch.device, limits: Limits) -> list[Row]:
 
 
 def batch_row(scorer: CiderD, work: Work, size: int, rng: np.random.Generator) -> Row:
-    """Captions a second in batches of `size`, against pycocoevalcap on the same captions."""
+    """Captions per second in batches of `size`, against pycocoevalcap on the same captions."""
     image_ids, caption_NL = sampled_batch(work, size, rng)
     ours = best_seconds(partial(scorer.score, caption_NL, image_ids), torch.device("cpu"), TRIES)
     truth = {number: as_text(work.captions[image_id]) for number, image_id in enumerate(image_ids)}
@@ -146,7 +146,7 @@ def drawn_words(count: int, num_words: int, rng: np.random.Generator) -> np.ndar
 
 
 def drawn_captions(images: int) -> tuple[Captions, int]:
-    """Made-up captions, as long as COCO's (10.5 words, deviation 2.4), five an image."""
+    """Made-up captions, as long as COCO's (10.5 words, deviation 2.4), five per image."""
     rng = np.random.default_rng(1)
     length_AS = rng.normal(10.5, 2.4, (images, 5)).round().clip(5, 40).astype(int)
     captions = {
@@ -168,7 +168,7 @@ def read_captions(path: Path) -> tuple[Captions, int]:
 
 
 def padded(captions: Sequence[Sequence[int]]) -> np.ndarray:
-    """Rows of LENGTH ids, `<eos>` behind each caption."""
+    """Rows of LENGTH ids, `<eos>` after each caption."""
     rows = np.full((len(captions), LENGTH), PAD, dtype=np.int64)
     for row, caption in zip(rows, captions, strict=True):
         cut = list(caption[: LENGTH - 1])

@@ -1,4 +1,4 @@
-"""Where the time of the demo goes: every stage of the pipeline in a fresh clone, one after the other.
+"""The time of each stage of the demo pipeline in a fresh clone, one after the other.
 
     python -m bench.demo_profile
 

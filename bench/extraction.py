@@ -38,7 +38,7 @@ from fsgr_model.datasets.normal_form import (
     read_images,
     write_dataset,
 )
-from fsgr_model.kernels.onednn_layers import hand_to_onednn
+from fsgr_model.kernels.onednn_layers import use_onednn_for_inference
 from fsgr_model.kernels.products import onednn_pays
 from fsgr_model.runtime.artifacts import sha256_file
 from fsgr_model.runtime.device import pick_device
@@ -101,7 +101,7 @@ def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
     clip = load_clip(clip_folder, device)
     trunk = make_trunk(clip.model, work.cut)
     handed = make_trunk(load_clip(clip_folder, device).model, work.cut)
-    hand_to_onednn(handed)
+    use_onednn_for_inference(handed)
     batch = work.runtime.image_batch
     images = torch.randn(batch, 3, *clip_size(work), device=device)
     with torch.no_grad():

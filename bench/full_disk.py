@@ -3,8 +3,8 @@
     unshare --map-root-user --mount python -m bench.full_disk     # Linux; as root without unshare
 
 Each stage of a small copy of the project runs with `data`, `plots`, `metrics` and `.resume` on a file system
-in memory that has room for only a part of what the stage writes, then again with room enough. Prints a row a
-stage and ends with exit code 1 if a stage said more or less than one line, or left anything half written.
+in memory that has room for only a part of what the stage writes, then again with room enough. Prints one row
+per stage and ends with exit code 1 if a stage said more or less than one line, or left anything half written.
 """
 
 import argparse

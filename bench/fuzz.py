@@ -1,8 +1,8 @@
-"""Damaged files for every reader and any text for the tokenizer: python -m bench.fuzz --cases 100000
+"""Damaged files for every reader and arbitrary text for the tokenizer: python -m bench.fuzz --cases 100000
 
-A line a target: files tried, how many of them were refused (the others could be read), and the seconds that
-the slowest took. It ends with the first file that makes a reader crash, made as small as possible. --seed
-gives other files; --only runs the targets whose name holds a word.
+It prints one line per target: the files tried, how many of them were refused (the others could be read), and
+the seconds that the slowest took. It ends with the first file that makes a reader crash, made as small as
+possible. --seed gives other files; --only runs the targets whose name contains a word.
 """
 
 import argparse

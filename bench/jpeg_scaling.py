@@ -3,8 +3,8 @@
     python -m bench.jpeg_scaling PHOTOGRAPHS --clip data/clip
 
 The decoder can leave out frequencies and give a picture of a half, a quarter or an eighth, at least as large
-as the network's input. Compared are pixels after preprocessing, and the trunk's tokens: the norm of the
-difference over the norm of the exact ones.
+as the network's input. The benchmark compares pixels after preprocessing and the trunk's tokens: the norm of
+the difference over the norm of the exact ones.
 """
 
 import io
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     paths = sorted(given.photographs.glob("*.jpg"))[: given.count]
     if not paths:
-        raise UserError(f"{given.photographs} holds no .jpg files")
+        raise UserError(f"{given.photographs} has no .jpg files")
     clip = load_clip(given.clip, torch.device("cpu"))
     limits: Limits = measure_limits()
     rows = measure([as_jpeg(path) for path in paths], clip, make_trunk(clip.model, given.cut))

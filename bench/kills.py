@@ -1,4 +1,4 @@
-"""Nothing is lost: the long stages killed (SIGKILL) at random moments, again and again, until they end.
+"""Kills the long stages (SIGKILL) at random moments until they end, and checks that nothing is lost.
 
     python -m bench.kills --kills 100 --seed 1
 
@@ -98,7 +98,7 @@ class Trial:
         self.whole = scratch.folder / "whole" / stage
         self.tally = Tally()
         self.started: list[psutil.Process] = []
-        # Of the last attempt that came to its end.
+        # The output of the last attempt that ended by itself.
         self.seconds = 0.0
 
     def run(self, kills: int) -> Tally:
@@ -110,7 +110,7 @@ class Trial:
         self._clear()
         killed_before = False
         while self.tally.kills < kills or killed_before:
-            # Behind the last kill, the run that goes on to the end.
+            # After the last kill, the run that goes on to the end.
             delay = self.draw.uniform(0, self.seconds) if self.tally.kills < kills else None
             completed = self._attempt(self.stage, delay)
             if completed:

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def table(runs: dict[str, Scores], seeds: list[int]) -> str:
-    """Mean and standard deviation over the seeds, a row a score."""
+    """Mean and standard deviation over the seeds, one row per score."""
     columns = {"XE": ("learn", "xe"), "SCST": ("learn", "scst"), "XE, features shuffled": ("blind", "xe")}
     lines = ["| score | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name in runs[f"learn-{seeds[0]}"]["xe"]:

@@ -1,6 +1,6 @@
-"""What the machine can do at best, measured in the same run as the rows that are compared with it.
+"""The limits of the machine, measured in the same run as the rows that are compared with them.
 
-A limit is the best of several tries: whatever else runs can only make it look lower than it is.
+A limit is the best of several tries, since other processes can only make it look lower than it is.
 """
 
 import os

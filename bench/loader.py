@@ -1,4 +1,4 @@
-"""Cached features on their way to a training step: images a second from each place that they may wait in.
+"""Cached features on their way to a training step: images per second from each place that they may wait in.
 
     python -m bench.loader
 
@@ -107,7 +107,7 @@ def use(batches: Iterable[Batch]) -> None:
 
 
 def best_rate(run: Callable[[], None], items: int) -> float:
-    """Items a second of the fastest try."""
+    """Items per second of the fastest try."""
     return items / min(elapsed(run) for _ in range(TRIES))
 
 

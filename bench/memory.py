@@ -1,4 +1,4 @@
-"""The memory of a training step: what the estimate says that is printed before training, and what it takes.
+"""The memory of a training step: the estimate that is printed before training, and the measured peak.
 
     python -m bench.memory --params presets/coco.yaml
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--params", type=Path, default=Path("presets/coco.yaml"), metavar="FILE")
     parser.add_argument(
-        "--images", type=int, nargs="+", default=[2, 6], help="images a step that are measured"
+        "--images", type=int, nargs="+", default=[2, 6], help="images per step that are measured"
     )
     parser.add_argument("--measure", nargs=2, metavar=("PHASE", "IMAGES"), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)

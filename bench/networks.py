@@ -1,6 +1,6 @@
 """The networks and batches that are measured: random weights and random features, at COCO's sizes.
 
-Speed depends on neither. Shapes: B images, S captions of an image, L positions, T = 1 + G tokens, G patches,
+Speed depends on neither. Shapes: B images, S captions per image, L positions, T = 1 + G tokens, G patches,
 W vision width, E joint width, K concepts, V words.
 """
 
@@ -57,7 +57,7 @@ class Sizes:
 
     @property
     def image_size(self) -> int:
-        """Pixels a side."""
+        """Pixels per side."""
         return self.clip["vision_cfg"]["image_size"]
 
     def params(self, adapters: bool = False, prompts: int = 0) -> ModelParams:

@@ -9,7 +9,7 @@ import torch
 
 from bench.limits import multiplies_bfloat16
 from bench.networks import COCO, Sizes
-from fsgr_model.kernels.onednn_layers import hand_to_onednn, train_with_onednn
+from fsgr_model.kernels.onednn_layers import use_onednn_for_inference, use_onednn_for_training
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import pick_device
 
@@ -36,10 +36,10 @@ class Variant:
             for part in (model.tail, model.encoder, model.decoder):
                 part.compile()
         elif trained:
-            train_with_onednn(model)
+            use_onednn_for_training(model)
         elif self.dtype == torch.float32:
             # oneDNN's layout cannot be cast.
-            hand_to_onednn(model)
+            use_onednn_for_inference(model)
         return model
 
 
@@ -64,7 +64,7 @@ class Options:
 
 
 def read_options(description: str | None, cpu_batches: Sequence[int], arguments: list[str] | None) -> Options:
-    """Options from the command line; `cpu_batches` images a batch unless told."""
+    """Options from the command line; `cpu_batches` images per batch unless told."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,7 +73,7 @@ def read_options(description: str | None, cpu_batches: Sequence[int], arguments:
         "--dtype", nargs="+", choices=DTYPES, help="default: float32, and bfloat16 where the device has it"
     )
     parser.add_argument("--compile", action="store_true", help="measure torch.compile beside the plain way")
-    parser.add_argument("--batch", type=int, nargs="+", default=list(cpu_batches), help="images a batch")
+    parser.add_argument("--batch", type=int, nargs="+", default=list(cpu_batches), help="images per batch")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")

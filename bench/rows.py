@@ -21,9 +21,9 @@ COLUMNS = ("what", "measured", "share of the limit", "compared", "aim")
 class Row:
     """A measured rate or other number.
 
-    `fraction`: the share, 0 to 1, that is reached of `limit` (a name such as "matmul").
+    `fraction`: the share, 0 to 1, of `limit` that is reached (a name such as "matmul").
     `ratio`: how many times faster than `than`, which did the same work in the same run.
-    `aim`: what was to be reached, in words; empty where nothing was.
+    `aim`: the target, in words; empty where there is none.
     """
 
     what: str

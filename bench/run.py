@@ -15,7 +15,7 @@ BENCHES = ("xe_step", "scst_step", "beam")
 
 
 def main() -> None:
-    """The arguments before `--` are names, those behind it go to every benchmark."""
+    """The arguments before `--` are names, those after it go to every benchmark."""
     names, options = _split(sys.argv[1:])
     if unknown := [name for name in names if name not in BENCHES]:
         raise UserError(f"no benchmark is called {unknown[0]}; there are {', '.join(BENCHES)}")

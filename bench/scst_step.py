@@ -1,4 +1,4 @@
-"""A step of self-critical training beside the reference: 5 samples an image, 20 words.
+"""A step of self-critical training beside the reference: 5 samples per image, 20 words.
 
     python -m bench.scst_step
     python -m bench.scst_step --device cuda --dtype bfloat16 --compile --batch 50 100 200 400
@@ -50,14 +50,14 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(bench: Bench) -> list[Row]:
     """All rows: the step beside the reference, scoring, captions that end, adapters and prompts, hours."""
     sizes = bench.options.sizes
-    phase = SelfCritical(reward_of_random_captions(sizes), sizes.captions, sizes.length)
+    task = SelfCritical(reward_of_random_captions(sizes), sizes.captions, sizes.length)
     rows: list[Row] = []
     tuned: list[Row] = []
     for images in bench.options.batches:
-        of_frozen = frozen_rows(bench, phase, images)
-        rows += [*of_frozen, scoring_row(bench, phase, images, images / of_frozen[0].value)]
-        rows += ending_rows(bench, phase, images)
-        tuned += tuned_rows(bench, phase, images)
+        of_frozen = frozen_rows(bench, task, images)
+        rows += [*of_frozen, scoring_row(bench, task, images, images / of_frozen[0].value)]
+        rows += ending_rows(bench, task, images)
+        tuned += tuned_rows(bench, task, images)
     return [
         *rows,
         *tuned,
@@ -66,17 +66,17 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def reward_of_random_captions(sizes: Sizes) -> CiderD:
-    """CIDEr-D that knows captions of many images."""
+    """CIDEr-D with reference captions of many images."""
     captions = random_captions(sizes, REWARDED_IMAGES)
     frequencies = DocumentFrequencies.build(captions, sizes.num_words)
     return CiderD(dict(enumerate(captions)), frequencies, end_token=True)
 
 
-def frozen_rows(bench: Bench, phase: SelfCritical, images: int) -> list[Row]:
+def frozen_rows(bench: Bench, task: SelfCritical, images: int) -> list[Row]:
     """The step on the outputs of a frozen tail, every caption of full length, and the reference's."""
     sizes = bench.options.sizes
     batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
-    ours = bench.ours(captioner_on_outputs, partial(training_step, phase, batch))
+    ours = bench.ours(captioner_on_outputs, partial(training_step, task, batch))
     others = {REFERENCE: reference_step(bench.options, batch)} if images <= LARGEST_REFERENCE else {}
     return bench.rows(name_of(sizes, images), images, "images", ours, others=others, aims=AIMS)
 
@@ -97,21 +97,21 @@ def reference_step(options: Options, batch: Batch) -> Work:
     return partial(step, samples=sizes.captions, max_length=sizes.length)
 
 
-def scoring_row(bench: Bench, phase: SelfCritical, images: int, step_seconds: float) -> Row:
+def scoring_row(bench: Bench, task: SelfCritical, images: int, step_seconds: float) -> Row:
     """What the rewards of a step take, as a share of the step in the first precision."""
     sizes, device = bench.options.sizes, bench.options.device
     shape = (images, sizes.captions, sizes.length)
     caption_BSL = torch.randint(len(SPECIALS), sizes.num_words, shape, device=device)
-    seconds = best_seconds(lambda: phase.rewards(list(range(images)), caption_BSL), device)
+    seconds = best_seconds(lambda: task.rewards(list(range(images)), caption_BSL), device)
     share = seconds / step_seconds
     return Row(f"its scoring, {images} images", 1000 * seconds, "ms", share, "the step", aim="below 1%")
 
 
-def ending_rows(bench: Bench, phase: SelfCritical, images: int) -> list[Row]:
+def ending_rows(bench: Bench, task: SelfCritical, images: int) -> list[Row]:
     """The same step where captions end."""
     sizes = bench.options.sizes
     batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
-    ours = bench.ours(captioner_with_ends, partial(training_step, phase, batch))
+    ours = bench.ours(captioner_with_ends, partial(training_step, task, batch))
     return bench.rows(f"{name_of(sizes, images)} that end", images, "images", ours, others={}, aims={})
 
 
@@ -130,11 +130,11 @@ def captioner_with_ends(sizes: Sizes, device: torch.device) -> Captioner:
     return model
 
 
-def tuned_rows(bench: Bench, phase: SelfCritical, images: int) -> list[Row]:
+def tuned_rows(bench: Bench, task: SelfCritical, images: int) -> list[Row]:
     """The step with adapters and prompts in CLIP's tail."""
     sizes = bench.options.sizes
     batch = random_batch(sizes, images, sizes.clip_width, bench.options.device)
-    ours = bench.ours(captioner_on_tail, partial(training_step, phase, batch))
+    ours = bench.ours(captioner_on_tail, partial(training_step, task, batch))
     what = f"{name_of(sizes, images)}, adapters and prompts"
     return bench.rows(what, images, "images", ours, others={}, aims={})
 

@@ -1,4 +1,4 @@
-"""Does anything grow? XE and SCST over and over in one process, on a small demo world.
+"""Looks for growth: XE and SCST are trained repeatedly in one process, on a small demo world.
 
     python -m bench.soak --minutes 60
 

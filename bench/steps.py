@@ -21,14 +21,14 @@ COCO_IMAGES, COCO_EPOCHS = 113_287, 15
 LIMIT_SECONDS = 0.2
 
 
-def training_step(phase: Task[Batch], batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
+def training_step(task: Task[Batch], batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
     """What the training loop does with a batch: loss, gradients, clipping, Adam."""
     optimiser = Optimiser(model, "adam", RATE, weight_decay=0.0)
 
     def step() -> None:
-        model.train(phase.uses_dropout)
+        model.train(task.uses_dropout)
         with precision(batch.tokens_BTW.device, dtype):
-            loss, _ = phase.loss(model, batch, Step(0, 1, 0))
+            loss, _ = task.loss(model, batch, Step(0, 1, 0))
         loss.backward()
         optimiser.clip_gradients(optimiser.gradient_norm().item(), 1.0)
         optimiser.step()
@@ -109,7 +109,7 @@ class Bench:
         return Product(run, times * once.flops)
 
 
-def coco_hours(what: str, rows: list[Row], items_an_image: int = 1) -> Row:
+def coco_hours(what: str, rows: list[Row], items_per_image: int = 1) -> Row:
     """Hours of 15 epochs over COCO's training images, by the fastest of these rows but for the others'."""
-    fastest = max(row.value for row in rows if row.fraction is not None) / items_an_image
+    fastest = max(row.value for row in rows if row.fraction is not None) / items_per_image
     return Row(what, COCO_EPOCHS * COCO_IMAGES / fastest / 3600, "hours")

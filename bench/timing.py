@@ -1,4 +1,4 @@
-"""How pieces of work are timed: in turns, so that whatever else the machine does meets all of them alike."""
+"""Times pieces of work in turns, so that other work on the machine affects all of them alike."""
 
 import contextlib
 import statistics

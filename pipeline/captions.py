@@ -37,7 +37,7 @@ def caption_split(
     parts: Parts, features: RowStore, weights: Path, model: ModelParams, *, decode: DecodeParams
 ) -> list[dict[str, int | str]]:
     """COCO results, `[{"image_id": 1, "caption": "…"}]`, of all images with features, by ascending id."""
-    # The seed is of no consequence: every weight is read from the file.
+    # The seed does not matter, since every weight is read from the file.
     assembly = build_captioner(parts, model, seed=0)
     load_weights(weights, assembly)
     speed_up_inference(assembly.captioner)

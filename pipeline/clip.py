@@ -28,7 +28,7 @@ from fsgr_model.training.clip_training import retrieval_accuracy, train_clip
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
 Config = dict[str, Any]
-# Of what a resume point of the training holds.
+# Part of the contents of the training's resume point.
 RESUME_VERSION = 4
 
 
@@ -54,7 +54,7 @@ def prepare_clip(
     """
     resize = {"resize_mode": resize_mode}
     folder = clip_folder(model, pretrained)
-    # What training holds in it, its resume point, is given up only once the weights are written.
+    # Training's resume point, which it holds, is deleted only after the weights are written.
     with ExitStack() as held:
         if folder:
             name, (clip, config, wanted, origin) = folder.name, load_folder(folder)

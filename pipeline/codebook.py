@@ -18,7 +18,7 @@ CODEBOOK = Path("data/codebook")
 
 
 def make_codebook(params: CodebookParams, dataset: Path, *, clip_folder: Path, folder: Path) -> None:
-    """Embed the concepts that `params.concepts` names, and save them."""
+    """Embed the concepts that `params.concepts` names, and save the embeddings."""
     if params.concepts == "dataset":
         names = dataset_concepts(read_instances(dataset)["categories"])
     else:

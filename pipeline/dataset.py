@@ -17,7 +17,7 @@ DATASET = Path("data/dataset")
 
 
 def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
-    """Make the folder `place`, whole or not at all; `workers` processes decode images.
+    """Make the folder `place`, complete or not at all; `workers` processes decode images.
 
     Raises:
         UserError: the files break a rule of the contract; nothing is written then.
@@ -38,7 +38,7 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
 
 
 def _fill_folders(folder: Path) -> None:
-    """Each folder of pictures, or a line in it: DVC wants every output there, and warns of an empty one."""
+    """Put a text file into each empty folder of pictures: DVC needs every output and warns of empty ones."""
     for name in (PICTURES, PRETRAINING):
         (folder / name).mkdir(exist_ok=True)
         if not any((folder / name).iterdir()):

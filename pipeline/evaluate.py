@@ -31,7 +31,7 @@ SHOWN = ("CIDEr", "Bleu_4", "METEOR", "CHAIRi", "bad_endings")
 
 @dataclass(frozen=True)
 class TestSplit:
-    """All that the stage reads, each file once. `label_NG`: rows of the concepts, a row per image.
+    """The inputs of the stage, each file read once. `label_NG`: rows of the concepts, a row per image.
 
     `results`: the caption of every image, for each phase; `sums`: the SHA-256 of the files behind the scores.
     """
@@ -69,7 +69,7 @@ def evaluate(
     Raises:
         UserError: a file is missing or malformed, or captions and test images differ.
     """
-    # METEOR's program loads its tables for seconds; whatever needs no METEOR is done meanwhile.
+    # METEOR's program takes seconds to load its tables; work that does not need it is done meanwhile.
     with shared_meteor(params.meteor) as meteor:
         split = read_test_split(data)
         resize_mode = split.clip.identity["preprocessing"]["resize_mode"]
@@ -90,7 +90,7 @@ def evaluate(
         reports = score_phases(
             split.references, split.results, split.instances, domains, params=params, meteor=meteor
         )
-    # Not before METEOR: it takes all cores.
+    # After METEOR, because this uses all cores.
     clip_scorer = make_clip_scorer(split.clip, split.features, split.references)
     for phase, (report, scores) in reports.items():
         columns = clip_scorer.score(split.results[phase])

@@ -36,7 +36,7 @@ def extract_features(
 ) -> None:
     """Write `out`/{train,val,test}.h5: tokens [N, T, W] float16 entering block `cut`, by image id.
 
-    An interrupted run goes on where it stopped.
+    An interrupted run resumes where it stopped.
 
     Raises:
         UserError: image files that are missing, changed or broken; too little disk space.
@@ -81,7 +81,7 @@ def _fill(
             encode = partial(_encode, trunk, images.to(device, non_blocking=True))
             with suggest_batch_size(encode, len(ids), "runtime.image_batch"):
                 tokens_BTW = encode(len(ids))
-            # To the CPU in the writer's thread: the next batch need not wait for this one.
+            # Copied to the CPU in the writer's thread, so that the next batch does not wait for this one.
             background.write(ids, partial(_to_cpu, tokens_BTW))
 
 

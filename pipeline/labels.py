@@ -39,7 +39,7 @@ def make_label_maps(
 ) -> None:
     """Write `out`/{train,val,test}.h5: rows of the codebook, uint16 [N, G], by image id.
 
-    An interrupted run goes on where it stopped.
+    An interrupted run resumes where it stopped.
 
     Raises:
         UserError: features or codebook were made with another CLIP or another cut.
@@ -73,7 +73,7 @@ def check_codebook(codebook: Codebook, weights: str) -> None:
     """Refuse a codebook whose text embeddings come from another CLIP.
 
     Raises:
-        UserError: with both fingerprints.
+        UserError: it does; the message gives both fingerprints.
     """
     found = codebook.identity["weights"]
     if found != weights:

@@ -1,4 +1,4 @@
-"""Stage `train_scst`: self-critical training on CIDEr-D, from the XE weights on."""
+"""Stage `train_scst`: self-critical training on CIDEr-D, starting from the XE weights."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:
-    """Go on from the weights in `start_from`; write the best weights and the curve."""
+    """Start from the weights in `start_from`; write the best weights and the curve."""
     parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=False)
     vocabulary = parts.vocabulary
     frequencies = DocumentFrequencies.load(
@@ -40,7 +40,7 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
     )
     assembly = build_captioner(parts, model, run.seed)
     load_weights(start_from, assembly)
-    # CLIP below the cut gives its memory back.
+    # The memory of CLIP below the cut is released.
     del parts
     reward = training_reward(inputs.train.tokens, vocabulary, frequencies, scst.end_token)
     task = SelfCritical(reward, scst.samples, scst.max_length)

@@ -15,7 +15,7 @@ from fsgr_model.training.alignment import ProgressiveAlignment, level_weights
 from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.inputs import Inputs, read_inputs
-from fsgr_model.training.prompt_start import begin_at_patches
+from fsgr_model.training.prompt_start import initialise_prompts_from_patches
 from fsgr_model.training.prototypes import PrototypeSearch, check_window
 from fsgr_model.training.run import Run, training_loop, write_outputs
 from fsgr_model.training.schedule import describe_by_epoch
@@ -42,7 +42,7 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
     parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=labels)
     assembly = build_captioner(parts, model, run.seed)
     task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=run.seed)
-    # CLIP below the cut, and its text tower where nothing reads it, give their memory back.
+    # The memory of CLIP below the cut, and of an unused text tower, is released.
     del parts
     shuffle_seed = run.seed if xe.shuffle_features else None
     with training_loop(
@@ -64,10 +64,10 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
 def prepare_xe(
     assembly: Assembly, parts: Parts, inputs: Inputs, *, model: ModelParams, xe: XeParams, seed: int
 ) -> CrossEntropy:
-    """The losses on a fresh network, whose prompts begin among the patches where they are to."""
-    train = inputs.train.drawn(xe.train_images, seed)
+    """The losses on a fresh network, with prompts initialised from patches if that is asked for."""
+    train = inputs.train.choose(xe.train_images, seed)
     if model.tail and model.tail.prompts and model.tail.prompt_start == "patches":
-        begin_at_patches(assembly, train, seed)
+        initialise_prompts_from_patches(assembly, train, seed)
     auxiliaries: list[AuxiliaryLoss] = []
     if xe.contrast:
         auxiliaries.append(PatchContrast(xe.contrast.weight, xe.contrast.anchors))

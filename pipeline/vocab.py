@@ -25,7 +25,7 @@ def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: Vo
     without the angle brackets.
 
     Raises:
-        UserError: `params.file` is no word list, or no word is frequent enough.
+        UserError: `params.file` is not a word list, or no word is frequent enough.
     """
     lists = read_lists(dataset)
     counted_splits: tuple[Split, Split] = ("train", "val")

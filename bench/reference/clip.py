@@ -3,7 +3,7 @@
 Prompts stand in every block and go through all of it, as VPT (arXiv 2203.12119) is usually written, so
 gradients flow through every block; adapters stand in the last blocks.
 
-Shapes: B images, T tokens = 1 CLS + G patches, P prompts of a block, W vision width.
+Shapes: B images, T tokens = 1 CLS + G patches, P prompts per block, W vision width.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ Same network, same weights (`load_from`), same numbers; only the way of computin
 - decoding has no keys and values to go on from: `step` keeps what every layer has read, and projects all of
   it, the image too, again at every word; `step_again` keeps the words alone, and reads them all again.
 
-Shapes: N rows, Q queries, M keys, H heads, C width of a head, G patches, L positions, D d_model, E joint
+Shapes: N rows, Q queries, M keys, H heads, C width per head, G patches, L positions, D d_model, E joint
 width, V words.
 """
 
@@ -136,7 +136,7 @@ class ReferenceCaptioner(nn.Module):
         self.register_buffer("word_position", sine_positions(64, D), persistent=False)
 
     def encode(self, grid_NGW: Tensor, global_NE: Tensor, align_NGE: Tensor) -> Tensor:
-        """[N, G, D]: one row a caption, so an image with five captions is encoded five times."""
+        """[N, G, D]: one row per caption, so an image with five captions is encoded five times."""
         global_NE = F.normalize(global_NE, dim=-1)
         text_NGE = self.quantiser(global_NE, F.normalize(align_NGE, dim=-1)).text_BGE
         global_NGE = global_NE.unsqueeze(1).expand(-1, grid_NGW.shape[1], -1)

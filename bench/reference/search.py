@@ -4,7 +4,7 @@ Every beam holds its own copy of the encoded image. After each word the whole hi
 into a new order: what the layers have read, the words, and their log-probabilities. All candidates of an
 image are sorted to find the best. It runs to the last position, whatever has ended.
 
-Shapes: B images, S beams of an image, N = B * S rows, L positions, V words, G patches, D d_model.
+Shapes: B images, S beams per image, N = B * S rows, L positions, V words, G patches, D d_model.
 """
 
 from collections.abc import Callable

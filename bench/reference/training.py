@@ -4,7 +4,7 @@ XE: a batch row is a caption with the features of its image. SCST: beam search w
 pycocoevalcap, the mean of the image's beams as the baseline. Dropout is off in SCST, as in ours; older code
 leaves it on, which costs more.
 
-Shapes: B images, S captions of an image, N = B * S rows, L positions.
+Shapes: B images, S captions per image, N = B * S rows, L positions.
 """
 
 import numpy as np

@@ -22,17 +22,17 @@ def dataset_concepts(categories: Sequence[Mapping[str, Any]]) -> list[str]:
     if not categories:
         raise UserError(
             "codebook.concepts is dataset, but the dataset has no categories; name a text file with one "
-            "concept a line, such as data/concepts/everyday.txt"
+            "concept per line, such as data/concepts/everyday.txt"
         )
     by_id = sorted(categories, key=lambda category: category["id"])
     return _checked([category["name"] for category in by_id], "the dataset's categories")
 
 
 def read_concepts(path: Path) -> list[str]:
-    """Concepts of a text file, one a line, spaces at the ends removed.
+    """Concepts of a text file, one per line, without spaces at the ends.
 
     Raises:
-        UserError: no such file, an empty line, a concept twice, or other ends of lines than LF and CRLF.
+        UserError: the file is missing, has an empty line, a repeated concept, or line ends other than LF, CRLF.
     """
     if not path.exists():
         raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")
@@ -45,20 +45,20 @@ def read_concepts(path: Path) -> list[str]:
 
 
 def _refuse_other_ends(lines: list[str], path: Path) -> None:
-    """What some programs take for the end of a line would else be a part of a concept."""
+    """Refuse characters that only some programs read as a line end; they would become part of a concept."""
     for number, line in enumerate(lines, start=1):
         first, *others = f"{line}.".splitlines()
         if others:
             raise UserError(
                 f"codebook.concepts: {path}: line {number} holds {line[len(first)]!r}, which ends a line for "
-                "some programs alone; save the file with plain line ends (LF or CRLF), one concept a line"
+                "some programs alone; save the file with plain line ends (LF or CRLF), one concept per line"
             )
 
 
 def _checked(names: list[str], place: str) -> list[str]:
     empty = [number for number, name in enumerate(names, start=1) if not name]
     if empty:
-        raise UserError(f"codebook.concepts: {place}: number {empty[0]} is empty; one concept a line")
+        raise UserError(f"codebook.concepts: {place}: number {empty[0]} is empty; one concept per line")
     double = [name for name, count in Counter(names).items() if count > 1]
     if double:
         raise UserError(f"codebook.concepts: {place}: {double[:10]} occur more than once; remove the copies")

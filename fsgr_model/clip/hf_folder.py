@@ -1,4 +1,4 @@
-"""A CLIP in a folder of its own, as Hugging Face repositories hold it: config, preprocessing and weights.
+"""A CLIP in a folder of its own, as Hugging Face repositories contain it: config, preprocessing and weights.
 
 Two forms: open_clip's (`open_clip_config.json`), and that of the library transformers (`config.json` of model
 type clip with `preprocessor_config.json`), whose weights have other names.
@@ -27,7 +27,7 @@ INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 # Activation in transformers -> whether it is QuickGELU.
 ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 EPSILON = 1e-5
-# What transformers takes where a config is silent: it may leave out values that are these.
+# The defaults of transformers; a config may leave out values that equal them.
 DEFAULT_TOWERS = {
     "vision_config": {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer_norm_eps": EPSILON},
     "text_config": {"num_attention_heads": 8, "hidden_act": "quick_gelu", "layer_norm_eps": EPSILON},
@@ -36,7 +36,7 @@ DEFAULT_TOWERS = {
 
 @dataclass(frozen=True)
 class ClipFolder:
-    """What a folder holds: an open_clip config, preprocessing, and weights under open_clip's names."""
+    """The contents of a folder: an open_clip config, preprocessing, and weights under open_clip's names."""
 
     config: Config
     preprocessing: Config
@@ -90,7 +90,7 @@ def hf_config(path: Path, weights: Weights) -> Config:
     kind = described.get("model_type") if isinstance(described, dict) else None
     if kind != "clip":
         raise UserError(f"clip.model: {path} is of model_type {kind!r}; only clip can be read")
-    # Older configs hold the values that count under *_config_dict.
+    # In older configs the valid values are under *_config_dict.
     vision, text = (
         {**DEFAULT_TOWERS[name], **described.get(name, {}), **(described.get(f"{name}_dict") or {})}
         for name in ("vision_config", "text_config")

@@ -37,12 +37,12 @@ IN_BLOCKS = {
     "mlp.fc2": "mlp.c_proj",
 }
 BLOCK = re.compile(r"(text_model|vision_model)\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
-# Counts from 0 that older files hold beside the position embeddings.
+# Position indices that older files contain next to the position embeddings.
 COUNTS = re.compile(r"(text_model|vision_model)\.embeddings\.position_ids")
 
 
 def open_clip_names(weights: Weights) -> Weights:
-    """The same weights as open_clip names them; unknown ones keep their names, for loading to refuse.
+    """The same weights under open_clip's names; unknown ones keep their names, and loading refuses them.
 
     Raises:
         KeyError: a block has queries but no keys or values.
@@ -69,7 +69,7 @@ def open_clip_names(weights: Weights) -> Weights:
 
 
 def sizes(weights: Weights) -> dict[str, Any]:
-    """open_clip's config as far as the shapes of the weights tell it: all but heads and activation.
+    """The part of open_clip's config that the shapes of the weights determine: all but heads and activation.
 
     Raises:
         KeyError: the weights lack a part of CLIP.

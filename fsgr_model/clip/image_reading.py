@@ -20,16 +20,16 @@ from fsgr_model.runtime.stopping import end_with_parent
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
 SHOWN = 20
-# Where worker processes put the images that they hand over; as many batches as a DataLoader asks for ahead.
+# Worker processes return images through shared memory, as many batches as a DataLoader prefetches.
 SHARED_MEMORY = Path("/dev/shm")
-BATCHES_A_WORKER = 2
+BATCHES_PER_WORKER = 2
 
 
 def check_files(records: Sequence[ImageRecord]) -> None:
     """Compare every file's size with the manifest, before any work.
 
     Raises:
-        UserError: files are missing or have another size; it says how many, and lists the first of them.
+        UserError: files are missing or have another size; the message gives their number and lists the first.
     """
     problems = [problem for record in records if (problem := _file_problem(record))]
     if problems:
@@ -52,7 +52,7 @@ def read_batches(
         batch,
         num_workers=workers,
         collate_fn=_stack,
-        worker_init_fn=partial(_end_with, os.getpid()),
+        worker_init_fn=partial(_exit_with_parent, os.getpid()),
         pin_memory=torch.cuda.is_available(),
     )
     for problems, ids, images_BCHW in loader:
@@ -83,7 +83,7 @@ class _Images(Dataset):
 
 
 def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list[int], torch.Tensor]:
-    """The problems of a batch, else its ids and images. Workers do it: one tensor to hand over, not many."""
+    """The problems of a batch, else its ids and images. Workers stack, so they return a single tensor."""
     problems = [item for item in items if isinstance(item, str)]
     read = [item for item in items if not isinstance(item, str)]
     if problems:
@@ -91,8 +91,8 @@ def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list
     return [], [image_id for image_id, _ in read], torch.stack([image for _, image in read])
 
 
-def _end_with(parent: int, worker: int) -> None:
-    """Of a worker: PyTorch's own watch misses a parent that is killed while the worker starts."""
+def _exit_with_parent(parent: int, worker: int) -> None:
+    """Let a worker end with its parent; PyTorch misses a parent that is killed while the worker starts."""
     end_with_parent(parent)
 
 
@@ -100,11 +100,11 @@ def check_shared_memory(images: _Images, batch: int, workers: int) -> None:
     """Stop before any work if the batches that wait in shared memory do not fit there.
 
     Raises:
-        UserError: with both numbers.
+        UserError: they do not fit; the message gives both numbers.
     """
     if not SHARED_MEMORY.is_dir() or isinstance(first := images[0], str):
         return
-    waiting = min(len(images), BATCHES_A_WORKER * workers * batch)
+    waiting = min(len(images), BATCHES_PER_WORKER * workers * batch)
     needed = waiting * first[1].nbytes
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
@@ -116,10 +116,10 @@ def check_shared_memory(images: _Images, batch: int, workers: int) -> None:
 
 
 def _file_problem(record: ImageRecord) -> str | None:
-    """What is wrong with a file, as far as its name tells.
+    """What is wrong with a file, as far as its metadata tell.
 
     Raises:
-        OSError: of the machine, not of this file.
+        OSError: the fault is the machine's, not this file's.
     """
     image = f"image {record.image_id} ({record.path})"
     try:

@@ -44,7 +44,7 @@ class Clip:
 
     @cached_property
     def tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
-        """Made when it is first asked for: captions of pictures do without it, and save 0.3 s."""
+        """The tokenizer, created on first use: captioning needs none, and saves 0.3 s."""
         return build_tokenizer(self.config)
 
 
@@ -154,5 +154,5 @@ def _check_weights(path: Path, expected: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first two lines of a library's message, in one."""
+    """The first two lines of a library's message, joined into one."""
     return " ".join(line.strip() for line in lines_of(str(error).strip())[:2])

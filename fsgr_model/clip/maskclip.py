@@ -1,4 +1,4 @@
-"""Label maps without training: a patch gets the concept whose text it is most like.
+"""Label maps without training: a patch gets the concept whose text embedding is most similar to it.
 
 Source: MaskCLIP, arXiv 2112.01071.
 
@@ -35,7 +35,7 @@ def label_patches(
 def denoise_prompts(score_BGK: torch.Tensor, threshold: float) -> torch.Tensor:
     """Drop the concepts of an image whose best patch confidence is below `threshold` (section 3.4).
 
-    Each image keeps at least the concept it is surest of, so that every patch has a label.
+    Each image keeps at least its most confident concept, so that every patch has a label.
     """
     best_BK = (LOGIT_SCALE * score_BGK).softmax(dim=-1).amax(dim=1)
     dropped_BK = (best_BK < threshold) & (best_BK < best_BK.amax(dim=1, keepdim=True))
@@ -51,5 +51,5 @@ def smooth_by_keys(score_BGK: torch.Tensor, key_BGW: torch.Tensor) -> torch.Tens
 def label_identity(
     features: dict[str, Any], codebook: dict[str, Any], params: LabelsParams
 ) -> dict[str, Any]:
-    """What label maps depend on: everything that the features do, the codebook and the settings."""
+    """What label maps depend on: the same as the features, and also the codebook and the settings."""
     return {**features, "codebook": codebook, "labels": params.model_dump()}

@@ -81,7 +81,7 @@ def without_unused() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-# Weights come by plain HTTP, which goes on with what a killed download left. The hub's Xet begins anew.
+# Weights come by plain HTTP, which resumes an interrupted download. The hub's Xet starts from the beginning.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 with without_unused():
     import_torchvision()

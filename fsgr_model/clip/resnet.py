@@ -1,9 +1,9 @@
 """CLIP's ResNets: everything but the attention pool is the trunk, the attention pool is the tail.
 
-The cache holds the map of the last layer as tokens, behind their mean, which takes the place of a vision
+The cache holds the map of the last layer as tokens, preceded by their mean, which takes the place of a vision
 transformer's CLS token (arXiv 2103.00020, section 2.4).
 
-Shapes: B images, T tokens = 1 mean + G places of the map, W width of the map, E joint width.
+Shapes: B images, T tokens = 1 mean + G positions of the map, W width of the map, E joint width.
 """
 
 from typing import Any
@@ -39,12 +39,12 @@ class ResNetTrunk(nn.Module):
 class ResNetTail(nn.Module):
     """The attention pool, with the outputs of `Tail`.
 
-    `align`: `plain` lets every place of the map ask as the mean does; `csa` is correlative attention in the
-    same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets (arXiv
-    2112.01071): each place's own value and the projection, without position embeddings.
+    `align`: with `plain`, every position of the map is a query as the mean is; `csa` is correlative attention
+    in the same layer (SCLIP, arXiv 2312.01597), `qk_kk` half of it; `value` is MaskCLIP's form for ResNets
+    (arXiv 2112.01071): each position's own value and the projection, without position embeddings.
     """
 
-    # A kernel that replaces linear layers leaves this one alone: open_clip reads its weights by itself.
+    # A kernel that replaces linear layers must skip this one, because open_clip reads its weights directly.
     READS_WEIGHTS_OF = ("pool",)
 
     def __init__(self, clip_model: nn.Module, cut: int, align: Align) -> None:
@@ -56,7 +56,7 @@ class ResNetTail(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "ResNetTail":
-        """Nothing here is trained, whatever the network around it does."""
+        """Stay in evaluation mode: nothing here is trained, whatever mode the network around it has."""
         return super().train(False)
 
     @property
@@ -82,11 +82,11 @@ class ResNetTail(nn.Module):
         return self.pool.c_proj(mixed_BTW)[:, 1:]
 
     def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
-        """Keys of the places of the map, heads side by side: [B, G, W]."""
+        """Keys of the positions of the map, heads concatenated: [B, G, W]."""
         return self._query_key_value(tokens_BTW.to(self.proj.dtype))[1][:, 1:]
 
     def _pool(self, tokens_BTW: torch.Tensor, asking: slice) -> torch.Tensor:
-        """What the tokens `asking` gather from all: [B, number of them, E]."""
+        """The attention output of the query tokens `asking` over all tokens: [B, number of queries, E]."""
         query, key, value = self._query_key_value(tokens_BTW)
         return self.pool.c_proj(mix_values(query[:, asking], key, value, self.pool.num_heads))
 

@@ -27,7 +27,7 @@ def read_config(model: str) -> tuple[str, Config]:
     """Name and open_clip config of `clip.model`.
 
     Raises:
-        UserError: neither an architecture of open_clip nor a JSON file with a config.
+        UserError: it is neither an architecture of open_clip nor a JSON file with a config.
     """
     if model.endswith(".json"):
         config = load_json(Path(model))
@@ -46,8 +46,8 @@ def read_config(model: str) -> tuple[str, Config]:
 def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Module, Config, Config, Config]:
     """Model with weights, its config, the preprocessing that the weights want, and where they come from.
 
-    The activation (GELU or QuickGELU) is the one that the weights were trained with: a tag says so, and so
-    does an archive of OpenAI's; for any other file the architecture's name does (`ViT-B-16-quickgelu`).
+    The activation (GELU or QuickGELU) is the one that the weights were trained with. A tag and an archive of
+    OpenAI say which; for any other file the architecture's name does (`ViT-B-16-quickgelu`).
     """
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     if not tag and not Path(pretrained).is_file():
@@ -68,7 +68,7 @@ def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Modu
 
 
 def note_activation(name: str, config: Config) -> None:
-    """A file of weights alone does not say with which activation they were trained: tell if there are two."""
+    """Print a note where weights could have another activation, since a file of weights does not name it."""
     other = f"{name}-quickgelu"
     if not config.get("quick_gelu") and open_clip.get_model_config(other):
         print(
@@ -78,15 +78,15 @@ def note_activation(name: str, config: Config) -> None:
 
 
 def clip_folder(model: str, pretrained: str) -> Path | None:
-    """The folder that `clip.model` names, with open_clip's `local-dir:` before it or without; None if none.
+    """The folder that `clip.model` names, with or without open_clip's prefix `local-dir:`; else None.
 
     Raises:
-        UserError: there is no such folder, or `clip.pretrained` speaks of other weights than its own.
+        UserError: there is no such folder, or `clip.pretrained` names weights other than its own.
     """
     folder = Path(model.removeprefix(LOCAL_DIR))
     if not folder.is_dir():
         if model.startswith(LOCAL_DIR):
-            raise UserError(f"clip.model: there is no folder {folder}; give the place of a CLIP's own folder")
+            raise UserError(f"clip.model: there is no folder {folder}; give the path of a CLIP's own folder")
         if pretrained == FOLDER:
             raise UserError(f"clip.pretrained is {FOLDER}, but clip.model is {model}, which is no folder")
         return None
@@ -114,21 +114,21 @@ def load_folder(folder: Path) -> tuple[nn.Module, Config, Config, Config]:
 
 def _download(name: str, pretrained: str, tag: Config) -> Path:
     if not sys.stderr.isatty():
-        # The hub's own word for: show the progress all the same.
+        # This setting of the hub shows the progress bar even without a terminal.
         os.environ.setdefault("TQDM_POSITION", "-1")
     try:
         return Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
         if error_number(error) in ON_DISK:
-            raise  # of this machine, and told as such
+            raise  # The fault is this machine's and is reported as it is.
         raise UserError(
             f"clip.pretrained: weights {pretrained!r} of {name} cannot be downloaded: {first_line(error)}; "
-            f"connect to the internet once (a download that stopped goes on), or {without_connection(tag)}"
+            f"connect to the internet once (an interrupted download resumes), or {without_connection(tag)}"
         ) from None
 
 
 def without_connection(tag: Config) -> str:
-    """How to get the weights of a tag on another machine; with the config, which knows the activation."""
+    """How to get the weights of a tag on another machine, with the config, which states the activation."""
     hub = tag.get("hf_hub", "").rstrip("/")
     if not hub:
         return f"get them elsewhere from {tag.get('url', 'their publisher')} and give the file's path"

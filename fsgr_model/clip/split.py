@@ -1,6 +1,6 @@
 """CLIP's vision transformer cut in two: a frozen trunk, whose output is cached, and a tail that runs from it.
 
-Shapes: B images, T tokens = 1 CLS + G patches, W vision width, E joint width, H heads, C channels of a head.
+Shapes: B images, T tokens = 1 CLS + G patches, W vision width, E joint width, H heads, C channels per head.
 """
 
 from collections.abc import Callable, Iterable
@@ -71,7 +71,7 @@ class Tail(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Tail":
-        """Nothing here is trained, whatever the network around it does."""
+        """Stay in evaluation mode: nothing here is trained, whatever mode the network around it has."""
         return super().train(False)
 
     def forward(self, tokens_BTW: torch.Tensor) -> TailOutput:
@@ -93,7 +93,7 @@ class Tail(nn.Module):
         return self._project(last_BTW[:, 1:])
 
     def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
-        """Keys of the patches in the last block, heads side by side: [B, G, W]."""
+        """Keys of the patches in the last block, heads concatenated: [B, G, W]."""
         block = self.blocks[-1]
         _, key_BTW, _ = query_key_value(block.attn, block.ln_1(self._before_last(tokens_BTW)))
         return key_BTW[:, 1:]
@@ -159,9 +159,10 @@ def correlative_attention(
     *,
     attention: Align,
 ) -> torch.Tensor:
-    """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V with s = 1/sqrt(C), a head at a time; rows of weights sum to 2.
+    """(softmax(Q Aᵀ s) + softmax(K Kᵀ s)) V per head with s = 1/sqrt(C); rows of weights sum to 2.
 
-    A is what the queries ask: themselves (`csa`: SCLIP, arXiv 2312.01597, section 3.2) or the keys (`qk_kk`).
+    A is what the queries are compared with: the queries themselves (`csa`: SCLIP, arXiv 2312.01597, section
+    3.2) or the keys (`qk_kk`).
     """
     asked_BTW = query_BTW if attention == "csa" else key_BTW
     return mix_values(query_BTW, asked_BTW, value_BTW, heads) + mix_values(key_BTW, key_BTW, value_BTW, heads)
@@ -175,7 +176,7 @@ def mix_values(
     *,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """softmax(Q Kᵀ / sqrt(C) + mask) V, a head at a time; heads stand side by side: [B, Q, W]."""
+    """softmax(Q Kᵀ / sqrt(C) + mask) V, per head; the heads are concatenated: [B, Q, W]."""
     # nn.MultiheadAttention computes the same from copies of queries, keys and values.
     query, key, value = (
         x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BQW, key_BTW, value_BTW)
@@ -184,7 +185,7 @@ def mix_values(
 
 
 def query_key_value(layer: nn.MultiheadAttention, x_BTW: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Projected queries, keys and values, heads side by side."""
+    """Projected queries, keys and values, heads concatenated."""
     return product_of(layer)(x_BTW, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
 
 
@@ -197,7 +198,7 @@ def vision_tower(clip_model: nn.Module, cut: int) -> Any:
     """The model's vision transformer, if it can be cut at block `cut`.
 
     Raises:
-        UserError: it is no plain VisionTransformer, pools by attention, or has no block after the cut.
+        UserError: it is not a plain VisionTransformer, pools by attention, or has no block after the cut.
     """
     visual: Any = clip_model.visual
     if not isinstance(visual, open_clip.transformer.VisionTransformer):

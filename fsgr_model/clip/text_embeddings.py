@@ -12,7 +12,7 @@ from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.text_tower import text_embedding
 
-TEXTS_A_STEP = 256
+TEXTS_PER_STEP = 256
 # MaskCLIP (arXiv 2112.01071) adds five forms that place the object in a scene.
 IN_THE_SCENE = (
     "there is a {} in the scene.",
@@ -25,7 +25,7 @@ SCENE = ("a {}", "the {}", "{}", "there is a {}", "a picture of a {}", "a scene 
 
 
 def templates(name: str) -> list[str]:
-    """Prompts by name; `{}` stands for the concept. `imagenet` holds the 85 of MaskCLIP."""
+    """Prompts by name; `{}` stands for the concept. `imagenet` has the 85 of MaskCLIP."""
     if name == "imagenet":
         imagenet = open_clip.zero_shot_metadata.OPENAI_IMAGENET_TEMPLATES
         return [template("{}") for template in imagenet] + list(IN_THE_SCENE)
@@ -36,9 +36,10 @@ def templates(name: str) -> list[str]:
 def embed_texts(clip: Clip, texts: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
     """Unit rows [N, E] float32 on the CPU: each prompt's embedding is normalised, then their mean is.
 
-    A few texts at a time, with all of their prompts: thousands of concepts take no more memory than ten.
+    Texts go through in small groups with all of their prompts, so thousands of concepts take no more memory
+    than ten.
     """
-    step = max(1, TEXTS_A_STEP // len(prompts))
+    step = max(1, TEXTS_PER_STEP // len(prompts))
     parts = [_embed(clip, texts[start : start + step], prompts) for start in range(0, len(texts), step)]
     return torch.cat(parts)
 

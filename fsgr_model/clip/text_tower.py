@@ -17,11 +17,11 @@ from fsgr_model.runtime.errors import UserError
 
 
 class TextStates(NamedTuple):
-    """What the tower says of B captions; nothing is normalised.
+    """The outputs of the tower for B captions; nothing is normalised.
 
     `caption_BE`: the text embedding of each caption, equal to open_clip's `encode_text`.
     `token_BCE`: every token's state in the joint space.
-    `word_BC`: the word that a token is a piece of, int64; -1 for start, end and padding.
+    `word_BC`: the index of the word that a token is a piece of, int64; -1 for start, end and padding.
     """
 
     caption_BE: Tensor
@@ -42,7 +42,7 @@ class TextLayers(NamedTuple):
     def states(self, token_BC: Tensor) -> tuple[Tensor, Tensor]:
         """State of every token in the joint space [B, C, E], and that of each end token [B, E].
 
-        C may be less than CLIP's context: attention is causal, so padding behind the end has no influence.
+        C may be less than CLIP's context: attention is causal, so padding after the end has no influence.
         """
         C = token_BC.shape[1]
         x_BCW = self.token_embedding(token_BC) + self.position_CW[:C]
@@ -56,11 +56,10 @@ class TextLayers(NamedTuple):
 class TextTower:
     """Reads captions given as words: each is one or several BPE tokens; what exceeds CLIP's context is cut.
 
-    Only the text side of CLIP is kept; the vision tower is let go.
+    Only the text side of CLIP is kept; the vision tower is released.
 
     Raises:
-        UserError: the text tower is of another kind than CLIP's own; or its tokenizer leaves nothing of a
-            word.
+        UserError: the text tower is of another kind than CLIP's own, or its tokenizer gives a word no token.
     """
 
     def __init__(self, clip: Clip, words: Iterable[str]) -> None:
@@ -79,7 +78,7 @@ class TextTower:
         empty = sorted(word for word, pieces in self.pieces_of.items() if not pieces)
         if empty:
             raise UserError(
-                f"CLIP's tokenizer leaves nothing of these words of the captions: {empty[:10]}; remove them"
+                f"CLIP's tokenizer has no token for these words of the captions: {empty[:10]}; remove them"
             )
 
     @property
@@ -109,7 +108,7 @@ class TextTower:
 def text_embedding(clip_model: Any, token_BC: Tensor) -> Tensor:
     """`encode_text`'s embedding [B, E], float32, unit rows; read up to the end of the longest text only.
 
-    Most of what open_clip reads is padding: a word in its prompt has some 6 tokens, the context 77.
+    Most of what open_clip reads is padding: a prompt of one word has about 6 tokens, the context has 77.
 
     Args:
         token_BC: what the tokenizer gave, on the CPU.
@@ -125,8 +124,8 @@ def text_embedding(clip_model: Any, token_BC: Tensor) -> Tensor:
 def causal_text_layers(clip_model: Any) -> TextLayers | None:
     """The text layers of an open_clip model, or of `text` in CustomTextCLIP.
 
-    None: its attention is not causal, its embedding is no projected state of the end token, or its blocks are
-    not CLIP's own.
+    It is None if the attention is not causal, the embedding is not the projected state of the end token, or
+    the blocks are not CLIP's own.
     """
     tower, pool_type = text_part(clip_model)
     causal = tower.attn_mask is not None and getattr(tower, "cls_emb", None) is None
@@ -145,7 +144,7 @@ def causal_text_layers(clip_model: Any) -> TextLayers | None:
 
 
 def text_part(clip_model: Any) -> tuple[Any, str]:
-    """The module that holds the text layers, and how it pools their states."""
+    """The module that contains the text layers, and how it pools their states."""
     if hasattr(clip_model, "token_embedding"):
         return clip_model, clip_model.text_pool_type
     return clip_model.text, clip_model.text.pool_type

@@ -14,7 +14,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
 
 Weights = dict[str, torch.Tensor]
-# What PyTorch and open_clip raise for files that are no checkpoint of this model.
+# The exceptions of PyTorch and open_clip for files that are not a checkpoint of this model.
 CHECKPOINT_ERRORS = (
     RuntimeError,
     SafetensorError,
@@ -24,7 +24,7 @@ CHECKPOINT_ERRORS = (
     LookupError,
     TypeError,
 )
-# Numbers that OpenAI's archives hold next to the weights.
+# Numbers that OpenAI's archives contain next to the weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -59,7 +59,7 @@ def read_weights(path: Path) -> Weights:
     """The tensors of a file by name; a pickle loads with `weights_only`.
 
     Raises:
-        TypeError: the file holds something else than weights by name.
+        TypeError: the file contains something other than weights by name.
         Others of `CHECKPOINT_ERRORS`: it is broken.
     """
     if path.suffix == ".safetensors":
@@ -73,7 +73,7 @@ def read_weights(path: Path) -> Weights:
     found = torch.load(path, map_location="cpu", weights_only=True)
     weights = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(weights, dict):
-        raise TypeError(f"it holds a {type(weights).__name__}, not weights by name")
+        raise TypeError(f"it contains a {type(weights).__name__}, not weights by name")
     # Distributed training puts this before every name.
     return {name.removeprefix("module."): value for name, value in weights.items()}
 

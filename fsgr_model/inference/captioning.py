@@ -1,6 +1,6 @@
 """Captions of a batch of images by beam search.
 
-Shapes: B images, S beams of an image, L positions, T trunk tokens, W vision width.
+Shapes: B images, S beams per image, L positions, T trunk tokens, W vision width.
 """
 
 import torch

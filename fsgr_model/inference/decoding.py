@@ -1,6 +1,6 @@
-"""Greedy, sampled and beam-searched captions: plain functions over a step and its state.
+"""Greedy decoding, sampling and beam search: plain functions over a step and its state.
 
-Shapes: B images, S captions (samples or beams) of an image, L positions, V words.
+Shapes: B images, S captions (samples or beams) per image, L positions, V words.
 A caption is a row of word ids without <bos>; it ends with <eos>, then <pad>; one that was cut at
 `max_length` positions has no <eos>.
 """
@@ -23,19 +23,19 @@ NEVER_SPOKEN = (UNK, PAD, BOS)
 
 
 def word_log_probs(logits: Tensor) -> Tensor:
-    """Log-probabilities over the words a caption may hold, float32; <unk>, <pad> and <bos> have none."""
+    """Log-probabilities of the words that a caption may have, float32; <unk>, <pad> and <bos> have none."""
     logits = logits.float().clone()
     logits[..., NEVER_SPOKEN] = -torch.inf
     return logits.log_softmax(dim=-1)
 
 
-def spoken_log_probs(logits: Tensor, word: Tensor) -> Tensor:
+def caption_log_probs(logits: Tensor, word: Tensor) -> Tensor:
     """Log-probability of every word of given captions, of the words' shape, float32; 0 at padding.
 
-    `logits` [..., V] are those of teacher forcing: what came before a word was read before it was chosen.
+    `logits` [..., V] are those of teacher forcing: each was computed from the words before it.
     """
     padded = word == PAD
-    # Any spoken word stands in for padding, whose own log-probability is minus infinity.
+    # Padding has the log-probability minus infinity, so another word takes its place.
     chosen = word.masked_fill(padded, logits.shape[-1] - 1)
     log_prob = word_log_probs(logits).gather(-1, chosen[..., None])[..., 0]
     return log_prob.masked_fill(padded, 0.0)
@@ -56,7 +56,7 @@ def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) ->
 def sample(step: Step, state: DecoderState, num_images: int, *, num_samples: int, max_length: int) -> Tensor:
     """Independent draws from the model, [B, S, L] int64; randomness from torch's global generator.
 
-    What is drawn depends on the shapes and the generator alone, not on which captions have ended.
+    The draws depend only on the shapes and the generator, not on which captions have ended.
     """
     shape = (num_images * num_samples,)
 
@@ -104,9 +104,9 @@ def _extend(
 
 
 def _still_open(open_BS: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Which images have open captions [B'], and for each of them the places of these [B', S'] int64.
+    """Which images have open captions [B'], and for each of them the indices of these [B', S'] int64.
 
-    S' is the most open captions of an image; images with fewer have some that have ended beside them.
+    S' is the most open captions of any image; images with fewer keep some that have ended.
     None: all have ended.
     """
     image_B = open_BS.any(dim=1).nonzero()[:, 0]
@@ -120,18 +120,18 @@ def _still_open(open_BS: Tensor) -> tuple[Tensor, Tensor] | None:
 def beam_search(
     step: Step, state: DecoderState, num_images: int, *, beam_size: int, max_length: int
 ) -> tuple[Tensor, Tensor]:
-    """The likeliest captions that keep `beam_size` hypotheses an image at every position.
+    """The likeliest captions that keep `beam_size` hypotheses per image at every position.
 
     The score is the sum of log-probabilities, the end token's included, without length normalisation;
-    an ended hypothesis keeps its score and its place until better ones push it out. An image leaves the batch
-    when all of its hypotheses have ended. What is kept grows with S * L, never with the number of words.
+    an ended hypothesis keeps its score and its rank until better ones displace it. An image leaves the batch
+    when all of its hypotheses have ended. Memory grows with S * L, not with the size of the vocabulary.
 
     Returns:
         captions [B, S, L] int64, the best first, and their log-probabilities [B, S] float32; S is below
         `beam_size` only where there are not as many captions.
     """
     device = state.layers[0].image_keys.device
-    # One hypothesis at the start: it has no siblings until it has children.
+    # There is one hypothesis at the start, so that the first step gives different children.
     beams = _Beams.start(num_images, device)
     finished: list[_Beams] = []
     for _ in range(max_length):
@@ -151,7 +151,7 @@ def beam_search(
 
 @dataclass(frozen=True)
 class _Beams:
-    """Hypotheses of some images: whose they are, words, the last word, score, and whether they ended."""
+    """Hypotheses of some images: image, words, last word, score, and whether they ended."""
 
     image_B: Tensor
     caption_BSL: Tensor
@@ -161,7 +161,7 @@ class _Beams:
 
     @classmethod
     def start(cls, num_images: int, device: torch.device) -> "_Beams":
-        """One empty hypothesis an image."""
+        """One empty hypothesis per image."""
         shape = (num_images, 1)
         return cls(
             torch.arange(num_images, device=device),
@@ -172,7 +172,7 @@ class _Beams:
         )
 
     def extended(self, log_prob_BSV: Tensor, beam_size: int) -> tuple["_Beams", Tensor]:
-        """The best of all children, and the decoder's row of the parent of each [B, S]."""
+        """The best of all children, and the decoder row of each one's parent [B, S]."""
         B, S, V = log_prob_BSV.shape
         candidate_BSV = self.score_BS[..., None] + _only_pad_after_end(log_prob_BSV, self.ended_BS)
         score_BS, choice_BS = candidate_BSV.flatten(1).topk(min(beam_size, S * V), dim=-1)
@@ -186,7 +186,7 @@ class _Beams:
         return _Beams(self.image_B, caption_BSL, word_BS, score_BS, ended_BS), row_BS
 
     def of_images(self, place_B: Tensor) -> "_Beams":
-        """Those of some of the images, by their places."""
+        """The hypotheses of some of the images, by index."""
         parts = (self.image_B, self.caption_BSL, self.word_BS, self.score_BS, self.ended_BS)
         return _Beams(*(part[place_B] for part in parts))
 
@@ -201,7 +201,7 @@ def _together(parts: Sequence[_Beams]) -> tuple[Tensor, Tensor]:
 
 
 def _only_pad_after_end(log_prob_BSV: Tensor, ended_BS: Tensor) -> Tensor:
-    """An ended hypothesis goes on with <pad> at no cost, and with nothing else."""
+    """An ended hypothesis continues with <pad> at no cost, and with nothing else."""
     padded_V = torch.full_like(log_prob_BSV[0, 0], -torch.inf)
     padded_V[PAD] = 0.0
     return torch.where(ended_BS[..., None], padded_V, log_prob_BSV)

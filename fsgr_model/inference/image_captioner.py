@@ -1,6 +1,6 @@
-"""Image files to captions without any cache: trunk, tail and decoder in one go.
+"""Captions of image files without any cache: trunk, tail and decoder run together.
 
-Shapes: B images, S captions of an image, L positions, T trunk tokens, W vision width, G patches;
+Shapes: B images, S captions per image, L positions, T trunk tokens, W vision width, G patches;
 maps are [S, S].
 """
 
@@ -19,7 +19,7 @@ from fsgr_model.clip.maskclip import label_patches
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
-from fsgr_model.inference.decoding import preceding_words, sample, spoken_log_probs
+from fsgr_model.inference.decoding import caption_log_probs, preceding_words, sample
 from fsgr_model.inference.model_folder import ModelFiles
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
@@ -53,10 +53,10 @@ class ImageCaptioner:
     """A trained network that captions pictures.
 
     Args:
-        files: where the network lies.
-        beam_size: hypotheses kept; by default as the model's own parameters say.
-        samples: draw so many captions from the model instead of searching for the likeliest.
-        seed: of these draws.
+        files: the paths of the network.
+        beam_size: the number of hypotheses kept; by default from the model's own parameters.
+        samples: draw this many captions from the model instead of searching for the likeliest.
+        seed: the seed of these draws.
 
     Raises:
         UserError: a file is missing, damaged, or does not belong to the others.
@@ -78,7 +78,7 @@ class ImageCaptioner:
         self.decode: DecodeParams = params.decode
         if beam_size is not None:
             self.decode = self.decode.model_copy(update={"beam_size": beam_size})
-        # Of a picture that was resized by its shortest side, CLIP saw the middle only.
+        # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
         self.samples = samples
         torch.manual_seed(seed)
@@ -93,7 +93,7 @@ class ImageCaptioner:
         encoded, caption_BSL = self._decode(self.tokens(images))
         with autocast(caption_BSL.device, self.decode.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
-        log_prob_BS = spoken_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
+        log_prob_BS = caption_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
         captions = [
             list(map(self._caption, *of_image))
             for of_image in zip(caption_BSL.tolist(), log_prob_BS.tolist(), strict=True)
@@ -105,7 +105,7 @@ class ImageCaptioner:
 
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
-        """What the feature cache would hold of prepared images: [B, T, W], rounded to float16 as there."""
+        """The tokens of prepared images as in the feature cache: [B, T, W], rounded to float16."""
         return self.trunk(torch.stack(list(images)).to(self.assembly.device)).half().float()
 
     def label_map(self, image: Tensor) -> NDArray[np.int64]:
@@ -118,7 +118,7 @@ class ImageCaptioner:
     def attention(self, image: Tensor, caption: Caption) -> NDArray[np.float32]:
         """Where the network looks when it chooses each word: [L, S, S], each map sums to 1.
 
-        The mean over the decoder's layers and heads (a choice). A caption may have no word.
+        The mean over the decoder's layers and heads (a choice). A caption may be empty.
         """
         if not caption.word_ids:
             return np.empty((0, *self.label_tail.grid_size), dtype=np.float32)
@@ -129,7 +129,7 @@ class ImageCaptioner:
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
 
     def _decode(self, tokens_BTW: Tensor) -> tuple[Encoded, Tensor]:
-        """The encoded images, and the captions that are asked for: the best one, or the samples."""
+        """The encoded images, and the requested captions: the best one, or the samples."""
         captioner = self.assembly.captioner
         if self.samples is None:
             encoded, caption_BSL = search(captioner, tokens_BTW, self.decode)

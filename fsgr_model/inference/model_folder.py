@@ -1,7 +1,7 @@
-"""Where a trained network lies: among the pipeline's artifacts, or in a folder that was exported.
+"""The files of a trained network, among the pipeline's artifacts or in an exported folder.
 
-An exported folder holds what captioning needs, in the layout of `data/`, and nothing else:
-- `model.safetensors`   the trained weights, with a note of how the network is built;
+An exported folder contains only what captioning needs, in the layout of `data/`:
+- `model.safetensors`   the trained weights, with a record of how the network is built;
 - `clip/`               weights, config and preprocessing of CLIP;
 - `vocab/`              the words, and CLIP's embeddings of them, where the trained ones began;
 - `codebook/`           the concepts;
@@ -36,7 +36,7 @@ SHARED = (
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """`artifacts` holds clip/, codebook/ and vocab/; `weights` holds model.safetensors."""
+    """`artifacts` contains clip/, codebook/ and vocab/; `weights` contains model.safetensors."""
 
     artifacts: Path
     weights: Path
@@ -55,10 +55,10 @@ def exported_model(folder: Path) -> ModelFiles:
     """A folder that `fsgr export` wrote.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not such a folder.
     """
     if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} holds no {WEIGHTS}; give a folder that fsgr export wrote")
+        raise UserError(f"{folder} has no {WEIGHTS}; give a folder that fsgr export wrote")
     return ModelFiles(folder, folder, folder / "params.yaml")
 
 
@@ -69,7 +69,7 @@ def export_model(phase: str, out: Path, root: Path = Path()) -> None:
         UserError: `out` exists, a file is missing, or the scores are those of other weights.
     """
     if out.exists():
-        raise UserError(f"{out} exists; remove it, or name another folder")
+        raise UserError(f"{out} exists; remove it, or give another folder")
     files = pipeline_model(phase, root)
     metrics = root / "metrics" / f"{phase}.json"
     scores = load_json(metrics)
@@ -94,6 +94,6 @@ def _check_scores(scores: dict, weights: Path, metrics: Path) -> None:
     found, scored = sha256_file(weights), facts.get("sha256 of model", "none")
     if found != scored:
         raise UserError(
-            f"{metrics} holds the scores of weights {scored[:12]}…, but {weights} is {found[:12]}…; "
+            f"{metrics} has the scores of weights {scored[:12]}…, but {weights} is {found[:12]}…; "
             "run dvc repro evaluate"
         )

@@ -1,6 +1,6 @@
 """`F.scaled_dot_product_attention`, faster on a CPU where its bias is trained.
 
-Shapes: N batch rows, H heads, Q queries, M keys, C width of a head.
+Shapes: N batch rows, H heads, Q queries, M keys, C width per head.
 """
 
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from torch import Tensor
 def attention(query_NHQC: Tensor, key_NHMC: Tensor, value_NHMC: Tensor, attn_mask: Tensor | None) -> Tensor:
     """[N, H, Q, C], equal to PyTorch's up to rounding, with gradients; `attn_mask` as there.
 
-    No fused kernel of a CPU has a gradient for the bias, and PyTorch's plain way passes three times through
-    the weights to look for rows that see nothing; a trained bias leaves none.
+    No fused CPU kernel has a gradient for the bias. PyTorch's plain implementation passes three times through
+    the weights to find fully masked rows, which a trained bias never produces.
     """
     if attn_mask is None or not attn_mask.requires_grad or attn_mask.device.type != "cpu":
         return F.scaled_dot_product_attention(query_NHQC, key_NHMC, value_NHMC, attn_mask=attn_mask)

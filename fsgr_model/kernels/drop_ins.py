@@ -1,4 +1,4 @@
-"""Where a layer calls a function of PyTorch, a kernel may give it a faster one with the same signature.
+"""Where a layer calls a function of PyTorch, a kernel may replace it by a faster one of the same signature.
 
 A layer asks for it with `product_of(self)` or `attention_of(self)`, and gets PyTorch's own where nothing was
 installed.

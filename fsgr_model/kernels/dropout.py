@@ -34,8 +34,8 @@ class FastDropout(nn.Dropout):
 class _Masked(torch.autograd.Function):
     """x times the boolean mask times `scale`, and the same to the gradient.
 
-    Made float, mask and scale go through memory once with x; booleans that PyTorch multiplies by itself take
-    twice as long. What is kept for the gradient is a byte an element all the same.
+    The mask is converted to float and scaled, so that one pass over x is enough; PyTorch's own product with
+    booleans takes twice as long. What is kept for the gradient is one byte per element all the same.
     """
 
     @staticmethod

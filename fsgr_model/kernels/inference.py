@@ -2,11 +2,11 @@
 
 from torch import nn
 
-from fsgr_model.kernels.onednn_layers import hand_to_onednn
+from fsgr_model.kernels.onednn_layers import use_onednn_for_inference
 from fsgr_model.kernels.products import speed_up_products
 
 
 def speed_up_inference(network: nn.Module) -> None:
-    """For a network on the device on which it is; it computes what it did, up to rounding."""
+    """Replace layers for the device that the network is on; its outputs stay the same up to rounding."""
     speed_up_products(network)
-    hand_to_onednn(network)
+    use_onednn_for_inference(network)

@@ -1,7 +1,7 @@
 """Networks whose linear layers oneDNN multiplies on a CPU where that is faster (`linear.py` says where).
 
-`hand_to_onednn`: for features and captions; weights in oneDNN's layout, once. `train_with_onednn`: for
-training; only large products, weights as they are.
+`use_onednn_for_inference` is for features and captions: it converts the weights to oneDNN's layout once.
+`use_onednn_for_training` is for training: only large products go to oneDNN, and the weights stay as they are.
 
 Shapes: N outputs, D inputs.
 """
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from fsgr_model.kernels.products import linear, onednn_pays, onednn_product
 
-# Where a module names those of its parts whose weights are read elsewhere than in their own `forward`.
+# A module lists here those of its parts whose weights are read outside of their own `forward`.
 READ_BY_OWNER = "READS_WEIGHTS_OF"
 
 
 class OneDnnLinear(nn.Module):
-    """Computes what the float32 `nn.Linear` that it is made of computes, up to rounding; without gradient."""
+    """The same function as the float32 `nn.Linear` that it is made of, up to rounding; without gradient."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -45,17 +45,17 @@ class TrainedLinear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def hand_to_onednn(network: nn.Module) -> None:
+def use_onednn_for_inference(network: nn.Module) -> None:
     """Replace every linear layer on the CPU by its `OneDnnLinear`; the network cannot be trained after that.
 
-    Layers that others derive from `nn.Linear` stay, and the attention pool of a ResNet: what owns them reads
-    their weights. Where that does not pay, nothing changes.
+    Subclasses of `nn.Linear` and the attention pool of a ResNet stay as they are, because their owners read
+    their weights directly. Where oneDNN is not faster, nothing changes.
     """
     _replace_linear_layers(network, OneDnnLinear)
 
 
-def train_with_onednn(network: nn.Module) -> None:
-    """Replace the linear layers that `hand_to_onednn` would, where it would, by their `TrainedLinear`."""
+def use_onednn_for_training(network: nn.Module) -> None:
+    """Replace the layers that `use_onednn_for_inference` would replace by their `TrainedLinear`."""
     _replace_linear_layers(network, TrainedLinear)
 
 

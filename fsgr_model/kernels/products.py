@@ -2,7 +2,7 @@
 
 PyTorch multiplies float32 matrices with MKL, which on an AMD CPU with AVX-512 reached half to three quarters
 of what oneDNN did at this project's sizes; on one with AVX2 alone it was a third faster (the numbers are in
-docs/experiments/speed.md). PyTorch brings both along.
+docs/experiments/speed.md). PyTorch contains both.
 
 Shapes: M rows, N outputs, D inputs.
 """
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from fsgr_model.kernels.drop_ins import PRODUCT
 
-# Operations; a multiplication and an addition count 2. oneDNN makes a program for every number of rows that
-# it has not met, in 0.7 ms. A product as large as this wins that back in two or three uses.
+# In operations; a multiplication and an addition count 2. oneDNN compiles a program for every new number of
+# rows, in 0.7 ms. A product as large as this saves that time again in two or three uses.
 LARGE_PRODUCT = 2e8
 
 
@@ -59,7 +59,7 @@ class _OneDnnProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
-        # Weights that are a part of larger ones, as they lie, would take oneDNN a thousand times as long.
+        # Views of larger weights must be copied first: oneDNN would take a thousand times as long for them.
         weight_ND = weight_ND.contiguous()
         ctx.save_for_backward(x, weight_ND)
         return onednn_product(x, weight_ND, bias_N)

@@ -1,6 +1,6 @@
 """One call makes a network train faster; without it, it is plain PyTorch.
 
-Each kernel computes what PyTorch's layer does, up to rounding; dropout, with other random numbers.
+Each kernel computes what PyTorch's layer computes, up to rounding; dropout uses other random numbers.
 """
 
 from torch import nn
@@ -8,14 +8,14 @@ from torch import nn
 from fsgr_model.kernels.attention import attention
 from fsgr_model.kernels.drop_ins import ATTENTION
 from fsgr_model.kernels.dropout import FastDropout
-from fsgr_model.kernels.onednn_layers import train_with_onednn
+from fsgr_model.kernels.onednn_layers import use_onednn_for_training
 from fsgr_model.kernels.products import speed_up_products
 
 
 def speed_up_training(network: nn.Module) -> None:
-    """For a network that is going to be trained, on the device on which it is."""
+    """Replace layers of a network that will be trained, for the device that it is on."""
     speed_up_products(network)
-    train_with_onednn(network)
+    use_onednn_for_training(network)
     if next(network.parameters()).device.type != "cpu":
         return
     for module in list(network.modules()):

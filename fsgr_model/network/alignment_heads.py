@@ -35,6 +35,6 @@ class AlignmentHead(nn.Module):
     def scale(self) -> Tensor:
         """1 / temperature."""
         with torch.no_grad():
-            # The parameter itself is held back, so that it can come down again.
+            # The parameter itself is clamped, so that it can decrease again.
             self.log_scale.clamp_(max=-math.log(LEAST_TEMPERATURE))
         return self.log_scale.exp()

@@ -1,8 +1,8 @@
 """Builds the network from the artifacts that define its sizes, and keeps its weights.
 
-No size is typed twice: vocabulary, concepts, grid and widths come from the files, and are compared here,
-before the first step. The weights carry a note of everything they were made with, and are refused
-where anything of it differs.
+No size is configured twice: vocabulary, concepts, grid and widths come from the files, and are compared here
+before the first step. The weights carry a record of everything they were made with, and are refused if any
+of it differs.
 """
 
 import json
@@ -76,7 +76,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
     """The network with fresh weights that `seed` draws, on the device of CLIP.
 
     Raises:
-        UserError: two of the parts disagree; with both numbers.
+        UserError: two of the parts disagree; the message gives both numbers.
     """
     codebook = parts.codebook if params.semantics else None
     codebook_KE = None if codebook is None else codebook.embeddings_KE
@@ -87,7 +87,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
             raise UserError(f"the {name} have width {width}, their CLIP has {joint_width}; run dvc repro")
     if tail.grid_size[0] != tail.grid_size[1]:
         raise UserError(f"the encoder needs a square grid of patches; this CLIP has {tail.grid_size}")
-    # The draws of whoever calls are left as they are.
+    # The caller's random state is left unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         captioner = Captioner(tail, tail.grid_size[0], codebook_KE, parts.word_VE, params=params)
@@ -122,7 +122,7 @@ class Restored:
 def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
     """A trained network from `artifacts`/{clip,codebook,vocab} and the folder of its weights.
 
-    The weights' own note says how it was built: no parameter file and no cache is needed.
+    The weights' own record says how it was built, so no parameter file and no cache is needed.
 
     Raises:
         UserError: a file is missing, damaged, or does not belong to the others.
@@ -135,8 +135,8 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
         cut = int(made_with["trunk"]["cut"])
     except (KeyError, ValidationError):
         raise UserError(
-            f"{path} does not say how its network was built, or says it as another version of this project "
-            "did; make it again with dvc repro"
+            f"{path} does not say how its network was built, or says so in the form of another version of "
+            "this project; make it again with dvc repro"
         ) from None
     parts = read_parts(artifacts, clip, cut)
     with UnsetWeights():
@@ -148,7 +148,7 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
 
 
 def describe(captioner: Captioner) -> str:
-    """A table: trainable parameters of each part and in all, and the frozen ones."""
+    """A table of the trainable parameters per part and in total, and of the frozen ones."""
     counts = parameter_counts(captioner)
     frozen = sum(weight.numel() for weight in captioner.parameters() if not weight.requires_grad)
     rows = [*counts.items(), ("in all", sum(counts.values())), ("frozen, of CLIP", frozen)]
@@ -156,7 +156,7 @@ def describe(captioner: Captioner) -> str:
 
 
 def save_weights(folder: Path, assembly: Assembly) -> None:
-    """Write `model.safetensors`: what a checkpoint holds, with what it was made with."""
+    """Write `model.safetensors`: the tensors of a checkpoint and the record of what it was made with."""
     facts = {"made_with": json.dumps(assembly.made_with)}
     save_tensors(folder / "model.safetensors", assembly.captioner.checkpoint_tensors(), facts)
 
@@ -165,7 +165,7 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
     """Read weights into the network.
 
     Raises:
-        UserError: no such file, a damaged one, or one made with another CLIP, vocabulary, codebook or shape.
+        UserError: the file is missing, damaged, or made with another CLIP, vocabulary, codebook or shape.
     """
     path = folder / "model.safetensors"
     made_with, weights = read_weights(path)
@@ -177,7 +177,7 @@ def check_made_with(path: Path, made_with: dict[str, Any], assembly: Assembly) -
     """Refuse weights that were made with another CLIP, vocabulary, codebook or shape.
 
     Raises:
-        UserError: with both.
+        UserError: something differs; the message gives both values.
     """
     for key, expected in assembly.made_with.items():
         if made_with.get(key) != expected:
@@ -204,13 +204,13 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """What weights were made with, and the weights themselves, on the CPU.
 
     Raises:
-        UserError: no such file, a damaged one, one of something else, or one of a newer version.
+        UserError: the file is missing, damaged, not a network of this project, or of a newer version.
     """
     weights, facts = load_tensors(path, "run dvc repro, or get the file again")
     made_with = json.loads(facts.get("made_with", "{}"))
     version = made_with.get("format_version")
     if version is None:
-        raise UserError(f"{path} holds no captioner of this project; name the folder of one")
+        raise UserError(f"{path} contains no captioner of this project; give the folder of one")
     if version > FORMAT_VERSION:
         raise UserError(
             f"{path} was written by a newer version of this project: format {version}, this one reads "

@@ -1,6 +1,6 @@
-"""Multi-head attention whose keys and values are made apart from its queries, so that they can be kept.
+"""Multi-head attention that computes keys and values separately from queries, so that they can be cached.
 
-Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width of a head.
+Shapes: N batch rows, Q queries, M keys, H heads, D d_model, C = D / H width per head.
 """
 
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from fsgr_model.kernels.drop_ins import attention_of
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, section 3.2).
 
-    The weights are not dropped out, only what the layers around add up (a choice: it lets PyTorch's fused
-    kernels run in training).
+    There is no dropout on the weights, only on the outputs of sublayers (a choice: PyTorch's fused kernels
+    can then run in training).
     """
 
     def __init__(self, d_model: int, num_heads: int) -> None:
@@ -38,8 +38,8 @@ class MultiHeadAttention(nn.Module):
         values_NHMC: Tensor,
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Attend; `bias` broadcasts to [N, H, Q, M]: numbers are added to the scaled logits, of booleans
-        those that are True mark the keys in sight.
+        """Attend; `bias` broadcasts to [N, H, Q, M]: numbers are added to the scaled logits; in a boolean
+        mask, True marks the keys that are visible.
 
         Returns:
             [N, Q, D], the output projection applied.

@@ -1,9 +1,9 @@
-"""Where words look: the decoder's attention to the image, taken down beside the normal path.
+"""The decoder's attention to the image, recorded beside the normal computation.
 
-The decoder attends with PyTorch's fused kernels, which give no weights. Here hooks listen to what goes into
-its attention to the image and work the weights out again; without them nothing is slower.
+The decoder attends with PyTorch's fused kernels, which return no weights. Here hooks read the inputs of its
+attention to the image and compute the weights again; without the hooks nothing is slower.
 
-Shapes: B images, Q = S * L words of an image's captions, G patches, H heads, C width of a head.
+Shapes: B images, Q = S * L words of an image's captions, G patches, H heads, C width per head.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The whole network: tail of CLIP, quantiser, cross-modal encoder, decoder.
 
-Shapes: B images, S captions of an image, L positions, T = 1 + G trunk tokens, G patches, W vision width,
+Shapes: B images, S captions per image, L positions, T = 1 + G trunk tokens, G patches, W vision width,
 E joint width, D d_model, K concepts, V words.
 """
 
@@ -22,7 +22,7 @@ class Encoded:
     """An encoded batch: where the decoder starts, and what it was made from.
 
     `visual_BGD`: the embedded patches before any text; `image_BGD`: the encoder's output; `concept_BG`: the
-    concept of every patch, int64; None without `model.semantics`, and who needs concepts then must say so.
+    concept of every patch, int64; None without `model.semantics`, and a caller that needs them must check.
     """
 
     start: DecoderState
@@ -32,7 +32,7 @@ class Encoded:
 
 
 class Captioner(nn.Module):
-    """FSGR on the cached trunk of CLIP. The tail's own weights are frozen and CLIP's, not these.
+    """FSGR on the cached trunk of CLIP. The tail's own weights belong to CLIP, are frozen and are not saved.
 
     `codebook_KE` is None exactly if `params.semantics` is off.
     """
@@ -75,18 +75,18 @@ class Captioner(nn.Module):
         )
         for part in (self.encoder, self.decoder):
             _initialise_linear_layers(part)
-        self.encoder.begin_at_own_patch()
+        self.encoder.initialise_at_own_patch()
 
     def trained_weights(self) -> dict[str, nn.Parameter]:
         """The weights that training changes, by name."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
     def checkpoint_tensors(self) -> dict[str, Tensor]:
-        """What checkpoints hold, by name: the trained weights, and the prototypes of this moment."""
+        """The tensors of a checkpoint, by name: the trained weights and the current prototypes."""
         return {**self.trained_weights(), **self.decoder.state_dict(prefix="decoder.")}
 
     def encode(self, tokens_BTW: Tensor) -> Encoded:
-        """Trunk tokens to the state in which the decoder starts; once an image, for all of its captions."""
+        """Encode trunk tokens into the decoder's initial state; once per image, for all of its captions."""
         seen = self.tail(tokens_BTW)
         global_BE = F.normalize(seen.global_BE, dim=-1)
         text_BGE = concept_BG = None
@@ -103,7 +103,7 @@ class Captioner(nn.Module):
         return self.decoder(word_BSL, self.encode(tokens_BTW).start)[0]
 
     def step(self, word_BS: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """One word further for every caption: logits [B, S, V] and the new state. Fits `decoding.Step`."""
+        """Read one more word of every caption: logits [B, S, V] and the new state. Fits `decoding.Step`."""
         logits_BS1V, state = self.decoder(word_BS[..., None], state)
         return logits_BS1V[..., 0, :], state
 

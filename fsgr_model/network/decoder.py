@@ -2,8 +2,8 @@
 
 All captions of an image share that image's keys and values: nothing is copied five times.
 
-Shapes: B images, S captions (samples, beams) of an image, L caption positions, G patches, D d_model,
-E width of a word vector, V words, H heads, C width of a head, P earlier positions.
+Shapes: B images, S captions (samples, beams) per image, L caption positions, G patches, D d_model,
+E width of a word vector, V words, H heads, C width per head, P earlier positions.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.memory import self_attention
 from fsgr_model.network.packing import Packing
 from fsgr_model.network.positions import sine_positions
-from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
+from fsgr_model.network.residual import around_attention, around_feed_forward, final_norm
 
 MAX_POSITIONS = 512
 
@@ -33,7 +33,7 @@ class LayerState:
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What the decoder knows: one `LayerState` a layer, and how many positions were read."""
+    """The state of the decoder: one `LayerState` per layer, and how many positions were read."""
 
     layers: tuple[LayerState, ...]
     position: int = 0
@@ -77,7 +77,7 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.feed_forward_residual = around_feed_forward(residual, d_model, drop)
 
-    def look_at(self, keyed_BGD: Tensor, image_BGD: Tensor) -> LayerState:
+    def image_keys_values(self, keyed_BGD: Tensor, image_BGD: Tensor) -> LayerState:
         """Keys and values of the image, before any word."""
         return LayerState(*self.image_attention.keys_values(keyed_BGD, image_BGD))
 
@@ -94,7 +94,7 @@ class DecoderLayer(nn.Module):
         mixed_NLD = self.self_attention(read_NLD, keys, values, sees)
         word_NLD = self.self_residual.after(word_NLD, read_NLD, mixed_NLD)
 
-        # Attention to the image does not look at positions: all words of an image's captions in one row.
+        # Attention to the image ignores positions, so all words of an image's captions go into one row.
         word_BQD = word_NLD.view(B, S * L, -1)
         read_BQD = self.image_residual.before(word_BQD)
         mixed_BQD = self.image_attention(read_BQD, state.image_keys, state.image_values)
@@ -138,7 +138,7 @@ class CaptionDecoder(nn.Module):
             )
             for _ in range(num_layers)
         )
-        self.last_norm = behind_the_layers(residual, d_model)
+        self.last_norm = final_norm(residual, d_model)
         self.output = nn.Linear(d_model, num_words, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("position_LD", sine_positions(MAX_POSITIONS, d_model), persistent=False)
@@ -150,7 +150,7 @@ class CaptionDecoder(nn.Module):
     def start(self, image_BGD: Tensor, position_GD: Tensor) -> DecoderState:
         """Project the image once for all captions and all steps; positions enter keys, not values."""
         keyed_BGD = image_BGD + position_GD
-        states = (layer.look_at(keyed_BGD, image_BGD) for layer in self.layers)  # type: ignore[operator]
+        states = (layer.image_keys_values(keyed_BGD, image_BGD) for layer in self.layers)  # type: ignore[operator]
         return DecoderState(tuple(states))
 
     def forward(
@@ -158,17 +158,17 @@ class CaptionDecoder(nn.Module):
     ) -> tuple[Tensor, DecoderState]:
         """Read the words (int64) and predict, after each one, the next.
 
-        A word sees itself and what came before it, so whatever follows (padding) has no influence.
+        A word sees itself and what came before it, so what follows it (padding) has no influence.
 
         Args:
             packing: read only the words that it counts, from the start of their captions; for training.
 
         Returns:
             logits [B, S, L, V] and the state after the last word. Packed: logits [N, V] in the order of
-            `word_BSL[counted_BSL]`, and a state that holds the words of an image in one row.
+            `word_BSL[counted_BSL]`, and a state with the words of an image in one row.
         """
         if packing is not None:
-            # One row an image: as if it had one long caption, in which not every word sees all before it.
+            # One row per image, like one long caption in which a word sees only its own caption.
             word_B1Q, position_B1QD = (
                 packing.pack(word_BSL)[:, None],
                 self.position_LD[packing.position_BQ][:, None],
@@ -184,7 +184,7 @@ class CaptionDecoder(nn.Module):
     def _read(
         self, word_BSL: Tensor, position: Tensor, state: DecoderState, sees: Tensor | None
     ) -> tuple[Tensor, DecoderState]:
-        """What the layers make of the words, [B, S, L, D], and the state after them."""
+        """The output of the layers for the words, [B, S, L, D], and the state after them."""
         x_BSLD = self.dropout(self.word_projection(self.word_embedding(word_BSL)) + position)
         layers = []
         for layer, layer_state in zip(self.layers, state.layers, strict=True):

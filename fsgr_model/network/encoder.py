@@ -1,4 +1,4 @@
-"""Cross-modal encoder: patches ask the words of their concepts (FSGR, IEEE TCSVT 2025).
+"""Cross-modal encoder: patches attend to the text of their concepts (FSGR, IEEE TCSVT 2025).
 
 Shapes: B images, G patches, O distances between two of them, F features of a distance, D d_model, W vision
 width, E joint width, H heads.
@@ -12,13 +12,13 @@ from fsgr_model.config.model_params import ResidualKind
 from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.network.attention import FeedForward, MultiHeadAttention
 from fsgr_model.network.positions import grid_distances, grid_geometry, sine_positions_2d
-from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
+from fsgr_model.network.residual import around_attention, around_feed_forward, final_norm
 
-# By how much a patch's own place begins above the mean of all, before ReLU and logarithm. Of the text grids a
-# patch reads little but its own concept at first, of the patches about a fifth beside itself.
+# By how much a patch's own position starts above the mean of all, before ReLU and logarithm. At first a patch
+# reads little but its own concept from the text grid; of the patches it reads about a fifth beside itself.
 TEXT_LEAD, PATCH_LEAD = 4.0, 2.0
-# What stands in for the zeros of ReLU. RSTNet's 1e-6 would leave a head that sees one place a gradient of its
-# queries and keys that is lost in rounding; so blocked places together keep some per cent of the attention.
+# Replaces the zeros of ReLU. With RSTNet's 1e-6, a head that sees one position would have a gradient of its
+# queries and keys that is lost in rounding; so blocked positions keep a few per cent of the attention.
 LEAST = 1e-3
 
 
@@ -30,7 +30,7 @@ class Embed(nn.Sequential):
 
 
 class BesideEachPatch(nn.Linear):
-    """A linear layer on every patch with the image embedding beside it, which is multiplied only once."""
+    """A linear layer on every patch joined with the image embedding, which is multiplied only once."""
 
     def __init__(self, vision_width: int, *, joint_width: int, d_model: int) -> None:
         super().__init__(vision_width + joint_width, d_model)
@@ -45,7 +45,7 @@ class BesideEachPatch(nn.Linear):
 
 
 class GeometryBias(nn.Module):
-    """log ReLU(linear(relative geometry)): one additive bias a head and pair of cells
+    """log ReLU(linear(relative geometry)): one additive bias per head and pair of cells
     (arXiv 1711.11575, eq. 5 and 3). The geometry is that of the grid, the same for every image, and is
     computed once, for every distance instead of every pair; every layer has its own linear map (a choice:
     RSTNet shares one).
@@ -61,11 +61,11 @@ class GeometryBias(nn.Module):
         self.weight = nn.Linear(64, num_heads)
 
     @torch.no_grad()
-    def begin_at_own_patch(self, lead: float) -> None:
-        """Let every head see a patch's own place at first (bias 0), and few others; which ones stays random.
+    def initialise_at_own_patch(self, lead: float) -> None:
+        """Let every head first see a patch's own position (bias 0) and a few others, which stay random.
 
-        A choice: random weights alone leave half of the heads blind for it, and ReLU gives a blocked place no
-        gradient, so whether a patch ever reads its own concept would hang on the seed
+        A choice: random weights alone hide it from half of the heads, and ReLU gives a blocked position no
+        gradient, so whether a patch ever reads its own concept would depend on the seed
         (docs/experiments/ablation.md).
         """
         own_F = self.geometry_OF[0]
@@ -80,7 +80,7 @@ class GeometryBias(nn.Module):
 
 
 class GridAttention(nn.Module):
-    """Every patch asks the text grids, or all patches; positions enter queries and keys, never values."""
+    """Every patch attends to the text grids, or to all patches; positions enter queries and keys only."""
 
     def __init__(
         self, d_model: int, *, num_heads: int, dropout: nn.Dropout, side: int, residual: ResidualKind
@@ -104,8 +104,8 @@ class GridAttention(nn.Module):
 class EncoderLayer(nn.Module):
     """Patches attend to the text grids, then a feed-forward layer.
 
-    Patches that attend to each other before are not part of FSGR. A choice for a small CLIP: what its frozen
-    tail does not recognise, the encoder can still learn to. Without semantics there is nothing else to ask.
+    That patches first attend to each other is not part of FSGR. It is a choice for a small CLIP: the encoder
+    can learn to recognise what the frozen tail does not. Without semantics it is the only attention.
     """
 
     def __init__(
@@ -141,11 +141,11 @@ class EncoderLayer(nn.Module):
 
 
 class CrossModalEncoder(nn.Module):
-    """Embeds patches (`embed`), then lets them ask the text grids, layer by layer (`forward`).
+    """Embeds patches (`embed`), which then attend to the text grids, layer by layer (`forward`).
 
     Keys and values are the same text grids in every layer; the running visual feature is the query.
-    Without semantics it is a plain transformer on the patches, their embedding the same (a choice: the
-    reference copy then drops the image embedding too, and so compares two things at once).
+    Without semantics it is a plain transformer on the same embedded patches (a choice: the reference copy
+    then drops the image embedding too, and so compares two things at once).
     """
 
     position_GD: Tensor
@@ -184,17 +184,17 @@ class CrossModalEncoder(nn.Module):
             )
             for _ in range(num_layers)
         )
-        self.last_norm = behind_the_layers(residual, d_model)
+        self.last_norm = final_norm(residual, d_model)
         self.register_buffer("position_GD", sine_positions_2d(side, d_model), persistent=False)
 
-    def begin_at_own_patch(self) -> None:
-        """The start of the geometry of all layers; see `GeometryBias`."""
+    def initialise_at_own_patch(self) -> None:
+        """Initialise the geometry of all layers; see `GeometryBias`."""
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)
             if layer.patch_attention is not None:
-                layer.patch_attention.geometry.begin_at_own_patch(PATCH_LEAD)
+                layer.patch_attention.geometry.initialise_at_own_patch(PATCH_LEAD)
             if layer.text_attention is not None:
-                layer.text_attention.geometry.begin_at_own_patch(TEXT_LEAD)
+                layer.text_attention.geometry.initialise_at_own_patch(TEXT_LEAD)
 
     def embed(self, grid_BGW: Tensor, global_BE: Tensor) -> Tensor:
         """Embed the patches of an image, before any text.

@@ -1,14 +1,14 @@
-"""Self-attention that also looks at a memory: keys and values that no word of the caption made.
+"""Self-attention that also reads a memory: keys and values that do not come from the caption's words.
 
 PMA-Net (Barraco et al., ICCV 2023, arXiv 2308.12383) gives every self-attention of the decoder prototypes of
-the keys and values that it made of other captions, over the last training steps. What stands here reads
-them; training/prototypes.py finds them.
+the keys and values of other captions, over the last training steps. This module reads them;
+training/prototypes.py finds them.
 
-The memory is the same for every caption, so it is held once, outside of the growing cache of words, and is
-never copied or reordered with them.
+The memory is the same for every caption, so it is kept once, outside of the growing cache of words, and is
+never copied or reordered with it.
 
-Shapes: N captions, L words read now, P words so far, M places of the memory, D d_model, H heads,
-C = D / H width of a head.
+Shapes: N captions, L words read now, P words so far, M slots of the memory, D d_model, H heads,
+C = D / H width per head.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from fsgr_model.network.attention import MultiHeadAttention
 
 
 class Remembered(NamedTuple):
-    """The keys of the words as they are compared beside a memory [N, H, P, C], and that memory [H, M, C]."""
+    """The keys of the words in the form used beside a memory [N, H, P, C], and that memory [H, M, C]."""
 
     word_key_NHPC: Tensor
     key_HMC: Tensor
@@ -48,7 +48,7 @@ class Prototypes(nn.Module):
         self.prototype_segment_D = nn.Parameter(torch.zeros(d_model))
 
     def replace(self, key_MD: Tensor, value_MD: Tensor) -> None:
-        """Take other prototypes. New tensors: a backward pass that waits still needs the old ones."""
+        """Set other prototypes, as new tensors, because a pending backward pass still needs the old ones."""
         self.key_MD, self.value_MD = (x.detach().to(self.key_MD) for x in (key_MD, value_MD))
 
     def forward(self, word_key_NHPC: Tensor) -> Remembered | None:
@@ -74,8 +74,8 @@ class Prototypes(nn.Module):
 class LearnedSlots(nn.Module):
     """Keys and values that are trained as weights (M2, Cornia et al., CVPR 2020, arXiv 1912.08226, eq. 1).
 
-    The control for the prototypes: as many places, but nothing of other captions in them. Drawn and scaled
-    as in the published code of M2, which has them in its encoder; they stand here where the prototypes do.
+    The control for the prototypes: as many slots, without content from other captions. They are drawn and
+    scaled as in the published code of M2, which has them in its encoder; here they replace the prototypes.
     """
 
     def __init__(self, d_model: int, *, num_heads: int, num_slots: int) -> None:
@@ -92,8 +92,8 @@ class LearnedSlots(nn.Module):
 class MemoryAttention(MultiHeadAttention):
     """Attention over [memory; words] (arXiv 2308.12383, section 3): one softmax over both.
 
-    The mask holds for the words; the memory is always in sight. With no memory yet, it is the plain attention
-    that it extends.
+    The mask applies to the words; the memory is always visible. While the memory is empty, this is the plain
+    attention that it extends.
     """
 
     def __init__(self, d_model: int, num_heads: int, memory: Prototypes | LearnedSlots) -> None:

@@ -1,9 +1,9 @@
-"""Captions without their padding: all words of an image's captions stand side by side in one row.
+"""Captions without their padding: all words of an image's captions are concatenated in one row.
 
 Captions of a batch are padded to the longest one, and a network that reads the padding computes a third of
 its decoder for nothing on COCO's captions.
 
-Shapes: B images, S captions of an image, L positions, Q places of a row, N words that count.
+Shapes: B images, S captions per image, L positions, Q positions of a row, N words that count.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the words stand that count, and where they stood.
+    """The indices of the words that count, before and after packing.
 
-    `place_BQ`: int64 places in an image's S * L, in order. A row with fewer words than the longest ends with
-    places that do not count. `counted_BQ`: bool. `row_N`: int64, the places that count among all B * Q.
+    `place_BQ`: int64 indices into an image's S * L, in order. A row with fewer words than the longest ends
+    with indices that do not count. `counted_BQ`: bool. `row_N`: int64 indices of those that
+    count among all B * Q.
     """
 
     place_BQ: Tensor
@@ -26,7 +27,7 @@ class Packing:
 
     @staticmethod
     def of(counted_BSL: Tensor) -> "Packing":
-        """Pack what `counted_BSL` (bool) marks: of each caption its first words, all or none of them."""
+        """Pack what `counted_BSL` (bool) marks, which is a prefix of each caption."""
         counted_BK = counted_BSL.flatten(1)
         longest = int(counted_BK.sum(dim=1).max())
         place_BQ = counted_BK.logical_not().long().argsort(dim=1, stable=True)[:, :longest]
@@ -40,7 +41,7 @@ class Packing:
 
     @property
     def sees_BQQ(self) -> Tensor:
-        """bool: whether the word in front sees the other one, which is of its caption and not later."""
+        """bool: whether the first word sees the second one, which is in its caption and not later."""
         caption_BQ = self.place_BQ // self.length
         same_BQQ = caption_BQ[:, :, None] == caption_BQ[:, None]
         return same_BQQ & (self.place_BQ[:, :, None] >= self.place_BQ[:, None])

@@ -1,4 +1,4 @@
-"""Where a word or a patch stands: sine tables, and the geometry of the patch grid.
+"""Positions of words and patches: sine tables, and the geometry of the patch grid.
 
 Shapes: L positions, G = side * side patches in row order, O distances between two of them, D d_model.
 """
@@ -33,7 +33,7 @@ def sine_positions_2d(side: int, d_model: int) -> Tensor:
 
 
 def grid_distances(side: int) -> Tensor:
-    """How far every two grid cells are apart: one of the O = side * side distances, rows * side + columns.
+    """The distance of every two grid cells, one of the O = side * side distances, rows * side + columns.
 
     Returns:
         [G, G] int64.

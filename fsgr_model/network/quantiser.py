@@ -38,9 +38,9 @@ class SemanticQuantiser(nn.Module):
         self.inverse_frequency = inverse_frequency
 
     def forward(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
-        """Quantise; both inputs have unit rows. The returned index never holds the Gumbel noise.
+        """Quantise; both inputs have unit rows. The returned index never contains the Gumbel noise.
 
-        In float32 under autocast too: bf16 keeps logits near 30 to the nearest 1/8, which ties concepts.
+        It is in float32 under autocast too: bf16 rounds logits near 30 to 1/8, which makes concepts tie.
         """
         with torch.autocast(global_BE.device.type, enabled=False):
             return self._quantise(global_BE.float(), align_BGE.float())

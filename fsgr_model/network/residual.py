@@ -1,4 +1,4 @@
-"""How the output of a sublayer joins its input: one class a variant, each used around every sublayer.
+"""How the output of a sublayer joins its input: one class per variant, each used around every sublayer.
 
 Shapes: ... whatever comes before the width, D d_model.
 """
@@ -11,7 +11,7 @@ from fsgr_model.config.model_params import ResidualKind
 class PostNorm(nn.Module):
     """norm(x + f(x)), the original transformer (arXiv 1706.03762, section 3.1).
 
-    `before` gives what the sublayer f reads, `after` joins what f made of it with x.
+    `before` returns the input of the sublayer f, `after` joins the output of f with x.
     """
 
     def __init__(self, d_model: int, dropout: nn.Dropout) -> None:
@@ -24,15 +24,15 @@ class PostNorm(nn.Module):
         return x
 
     def after(self, x: Tensor, query: Tensor, output: Tensor) -> Tensor:
-        """The stream after the sublayer; `query` is what it was asked with, positions included."""
+        """The stream after the sublayer; `query` is its query, positions included."""
         return self.norm(x + self.dropout(output))
 
 
 class DoublePostNorm(PostNorm):
     """norm(x + inner_norm(query + f)): the residual twice, first onto the query with its positions.
 
-    So does the code that the reference copy of FSGR grew out of (RSTNet, CVPR 2021), whose attention has a
-    residual and a norm of its own within a layer that has them too. Around attention only.
+    The code that the reference copy of FSGR is based on does so (RSTNet, CVPR 2021): its attention has a
+    residual and a norm of its own within a layer that has them too. It applies to attention only.
     """
 
     def __init__(self, d_model: int, dropout: nn.Dropout) -> None:
@@ -44,7 +44,7 @@ class DoublePostNorm(PostNorm):
 
 
 class PreNorm(PostNorm):
-    """x + f(norm(x)) (arXiv 2002.04745); the stream is normed once more behind the last layer."""
+    """x + f(norm(x)) (arXiv 2002.04745); the stream is normed once more after the last layer."""
 
     def before(self, x: Tensor) -> Tensor:
         return self.norm(x)
@@ -67,6 +67,6 @@ def around_feed_forward(kind: ResidualKind, d_model: int, dropout: nn.Dropout) -
     return AROUND_FEED_FORWARD[kind](d_model, dropout)
 
 
-def behind_the_layers(kind: ResidualKind, d_model: int) -> nn.Module:
-    """What the stream goes through behind the last layer: a norm where the layers leave it without one."""
+def final_norm(kind: ResidualKind, d_model: int) -> nn.Module:
+    """The norm after the last layer; the identity where the layers already end with one."""
     return nn.LayerNorm(d_model) if kind == "pre" else nn.Identity()

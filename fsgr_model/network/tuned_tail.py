@@ -1,6 +1,6 @@
-"""CLIP's tail with what FSGR trains inside it: adapters and prompts in every block, the blocks frozen.
+"""CLIP's frozen tail with what FSGR trains inside it: adapters and prompts in every block.
 
-Shapes: B images, T tokens = 1 CLS + G patches, P prompts of a block, W vision width.
+Shapes: B images, T tokens = 1 CLS + G patches, P prompts per block, W vision width.
 """
 
 import math
@@ -75,12 +75,12 @@ class TunedTail(nn.Module):
     """The tail's blocks, each with its adapter and among its prompts. Give at least one of the two.
 
     A block's outputs for its prompts would be dropped, since the next block has prompts of its own, so they
-    are never made: prompts give keys and values and ask nothing. The tokens between blocks and the three
-    outputs are of CLS and patches, as without prompts.
+    are never computed: prompts give keys and values but no queries. The tokens between blocks and the three
+    outputs belong to CLS and patches, as without prompts.
 
     Choices, where the sources are silent: the aligned features run the last block with its adapter, which
     belongs to the block and so learns from the quantiser too, and without its prompts. Correlative attention
-    relates places of the image, CLS among them, and prompts have none; with plain attention prompts, which
+    relates positions of the image and CLS, and prompts have no position; with plain attention prompts, which
     start at random, would move the patches away from the concepts that CLIP finds in them.
     """
 
@@ -103,7 +103,7 @@ class TunedTail(nn.Module):
         return frozen.outputs(last_BTW, aligned_BTW)
 
     def _prompted(self, number: int, tokens_BTW: Tensor) -> Tensor:
-        """One block of plain attention, among its prompts."""
+        """One block of plain attention, with its prompts."""
         block, adapter = self.frozen.blocks[number], self._adapter(number)
         if self.prompts is None:
             return run_block(block, tokens_BTW, adapter=adapter)
@@ -117,7 +117,7 @@ class TunedTail(nn.Module):
 def run_prompted_block(
     block: Any, tokens_BTW: Tensor, prompt_BPW: Tensor, adapter: nn.Module | None
 ) -> Tensor:
-    """What `run_block` makes of CLS and patches where prompts stand among them, without the prompts' rows."""
+    """The output of `run_block` for CLS and patches with prompts among them, without the prompts' rows."""
     mixed_BTW = _attend_to_prompts_too(block.attn, block.ln_1(tokens_BTW), block.ln_1(prompt_BPW))
     branch_BTW = block.ls_1(mixed_BTW)
     tokens_BTW = tokens_BTW + (branch_BTW if adapter is None else adapter(branch_BTW))
@@ -129,7 +129,7 @@ def _attend_to_prompts_too(layer: nn.MultiheadAttention, x_BTW: Tensor, prompt_B
     query, key, value = query_key_value(layer, x_BTW)
     weight, bias = layer.in_proj_weight[W:], layer.in_proj_bias[W:]
     prompt_key, prompt_value = product_of(layer)(prompt_BPW, weight, bias).chunk(2, dim=-1)
-    # Attention does not see an order: the prompts may stand behind the patches.
+    # Attention does not see an order: the prompts may come after the patches.
     key, value = torch.cat([key, prompt_key], dim=1), torch.cat([value, prompt_value], dim=1)
     return project_out(layer, mix_values(query, key, value, layer.num_heads))
 

@@ -1,4 +1,4 @@
-"""A sheet for one picture: its label map, the concepts that the network saw, and where each word looks.
+"""A sheet for one picture: its label map, the quantiser's concepts, and the attention of each word.
 
 Shapes: L words, S rows and columns of the patch grid; maps are ids into the concept names, first row on top.
 """
@@ -21,8 +21,8 @@ WIDTH = 1200
 MARGIN = 36
 GAP = 24
 PANEL = (WIDTH - 2 * MARGIN - 2 * GAP) // 3
-TILES_A_ROW = 6
-TILE = (WIDTH - 2 * MARGIN - (TILES_A_ROW - 1) * GAP) // TILES_A_ROW
+TILES_PER_ROW = 6
+TILE = (WIDTH - 2 * MARGIN - (TILES_PER_ROW - 1) * GAP) // TILES_PER_ROW
 LEGEND_HEIGHT = 52
 LINE = 28
 DARKEST = 0.15
@@ -30,9 +30,9 @@ DARKEST = 0.15
 
 @dataclass(frozen=True)
 class CaptionSheet:
-    """What is drawn.
+    """The content of a sheet.
 
-    `attention_LSS`: one map a word; `label_SS`: MaskCLIP's concepts; `concept_SS`: those of the quantiser,
+    `attention_LSS`: one map per word; `label_SS`: MaskCLIP's concepts; `concept_SS`: those of the quantiser,
     where the network has one.
     """
 
@@ -80,15 +80,15 @@ def _panels(sheet: CaptionSheet, picture: Image.Image, concepts: Sequence[str]) 
 
 
 def _words(sheet: CaptionSheet, picture: Image.Image) -> Image.Image:
-    """A small picture a word, dark where the word does not look."""
+    """One small picture per word, dark where it has no attention."""
     fitted = within(picture, TILE)
     step = fitted.height + LINE + GAP // 2
-    rows = -(-len(sheet.words) // TILES_A_ROW)
+    rows = -(-len(sheet.words) // TILES_PER_ROW)
     page = Image.new("RGB", (WIDTH, rows * step + MARGIN - GAP // 2), CARD)
     drawing = ImageDraw.Draw(page)
     for number, (word, attention_SS) in enumerate(zip(sheet.words, sheet.attention_LSS, strict=True)):
-        x = MARGIN + number % TILES_A_ROW * (TILE + GAP)
-        y = number // TILES_A_ROW * step
+        x = MARGIN + number % TILES_PER_ROW * (TILE + GAP)
+        y = number // TILES_PER_ROW * step
         page.paste(lit(fitted, attention_SS), (x, y))
         drawing.text((x, y + fitted.height + 4), word, INK, font(17))
     return page

@@ -1,4 +1,4 @@
-"""Colours for concepts: those that share a picture get hues that separate."""
+"""Colours for concepts: concepts in the same picture get distinct hues."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def concept_colours(label_maps: Sequence[NDArray[np.integer]], concepts: int) ->
     same maps, then the one that is rarest on the sheet. Concepts that never meet may share a colour.
 
     Raises:
-        ValueError: a map holds an id that is not a concept.
+        ValueError: a map contains an id that is not a concept.
     """
     on_map = [Counter(int(label) for label in label_map.flat) for label_map in label_maps]
     patches: Counter[int] = sum(on_map, Counter())

@@ -54,7 +54,7 @@ def model_card(
 
 
 def _scores(scores: dict[str, Any], params: Params) -> str:
-    """A row a number: those of all images first, then those of each domain."""
+    """One row per number: those of all images first, then those of each domain."""
     groups = {name: value for name, value in scores.items() if isinstance(value, dict)}
     plain = {name: value for name, value in scores.items() if isinstance(value, int | float)}
     rows = [f"| {name} | {value:.4g} |" for name, value in plain.items() if name != "images"]

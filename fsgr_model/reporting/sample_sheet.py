@@ -39,7 +39,7 @@ LARGEST_FILE = 1_000_000
 class SheetRow:
     """One image of the sheet.
 
-    `texts`: who speaks, and what; `label_map`: [side, side] of integers, drawn beside the picture where there
+    `texts`: speaker and text; `label_map`: [side, side] of integers, drawn beside the picture where there
     is one; `remark` is written on the picture.
     """
 
@@ -71,7 +71,7 @@ def draw_sample_sheet(
     resized by their shortest side and cropped).
 
     Raises:
-        ValueError: there is no row, or a label map holds an id that is not a concept.
+        ValueError: there is no row, or a label map contains an id that is not a concept.
     """
     if not rows:
         raise ValueError("a sheet needs at least one row")
@@ -109,7 +109,7 @@ def draw_split_sheet(
     Args:
         label_NG: rows of the concepts, a row per image, in the order of `images`.
         results: the captions of the phases "xe" and "scst", by image id.
-        resize_mode: how CLIP saw the pictures: of one that was not squashed, the middle only.
+        resize_mode: how CLIP saw the pictures; it saw only the middle of one that was not squashed.
     """
     side = round(label_NG.shape[1] ** 0.5)
     row_of = {image.image_id: row for row, image in enumerate(images)}

@@ -1,4 +1,4 @@
-"""Text on pictures: word wrap and legends in the TrueType font that Pillow carries."""
+"""Text on pictures: word wrap and legends in the TrueType font that Pillow contains."""
 
 from collections.abc import Sequence
 from functools import cache

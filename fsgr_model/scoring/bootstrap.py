@@ -1,7 +1,7 @@
-"""How far a score would move with other test images: the bootstrap over images (Koehn, EMNLP 2004).
+"""How much a score would vary with other test images: the bootstrap over images (Koehn, EMNLP 2004).
 
-A score is a function of sums over images: a mean needs two columns, corpus BLEU ten. The score of a resample
-is then the same function of weighted sums, and two systems can be compared on the same resamples.
+A score is a function of sums over images: a mean needs two columns, corpus BLEU needs ten. The score of a
+resample is then the same function of weighted sums, and two systems can be compared on the same resamples.
 
 Shapes: N images, C columns, R resamples.
 """
@@ -63,7 +63,7 @@ def resampled(statistics: Sequence[Statistic]) -> list[Floats]:
 
 
 def interval(score_R: Floats) -> tuple[float, float]:
-    """The percentile interval that holds 95% of the resamples."""
+    """The percentile interval that contains 95% of the resamples."""
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(score_R, [tail, 100 - tail])
     return float(low), float(high)

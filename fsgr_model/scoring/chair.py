@@ -71,8 +71,8 @@ class ObjectNames:
     """Finds object categories in captions.
 
     A category is found by its name, its `synonyms` where the instance file has some, or else by our list of
-    other words for the COCO categories; in singular and plural. The longest name that fits counts: "hot dog"
-    is no dog. Categories below the supercategory "background" are no objects.
+    other words for the COCO categories; in singular and plural. The longest name that matches counts: "hot
+    dog" is not a dog. Categories of the supercategory "background" are not objects.
     """
 
     def __init__(self, categories: Iterable[dict[str, Any]]) -> None:
@@ -118,7 +118,7 @@ class ObjectNames:
 def chair(
     references: dict[int, list[str]], results: dict[int, str], instances: dict[str, list[dict[str, Any]]]
 ) -> ChairScore:
-    """CHAIRi and CHAIRs of one caption an image.
+    """CHAIRi and CHAIRs of one caption per image.
 
     An image's objects are the categories of its instances and all that its references mention.
 

@@ -1,7 +1,7 @@
 """CIDEr-D (Vedantam et al., arXiv 1411.5726, section 5 and appendix) on word ids, in NumPy.
 
 Equal to pycocoevalcap's `Cider` (clipped counts, Gaussian length penalty of sigma 6, n-grams of 1 to 4
-words, times 10: 1.0 is what tables print as 100), but it takes any document frequencies and prepares the
+words, times 10: 1.0 is what tables print as 100), but it accepts any document frequencies and prepares the
 references once.
 
 Shapes: N captions, C references, L positions, F words of all captions in a row, M n-grams, K orders of
@@ -90,7 +90,7 @@ class CiderD:
         """CIDEr-D of each caption, float64 [N].
 
         Args:
-            caption_NL: word ids, one caption a row, which ends at its first `<eos>` or `<pad>`.
+            caption_NL: word ids, one caption per row, which ends at its first `<eos>` or `<pad>`.
             image_ids: the image of each row.
 
         Raises:
@@ -119,7 +119,7 @@ class CiderD:
         return 10.0 * total_N / np.maximum(self.num_references_A[image_N], 1)
 
     def places(self, image_ids: Sequence[int]) -> Ints:
-        """The places of images among the references, int64 [N].
+        """The indices of images among the references, int64 [N].
 
         Raises:
             ValueError: an image has no references.
@@ -159,5 +159,5 @@ def _lengths(caption_NL: Ints, end_token: bool) -> Ints:
 
 
 def _penalised(length_N: Ints) -> Ints:
-    """Length that the penalty compares: pairs of neighbouring words, as the official scorer counts it."""
+    """The length in the penalty: pairs of neighbouring words, as the official scorer counts it."""
     return np.maximum(length_N - 1, 0)

@@ -1,7 +1,7 @@
 """CLIPScore and RefCLIPScore (Hessel et al., arXiv 2104.08718) from the CLIP in use and its cached features.
 
-The numbers of one CLIP do not compare with those of another; published ones are of OpenAI's ViT-B/32. A
-network that sees through the same CLIP may be flattered.
+Scores of different CLIPs cannot be compared; published ones use OpenAI's ViT-B/32. A captioner that uses the
+same CLIP may score too high.
 
 Shapes: N images, E joint width.
 """
@@ -21,7 +21,7 @@ from fsgr_model.runtime.row_store import RowStore, groups_of
 
 PROMPT = "A photo depicts {}"
 WEIGHT = 2.5
-IMAGES_A_STEP = 256
+IMAGES_PER_STEP = 256
 
 
 class ClipScorer:
@@ -62,7 +62,7 @@ def make_clip_scorer(clip: Clip, store: RowStore, references: Mapping[int, Seque
     tail = make_tail(clip.model, store.identity["cut"], "plain")
     image_E: dict[int, Tensor] = {}
     with torch.inference_mode():
-        for group in groups_of(sorted(references), IMAGES_A_STEP):
+        for group in groups_of(sorted(references), IMAGES_PER_STEP):
             tokens_BTW = torch.from_numpy(store.rows(group)).to(tail.proj.device)
             global_BE = F.normalize(tail(tokens_BTW).global_BE, dim=-1).float().cpu()
             image_E |= dict(zip(group, global_BE, strict=True))

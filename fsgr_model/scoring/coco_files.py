@@ -62,7 +62,7 @@ class ReferenceFile:
     bare: frozenset[int] = frozenset()
 
     def scored(self, results: dict[int, str]) -> dict[int, str]:
-        """The results but those of images whose captions were all left out."""
+        """The results without those of images whose captions were all left out."""
         return {image_id: caption for image_id, caption in results.items() if image_id not in self.bare}
 
     def scored_with(self, results: dict[int, str], *, subset: bool) -> "ReferenceFile":
@@ -73,7 +73,7 @@ class ReferenceFile:
         """
         texts = with_results(self.texts, results) if subset else self.texts
         try:
-            # Results of other images altogether are told by all the references.
+            # Whether the results belong to entirely different images is checked against all references.
             check_images(texts or self.texts, results)
         except UserError as error:
             which = f"--split {self.split} of " if self.split else ""
@@ -118,7 +118,7 @@ def _of_karpathy(value: Any, path: Path, split: SplitChoice) -> ReferenceFile:
 
 
 def _caption_file(value: Any, path: Path) -> _CaptionFile:
-    """The value that the file `path` held, in the form of COCO's caption files."""
+    """`value`, the content of the file `path`, in the form of COCO's caption files."""
     kind = kind_of(value)
     if kind not in (CAPTION_FILE, NO_CAPTIONS) or "annotations" not in value:
         raise UserError(f"{path} is {kind}; {REFERENCE_FORM}")
@@ -126,7 +126,7 @@ def _caption_file(value: Any, path: Path) -> _CaptionFile:
 
 
 def _captions_of(content: _CaptionFile, path: Path) -> tuple[dict[int, list[str]], frozenset[int], str]:
-    """Image id -> captions, of every image that a caption file lists, but VizWiz's canned and rejected ones;
+    """Image id -> captions, of every image that a caption file lists, without VizWiz's canned and rejected;
     the images that have no other captions, and what was left out.
 
     Raises:
@@ -145,7 +145,7 @@ def _captions_of(content: _CaptionFile, path: Path) -> tuple[dict[int, list[str]
 
 @dataclass(frozen=True)
 class ScoredFiles:
-    """What is scored with what.
+    """The settings of a score.
 
     `split`: of Karpathy's file. `subset`: the results may be of a part of the references' images.
     """

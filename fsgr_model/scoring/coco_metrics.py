@@ -61,7 +61,7 @@ def score_captions(
 ) -> ScoreReport:
     """Bleu_1 to Bleu_4, ROUGE_L, CIDEr (CIDEr-D, document frequencies of these references), METEOR, SPICE.
 
-    What would mean nothing is left out: CIDEr of one image, all of them for text that needs a segmenter.
+    Meaningless scores are left out: CIDEr of one image, and all scores of text that needs a segmenter.
 
     Args:
         references: image id -> raw captions.
@@ -82,7 +82,7 @@ def score_captions(
             report.omit(metric, why_no_word)
         return report
     if with_spice:
-        check_spice()  # before minutes go into the others
+        check_spice()  # first, because the others take minutes
     truth = tokenized(references, tokenizer)
     found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
     _add_bleu(report, truth, found)

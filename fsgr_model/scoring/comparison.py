@@ -38,7 +38,7 @@ SHOWN_FIRST = (
 
 @dataclass(frozen=True)
 class Difference:
-    """A score of A and of B, and the interval that holds 95% of the resampled differences B - A.
+    """A score of A and of B, and the interval that contains 95% of the resampled differences B - A.
 
     One image cannot be drawn in several ways: its interval is NaN to NaN.
     """
@@ -51,7 +51,7 @@ class Difference:
 
     @property
     def real(self) -> bool:
-        """Whether the interval leaves out 0 (and rounding errors): other images would not have turned it."""
+        """Whether the interval excludes 0 (and rounding errors), so that other images would keep the sign."""
         return self.low > ROUNDING or self.high < -ROUNDING
 
 
@@ -68,13 +68,13 @@ class References:
     subset: bool = False
 
     def fingerprint(self, image_ids: Collection[int]) -> str:
-        """The name of the captions of these images in scores by image; of those that are here."""
+        """The fingerprint of the captions of those of these images that have references."""
         return references_fingerprint(
             {image_id: self.file.texts[image_id] for image_id in image_ids if image_id in self.file.texts}
         )
 
     def score(self, value: Any, path: Path) -> ImageScores:
-        """Scores by image of the value that the result file `path` held.
+        """Scores by image of `value`, the content of the result file `path`.
 
         Raises:
             UserError: it is malformed, or its images are not those of the references.
@@ -85,7 +85,7 @@ class References:
 
 
 def references_of_test_split(dataset: Path, tokenizer: Tokenizer, *, subset: bool = False) -> References:
-    """Those of `data/dataset/`, whose images may have none.
+    """The references of `data/dataset/`, whose images may have none.
 
     Raises:
         UserError: there is no dataset here, or it is damaged.
@@ -108,7 +108,7 @@ def load_system(name: str, phase: str, data: Path, references: References | None
     Args:
         name: a COCO result file (it is scored here), a file of scores by image, `workspace`, or what DVC and
             git know: the name of an experiment, a branch, a tag, a commit.
-        phase: xe or scst; of no meaning for a file.
+        phase: xe or scst; it is ignored for a file.
         data: the project's `data`.
         references: what result files are scored with, where there are some.
 
@@ -153,7 +153,7 @@ def check_comparable(a: ImageScores, b: ImageScores) -> None:
     """Refuse scores of other images, of other references, or made in another way.
 
     Raises:
-        UserError: with what differs.
+        UserError: they differ; the message says in what.
     """
     if a.image_ids != b.image_ids:
         odd = sorted(set(a.image_ids) ^ set(b.image_ids))
@@ -172,7 +172,7 @@ def check_comparable(a: ImageScores, b: ImageScores) -> None:
 
 
 def differences(a: ImageScores, b: ImageScores) -> list[Difference]:
-    """Every score that both have, by a paired bootstrap: both are scored on the same resamples."""
+    """Every score that both have, compared by a paired bootstrap on the same resamples."""
     of_a, of_b = a.statistics(), b.statistics()
     names = [name for name in SHOWN_FIRST if name in of_a and name in of_b]
     if len(a.image_ids) < 2 or not names:

@@ -1,9 +1,9 @@
-"""CIDEr-D where the captions are: the scorer of `cider_d` with its tables on a GPU, and no wait for it.
+"""CIDEr-D on a GPU: the scorer of `cider_d` with its tables on the device, without synchronisation.
 
-Everything has a fixed shape, with room for every n-gram that could be, so nothing has to come back to the CPU
-before the scores do. Equal to `CiderD` but for the order of float64 sums: below 1e-12.
+Everything has a fixed shape, with room for every possible n-gram, so nothing returns to the CPU before the
+scores do. Equal to `CiderD` but for the order of float64 sums: below 1e-12.
 
-Shapes: N captions, L positions, K orders of n-grams, M = N x K x L n-grams, R references of an image,
+Shapes: N captions, L positions, K orders of n-grams, M = N x K x L n-grams, R references per image,
 P places of the fullest bucket of an index.
 """
 
@@ -21,7 +21,7 @@ SIGNED_GOLDEN = int(GOLDEN) - 2**64
 
 
 class DeviceCiderD:
-    """Scores captions on `device`, which must know float64 (CUDA and the CPU do)."""
+    """Scores captions on `device`, which must support float64 (CUDA and the CPU do)."""
 
     def __init__(self, scorer: CiderD, device: torch.device) -> None:
         self.scorer = scorer
@@ -44,7 +44,7 @@ class DeviceCiderD:
         length_N = _lengths(caption_NL, self.scorer.end_token)
         key_NKL = _ngrams(caption_NL, length_N, self.scorer.frequencies.num_words + 1)
         count_NKL = _counts(key_NKL)
-        # n-grams of no image have the last place: -1
+        # n-grams of no image have the last index: -1
         idf_NKL = self.idf[self.grams.find(key_NKL, torch.zeros_like(key_NKL))]
         weight_NKL = count_NKL * idf_NKL
         row_NKL = self.references.find(key_NKL, image_N[:, None, None].expand_as(key_NKL))
@@ -60,11 +60,11 @@ class DeviceCiderD:
 
 
 class _DeviceIndex:
-    """A `KeyIndex` on a device. All places of a bucket are looked at together."""
+    """A `KeyIndex` on a device. All entries of a bucket are compared at once."""
 
     def __init__(self, index: KeyIndex, device: torch.device) -> None:
         self.bits = index.bits
-        # One more key than there are, so that a look behind the last one is allowed.
+        # One more key than there are, so that a look past the last one is allowed.
         keys = torch.nn.functional.pad(torch.from_numpy(index.keys), (0, index.deepest + 1), value=NOTHING)
         self.keys = keys.to(device)
         self.start = torch.from_numpy(index.start).to(device)
@@ -103,7 +103,7 @@ def _ngrams(caption_NL: Tensor, length_N: Tensor, base: int) -> Tensor:
 
 
 def _counts(key_NKL: Tensor) -> Tensor:
-    """How often an n-gram occurs, at its first place in a caption; 0 at other places."""
+    """How often an n-gram occurs, at its first position in a caption; 0 at other positions."""
     equal_NKLL = key_NKL[..., :, None] == key_NKL[..., None, :]
     first_NKL = ~equal_NKLL.tril(-1).any(dim=-1)
     return equal_NKLL.sum(dim=-1) * (first_NKL & (key_NKL != NOTHING))

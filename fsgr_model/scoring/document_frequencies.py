@@ -1,4 +1,4 @@
-"""In how many images' references each n-gram occurs: what CIDEr-D weighs n-grams by.
+"""In how many images' references each n-gram occurs: the weights of n-grams in CIDEr-D.
 
 Shapes: C references, F words of all captions in a row, M n-grams.
 """
@@ -46,7 +46,7 @@ class DocumentFrequencies:
         """From the captions of each image, as word ids below `num_words`; special ids in them are ignored.
 
         Raises:
-            ValueError: there are more words than an int64 can hold four of.
+            ValueError: there are too many words: four word ids must fit into an int64.
         """
         images = list(references)
         word_F, caption_F, _ = flatten(list(chain.from_iterable(images)))
@@ -66,15 +66,15 @@ class DocumentFrequencies:
 
     @cached_property
     def index(self) -> KeyIndex:
-        """Where each n-gram lies; made when first needed."""
+        """The index of the n-grams; it is built when first needed."""
         return KeyIndex(self.keys)
 
     @cached_property
     def idf_of_place(self) -> Floats:
-        """In the order of the index; the last one is for n-grams of no image, whose place is -1.
+        """In the order of the index; the last one is for n-grams of no image, whose index is -1.
 
-        An n-gram of all images has exactly 0: two logarithms that differ in their last bit would leave a
-        weight that is tiny, and a cosine that is not.
+        An n-gram of all images has exactly 0: two logarithms that differ in their last bit would give
+        a tiny weight, but not a tiny cosine.
         """
         count_M = np.append(self.counts[self.index.order], 1)
         images = max(self.num_images, 1)
@@ -107,7 +107,7 @@ def sizes(groups: Iterable[Sequence[Any]]) -> Ints:
 
 
 def flatten(captions: Sequence[Sequence[int]]) -> tuple[Ints, Ints, Ints]:
-    """The words of references in a row, each with one `<eos>` behind it, the captions that they belong to
+    """The words of references in a row, each with one `<eos>` after it, the captions that they belong to
     (both int64 [F]), and the words of each caption.
     """
     word_F = np.fromiter(chain.from_iterable(captions), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What a JSON file looks like, for the message to whom gives it where another kind belongs."""
+"""The kind of a JSON file, for the message when a file of another kind is expected."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Scores image by image, from which every score of the whole set can be made again.
+"""Scores image by image, from which every score of the whole set can be computed again.
 
 Shapes: N images.
 """
@@ -40,7 +40,7 @@ TINY, SMALL = 1e-15, 1e-9
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One caption an image: `columns` by name, each [N] in the order of `image_ids`, which ascend.
+    """One caption per image: `columns` by name, each [N] in the order of `image_ids`, which ascend.
 
     Columns are scores of the image alone (CIDEr, ROUGE_L, METEOR, SPICE, Bleu_4 of the sentence, CLIPScore,
     RefCLIPScore), marks (bad_ending, wrong_object) and counts (objects and wrong_objects named; bleu_*).
@@ -58,7 +58,7 @@ class ImageScores:
     def statistics(self) -> dict[str, Statistic]:
         """The scores of the whole set that are functions of sums over images.
 
-        METEOR is none: its program weighs the whole set in a way of its own.
+        METEOR is not one of them: its program combines the whole set in a way of its own.
         """
         found = {name: mean(self.columns[column]) for name, column in MEANS.items() if column in self.columns}
         if "objects" in self.columns:
@@ -69,9 +69,9 @@ class ImageScores:
         return found
 
     def intervals(self) -> dict[str, dict[str, float]]:
-        """95% intervals of CIDEr and Bleu_4: which images happen to be in the test split moves them so far.
+        """95% intervals of CIDEr and Bleu_4, whichever exist, over the choice of test images.
 
-        Only of those that there are. The document frequencies of CIDEr stay those of all images.
+        The document frequencies of CIDEr stay those of all images.
         """
         statistics = self.statistics()
         names = [name for name in WITH_INTERVAL if name in statistics]
@@ -91,10 +91,10 @@ class ImageScores:
 
     @classmethod
     def of_json(cls, content: Any, place: str) -> "ImageScores":
-        """What `save` wrote; `place` is for the message.
+        """Read what `save` wrote; `place` is for the message.
 
         Raises:
-            UserError: it is something else, or its image ids do not ascend.
+            UserError: it has another form, or its image ids do not ascend.
         """
         try:
             rows = content["images"]
@@ -109,7 +109,7 @@ class ImageScores:
             )
             ascending = all(before < after for before, after in pairwise(scores.image_ids))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            raise UserError(f"{place} holds no scores by image; {AGAIN}") from None
+            raise UserError(f"{place} has no scores by image; {AGAIN}") from None
         if not ascending:
             raise UserError(f"{place}: image ids must ascend, each once; {AGAIN}")
         return scores

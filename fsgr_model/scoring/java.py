@@ -1,7 +1,7 @@
 """The Java runtime that METEOR, SPICE and the official tokenizer need, and how their programs are run.
 
-They read and write numbers and letters as the user's locale has them, and so fail or score otherwise where
-the decimal sign is a comma or `I` becomes a dotless `i`. Here they always run in US English and UTF-8.
+They read and write numbers and letters in the user's locale, so they fail or give other scores where the
+decimal sign is a comma or `I` becomes a dotless `i`. Here they always run in US English and UTF-8.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ PROPERTIES = [
     *[f"-Duser.{name}{use}={value}" for use in ("", ".format") for name, value in US_ENGLISH.items()],
     *[f"-D{stream}.encoding=UTF-8" for stream in ("file", "stdin", "stdout", "stderr")],
 ]
-# The one variable whose options win over those of the command line.
+# The one variable whose options override those of the command line.
 LAST_WORD = "_JAVA_OPTIONS"
 EXCEPTION = re.compile(
     r'(?P<cause>Caused by: )?(?:Exception in thread "[^"]*" )?(?P<what>[\w.$]+(?:Exception|Error)\b.*)'
@@ -36,7 +36,7 @@ LONGEST = 300
 
 
 class JavaFailure(Exception):
-    """A Java program could not be run, or failed; the text is its exception, or else what it said."""
+    """A Java program could not be run, or failed; the text is its exception, or else its output."""
 
 
 def find_java() -> Path | None:
@@ -71,14 +71,14 @@ def start_java(
 
 
 def java_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment; where it has the last word about Java's options, ours come behind."""
+    """The user's environment; where it overrides Java's options, ours are appended."""
     if LAST_WORD not in environment:
         return dict(environment)
     return {**environment, LAST_WORD: " ".join([environment[LAST_WORD], *PROPERTIES])}
 
 
 def run_java(java: Path, arguments: list[str], folder: Path, given: str = "") -> str:
-    """What a program makes of the text `given`, once it has run to its end.
+    """The output of a program for the text `given`, after it has ended.
 
     Raises:
         JavaFailure: it cannot be run, or its exit code is not 0.

@@ -20,7 +20,7 @@ LEAST_COVER = 0.5
 
 @dataclass(frozen=True)
 class LabelAccuracy:
-    """`accuracy` over `patches` object patches; `chance` is 1/K, `majority` what the best constant gets."""
+    """`accuracy` over `patches` object patches; `chance` is 1/K, `majority` is that of the best constant."""
 
     accuracy: float
     chance: float
@@ -39,10 +39,10 @@ def label_accuracy(
     """Share of object patches whose label is the category that covers most of the patch.
 
     A patch counts if objects cover at least half of it and the category covering most of it is a concept.
-    Where an instance has a `colour`, as the demo's have, and "brown cat" is a concept, that is what it shows.
+    Where an instance has a `colour`, as the demo's have, and "brown cat" is a concept, that is its label.
 
     Args:
-        label_NG: concept ids, one row an image.
+        label_NG: concept ids, one row per image.
         sizes: image id, width and height in pixels of each row.
         instances: COCO `categories` and `annotations`; a supercategory "background" is no object.
         concepts: the K names that the labels stand for.

@@ -1,4 +1,4 @@
-"""When a caption score would be a number that means nothing, and the reason to give in its place."""
+"""When a caption score would be meaningless, and the reason to give in its place."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ WITHOUT_SPACES = {
     "MYANMAR": "Burmese",
     "YI SYLLABLE": "Yi",
 }
-# A zero width space divides words as well, where somebody has put it.
+# A zero width space divides words as well, where it is present.
 SPACES = re.compile("[\\s\u200b]+")
 # More letters than a word has, and more than a caption of one short word.
 LONGER_THAN_A_WORD = 12
@@ -34,7 +34,7 @@ ONE_IMAGE_NO_INTERVAL = "an interval needs several images to draw from; there is
 def why_no_words(captions: Iterable[Sequence[str]]) -> str | None:
     """Why no metric that counts words can be had of these captions of images; None where it can.
 
-    So it is if more than a tenth of them have no white space between the words of a script that has none.
+    That is so if more than a tenth of them lack spaces in a script that writes words without spaces.
     """
     texts = [text for of_image in captions for text in of_image]
     scripts = [script for text in texts if (script := unsegmented_script(text))]

@@ -14,12 +14,12 @@ from fsgr_model.scoring.java import JavaFailure, reason, start_java
 
 FOLDER = Path(official.__file__).parent
 ARGUMENTS = ["-Xmx2G", "-jar", official.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
-# What a program that fails may take to end, once its output has.
+# Seconds that a failing program may take to end after its output has ended.
 SECONDS_TO_END = 5.0
 
 
 class _Scorer(official.Meteor):
-    """pycocoevalcap's half of the conversation, with a program that was started here."""
+    """pycocoevalcap's METEOR client with a program that was started here."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.meteor_p = process
@@ -29,7 +29,7 @@ class _Scorer(official.Meteor):
 class MeteorProgram:
     """METEOR's Java program: started once, for any number of scores; a context manager that ends it.
 
-    It takes seconds to load its tables, and does so while others are at work.
+    It takes seconds to load its tables, which happens while other metrics are computed.
 
     Raises:
         UserError: the program cannot be run.

@@ -1,7 +1,7 @@
 """N-grams of 1 to 4 words as single numbers: packing, counting, and finding them among many.
 
 An n-gram is one int64: its word ids plus one, as digits to the base of the number of words plus one. A
-shorter n-gram is then a smaller number than any longer one, and zero is none.
+shorter n-gram is then a smaller number than any longer one, and zero is not an n-gram.
 
 Shapes: N captions, L positions, F words of all captions in a row, M n-grams, K orders (words of an n-gram
 minus one, 0 to 3), O owners: what n-grams belong to, captions or images.
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 MAX_ORDER = 4
 Ints = NDArray[np.int64]
-# No n-gram: it sorts behind all of them.
+# No n-gram: it sorts after all of them.
 NOTHING = np.iinfo(np.int64).max
-# Owners with up to so many n-grams are sorted together, as rows of one width.
+# Owners with up to this many n-grams are sorted together, as rows of one width.
 WIDTHS = (8, 16, 32, 64, 128, 1024)
 # Fibonacci hashing (Knuth, TAOCP 3, 6.4): the upper bits of a product with 2^64 / the golden ratio.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -63,7 +63,7 @@ def flat_ngrams(word_F: Ints, caption_F: Ints, num_words: int) -> Iterator[tuple
 
 
 def count_rows(key_OM: Ints) -> tuple[Ints, Ints, Ints]:
-    """Different numbers of each row but NOTHING: keys in ascending order, their rows, and their counts."""
+    """Distinct numbers of each row except NOTHING: keys in ascending order, their rows, and their counts."""
     sorted_OM = np.sort(key_OM, axis=1)
     first_OM = np.ones(sorted_OM.shape, dtype=bool)
     np.not_equal(sorted_OM[:, 1:], sorted_OM[:, :-1], out=first_OM[:, 1:])
@@ -75,7 +75,7 @@ def count_rows(key_OM: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def count_flat(key_M: Ints, owner_M: Ints, num_owners: int) -> tuple[Ints, Ints, Ints]:
-    """Different (owner, key) pairs, keys ascending within an owner, and their counts; owners must ascend."""
+    """Distinct (owner, key) pairs, keys ascending within an owner, and their counts; owners must ascend."""
     size_O = np.bincount(owner_M, minlength=num_owners)
     within_M = np.arange(len(owner_M)) - (np.cumsum(size_O) - size_O)[owner_M]
     parts = []
@@ -95,8 +95,8 @@ def count_flat(key_M: Ints, owner_M: Ints, num_owners: int) -> tuple[Ints, Ints,
 class KeyIndex:
     """Finds numbers among those of a group: hashed into buckets, more of these than numbers.
 
-    `keys`: int64 [M], by bucket; `find` gives places in it. Each group has 2^`bits` buckets; bucket b begins
-    at place `start`[b], and the fullest one has `deepest` keys. `order`: where each key came from.
+    `keys`: int64 [M], by bucket; `find` gives indices into it. Each group has 2^`bits` buckets; bucket b
+    begins at index `start`[b], and the fullest one has `deepest` keys. `order`: where each key came from.
     """
 
     def __init__(self, key_M: Ints, group_M: Ints | int = 0, num_groups: int = 1) -> None:
@@ -112,7 +112,7 @@ class KeyIndex:
         np.cumsum(sizes, out=self.start[1:])
 
     def find(self, key_M: Ints, group_M: Ints | int = 0) -> Ints:
-        """The place of each key of a group in `keys`; -1 where it is not there."""
+        """The index of each key of a group in `keys`; -1 where it is absent."""
         bucket_M = self._buckets(key_M, group_M)
         place_M, end_M = self.start[bucket_M], self.start[bucket_M + 1]
         found_M = np.full(len(key_M), -1)

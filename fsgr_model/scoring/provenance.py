@@ -25,7 +25,7 @@ class Fact(TypedDict):
 
 
 def cider_signature(tokenizer: str) -> str:
-    """What a CIDEr-D number depends on beside captions and references; with another it does not compare."""
+    """What a CIDEr-D score depends on besides captions and references; only equal signatures compare."""
     return CIDER_SIGNATURE + TOKENIZERS[tokenizer]
 
 

@@ -1,4 +1,4 @@
-"""The scores of one caption an image, as a JSON object: for the stage `evaluate` and for `fsgr score`.
+"""The scores of one caption per image, as a JSON object: for the stage `evaluate` and for `fsgr score`.
 
 Numbers stand at the top level, where `dvc metrics` shows them; what was left out, and where the numbers come
 from, are lists, which it does not.
@@ -54,7 +54,7 @@ def caption_report(
         instances: COCO `categories` and `annotations`, or None; and `images`, where not all are known to be
             listed by the instance files. There is no CHAIR if one of these images is not.
         meteor: `auto`, `off`, or a program that runs already.
-        tokenizer: of the COCO metrics; `python` or `java`. CHAIR and the endings are always told by ours.
+        tokenizer: of the COCO metrics; `python` or `java`. CHAIR and bad endings always use ours.
         spice: score SPICE as well.
 
     Raises:
@@ -154,7 +154,7 @@ def domain_reports(
 ) -> tuple[dict[str, dict[str, float]], list[dict[str, str]]]:
     """A few scores of each domain's images apart, and which were left out; none where no domain has a name.
 
-    CIDEr takes its document frequencies from the domain's own references, as if they were all there is.
+    CIDEr takes its document frequencies from the domain's own references, as if there were no others.
 
     Returns:
         `{"seen": {"CIDEr": 1.0, …}}` and `[{"metric": "unseen.CIDEr", "reason": …}]`.

@@ -1,4 +1,4 @@
-"""COCO's result form: a JSON list of `{"image_id": 42, "caption": "a dog"}`, one caption an image."""
+"""COCO's result form: a JSON list of `{"image_id": 42, "caption": "a dog"}`, one caption per image."""
 
 import reprlib
 from collections import Counter
@@ -25,14 +25,14 @@ def read_results(path: Path) -> dict[int, str]:
     """A COCO result file: image id -> caption.
 
     Raises:
-        UserError: the file holds something else, nothing, ids or captions of another type, or more than one
-            caption of an image.
+        UserError: the file has another form, is empty, has ids or captions of another type, or has more than
+            one caption of an image.
     """
     return results_of(read_json(path), path)
 
 
 def read_json(path: Path, form: str = FORM) -> Any:
-    """The value of a JSON file that is no JSON lines; `form` says what it should be, for the message.
+    """The value of a JSON file that is not JSON lines; `form` says what it should be, for the message.
 
     Raises:
         UserError: it is empty, JSON lines, or no JSON.
@@ -41,22 +41,22 @@ def read_json(path: Path, form: str = FORM) -> Any:
 
 
 def json_of(text: str, path: Path, form: str = FORM) -> Any:
-    """As `read_json`, of the text that the file `path` held."""
+    """As `read_json`, from the text of the file `path`."""
     if not text.strip():
         raise UserError(f"{path} is empty; {form}")
     if looks_like_lines(text):
-        raise UserError(f"{path} is JSON lines, an object a line; {form}")
+        raise UserError(f"{path} is JSON lines, one object per line; {form}")
     return parse_json(text, str(path))
 
 
 def looks_like_lines(text: str) -> bool:
-    """Whether the first two lines that hold something begin and end as objects do."""
+    """Whether the first two lines that are not blank begin and end as objects do."""
     lines = [line.strip() for line in text[:100_000].split("\n") if line.strip()][:2]
     return len(lines) == 2 and lines[0].startswith("{") and lines[0].endswith("}") and lines[1][0] == "{"
 
 
 def results_of(rows: Any, path: Path) -> dict[int, str]:
-    """Image id -> caption of the value that the file `path` held.
+    """Image id -> caption, from the value of the file `path`.
 
     Raises:
         UserError: as `read_results`.
@@ -64,7 +64,7 @@ def results_of(rows: Any, path: Path) -> dict[int, str]:
     if not isinstance(rows, list):
         raise UserError(f"{path} is {kind_of(rows)}; {FORM}")
     if not rows:
-        raise UserError(f"{path} holds no captions: its list is empty")
+        raise UserError(f"{path} has no captions: its list is empty")
     _check_rows(rows, path)
     results = checked(rows, list[_Result], path)
     counts = Counter(row["image_id"] for row in results)
@@ -77,7 +77,7 @@ def results_of(rows: Any, path: Path) -> dict[int, str]:
 
 
 def _check_rows(rows: list[Any], path: Path) -> None:
-    """Every row has both keys, a whole number and a text; the first of these that does not hold is told."""
+    """Check that every row has both keys, a whole number and a text; the first violated rule is reported."""
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise UserError(f"{path}: entry {number} of the list is no object: {reprlib.repr(row)}; {FORM}")

@@ -9,10 +9,10 @@ References = dict[int, list[str]]
 
 
 def check_images(references: Mapping[int, Sequence[str]], results: Mapping[int, str]) -> None:
-    """Every image has references and a result.
+    """Check that every image has references and a result.
 
     Raises:
-        UserError: some have not; each image is told once, with what it lacks.
+        UserError: some images lack one; each is listed once, with what it lacks.
     """
     if not results or not references:
         empty = "results" if references else "references" if results else "references and the results"
@@ -38,7 +38,7 @@ def check_images(references: Mapping[int, Sequence[str]], results: Mapping[int, 
 
 
 def check_any_shared(found: Collection[int], known: Collection[int], where: str) -> None:
-    """Refuse ids of other images altogether.
+    """Refuse ids that all belong to other images.
 
     Args:
         found: ids of results.
@@ -51,7 +51,7 @@ def check_any_shared(found: Collection[int], known: Collection[int], where: str)
         counted = sorted(found) == list(range(min(found), min(found) + len(found))) and min(found) < 2
         raise UserError(
             f"the results belong to other images: none of their image ids ({few(found)}) is one of {where} "
-            f"({few(known)})" + "; they look like places in a list" * counted
+            f"({few(known)})" + "; they look like indices into a list" * counted
         )
 
 

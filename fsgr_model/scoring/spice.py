@@ -1,4 +1,4 @@
-"""SPICE (Anderson et al., arXiv 1607.08822) by pycocoevalcap's Java program, for who asks for it.
+"""SPICE (Anderson et al., arXiv 1607.08822) by pycocoevalcap's Java program, on request only.
 
 The program needs an old Java and two files of Stanford's CoreNLP, which pycocoevalcap would download without
 asking. Here both are looked for first, and nothing is downloaded.
@@ -37,7 +37,7 @@ def check_spice() -> Path:
     """The `java` program that SPICE can run with.
 
     Raises:
-        UserError: there is none, or files of CoreNLP are missing; both are told at once.
+        UserError: there is none, or files of CoreNLP are missing; one message reports both.
     """
     java, others = find_old_java()
     problems = []

@@ -1,4 +1,4 @@
-"""What the captions and the label maps of a split tell: the reports of all phases of training at once."""
+"""Scores of the captions and the label maps of a split: the reports of all training phases together."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def score_phases(
     params: EvaluateParams,
     meteor: MeteorSetting | MeteorProgram,
 ) -> dict[str, tuple[Report, ImageScores]]:
-    """What captions and references alone tell of each phase."""
+    """The scores of each phase that need captions and references only."""
     if not any(references.values()):
         return {phase: report_without_references(results[phase]) for phase in results}
     apart = {

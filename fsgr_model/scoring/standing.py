@@ -1,8 +1,9 @@
-"""How the scores of this run stand to those that git has: the same, within the spread of seeds, or beyond it.
+"""Compares the scores of this run with the committed ones: equal, within the spread of seeds, or beyond it.
 
 Another CPU rounds products of matrices differently, so the same parameters give other weights there, and with
-them other hashes in `dvc.lock` and other scores: that is expected. How much is expected,
-`bench/results/learning.json` tells: the scores of the same parameters with other seeds.
+them other hashes in `dvc.lock` and other scores: that is expected.
+How much is expected follows from `bench/results/learning.json`, the scores of the same parameters with other
+seeds.
 """
 
 import subprocess
@@ -17,13 +18,13 @@ from fsgr_model.text.lines import lines_of
 PHASES = ("xe", "scst")
 SCORE = "CIDEr"
 SEEDS = Path("bench/results/learning.json")
-# What `dvc repro` itself writes into files that git has.
+# Files in git that `dvc repro` itself writes.
 WRITTEN = ("dvc.lock", "metrics/", "plots/")
 CLEAN = 'git commit --all --message "results of this machine"'
 
 
 def standing(metrics: Path, params_file: Path) -> list[str]:
-    """Lines to tell after a run, for the metrics files in the folder `metrics`.
+    """Lines to print after a run, for the metrics files in the folder `metrics`.
 
     None where there is nothing to compare: no git, no committed metrics, or other parameters or other code
     than the commit has.

@@ -1,4 +1,4 @@
-"""Result files as evaluation servers want them: COCO (arXiv 1504.00325) and nocaps (arXiv 1812.08658)."""
+"""Result files in the form of the evaluation servers: COCO (arXiv 1504.00325) and nocaps (arXiv 1812.08658)."""
 
 import re
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from fsgr_model.scoring.same_images import check_any_shared
 
 @dataclass(frozen=True)
 class Server:
-    """What a result file must be called, and how many images the server has in it."""
+    """The required name of a result file, and the number of images that the server expects."""
 
     file_name: str
     images: int
@@ -59,10 +59,10 @@ def write_results(captions: Path, *, images: Path, split: str, name: str, folder
 
     Raises:
         UserError: an image without a caption or with two, a caption of an unknown image or without a word, or
-            a name with other signs than letters, digits, hyphens and full stops.
+            a name with characters other than letters, digits, hyphens and full stops.
     """
     if not NAME.fullmatch(name):
-        raise UserError(f"the name {name!r} may hold letters, digits, hyphens and full stops only")
+        raise UserError(f"the name {name!r} may contain letters, digits, hyphens and full stops only")
     names = ImageNames(images)
     text = read_text(captions)
     spoken = (
@@ -129,7 +129,7 @@ def is_lines(text: str) -> bool:
 def read_lines(text: str, path: Path, names: ImageNames) -> dict[int, str]:
     """Captions by image id from JSON lines with `path` and `caption`; images are known by their file names.
 
-    `text` is what the file `path` holds.
+    `text` is the content of the file `path`.
 
     Raises:
         UserError: a line is damaged, an image has two captions, or is not in the list.
@@ -192,4 +192,4 @@ def _check(spoken: dict[int, str], wanted: Set[int], captions: Path, images: Pat
     )
     found = [f"{len(ids)} {what}: {listed(ids)}" for ids, what in problems if ids]
     if found:
-        raise UserError(f"{captions}: the server wants one caption for every image; {'; '.join(found)}")
+        raise UserError(f"{captions}: the server requires one caption for every image; {'; '.join(found)}")

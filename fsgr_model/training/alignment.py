@@ -5,14 +5,14 @@ Three contrastive losses over the images of a batch and one caption of each:
 - region - phrase   pooled patches of one concept and runs of content words (GLoRIA, Huang et al., ICCV 2021);
 - patch - word      single patches and content words (FILIP, arXiv 2111.07783, section 3.1).
 No paper states this combination. Its schedule (`level_weights`) is a choice, and so are the regions, which
-need no detector, and the phrases, which need no parser. A level knows nothing of the others.
+need no detector, and the phrases, which need no parser. The levels are independent of each other.
 
-The image side is always the encoder's output: the gradient reaches the quantised text, the embedded patches
-and whatever is trained in CLIP's tail, also where that tail is frozen. The text side is CLIP's frozen text
-tower. Both meet in small heads. Text tower and heads serve the loss only: the captioner never sees them, they
-are no part of its weights, and after training they are dropped.
+The image side is always the encoder's output, so the gradient reaches the quantised text, the embedded
+patches and all that is trained in CLIP's tail, also where the tail's blocks are frozen. The text side is
+CLIP's frozen text tower. Both meet in small heads. Text tower and heads serve the loss only: the
+captioner never sees them, they are not part of its weights, and after training they are dropped.
 
-Every image of a batch is there once, with one caption, so no image has a caption of its own as a negative.
+Every image occurs once in a batch, with one caption, so no image has a caption of its own as a negative.
 
 Shapes: B images, G patches, R regions, P phrases, N words, C tokens, D d_model, E joint width.
 """
@@ -45,13 +45,13 @@ def level_weights(epochs: int, peak: float) -> dict[str, list[float]]:
     numbers = range(1, epochs + 1)
     return {
         "image_caption": [peak if epoch < 4 else peak / 2 for epoch in numbers],
-        "region_phrase": [peak * _risen(epoch, first=2, last=4) for epoch in numbers],
-        "patch_word": [peak * _risen(epoch, first=4, last=7) for epoch in numbers],
+        "region_phrase": [peak * _ramp(epoch, first=2, last=4) for epoch in numbers],
+        "patch_word": [peak * _ramp(epoch, first=4, last=7) for epoch in numbers],
     }
 
 
-def _risen(epoch: int, *, first: int, last: int) -> float:
-    """The share of equal steps from 0 before epoch `first` to 1 in epoch `last` that is behind."""
+def _ramp(epoch: int, *, first: int, last: int) -> float:
+    """A linear ramp over epochs: 0 before epoch `first`, then equal steps up to 1 in epoch `last`."""
     steps = last - first + 1
     return min(max(epoch - first + 1, 0), steps) / steps
 
@@ -75,7 +75,9 @@ class ProgressiveAlignment:
 
     def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
         """The levels that count in this epoch, in float32 also under autocast."""
-        assert len(set(batch.image_ids)) == len(batch.image_ids), "an image twice would be its own negative"
+        assert len(set(batch.image_ids)) == len(batch.image_ids), (
+            "an image given twice would be its own negative"
+        )
         captions = self.drawn_captions(batch.image_ids, step)
         states = self.tower(captions)
         counting = {level: weight[step.epoch - 1] for level, weight in self.weights.items()}
@@ -88,7 +90,7 @@ class ProgressiveAlignment:
             ]
 
     def drawn_captions(self, image_ids: Sequence[int], step: Step) -> list[list[str]]:
-        """One caption an image: a function of the step and of the set of images, not of their order."""
+        """One caption per image: a function of the step and of the set of images, not of their order."""
         shares = step.generator("captions").random(len(image_ids))
         share_of = dict(zip(sorted(image_ids), shares, strict=True))
         return [self.captions[i][int(share_of[i] * len(self.captions[i]))] for i in image_ids]
@@ -112,7 +114,7 @@ class ProgressiveAlignment:
 class Text:
     """Captions of a batch at three granularities, float32, not normalised: whole, their phrases, their words.
 
-    A word is the mean of its BPE tokens, a phrase the mean of its words; function words are in neither.
+    A word is the mean of its BPE tokens, a phrase is the mean of its words; function words are left out.
     """
 
     def __init__(self, states: TextStates, captions: Sequence[Sequence[str]]) -> None:
@@ -153,13 +155,13 @@ def region_phrase_score(
 ) -> Tensor:
     """How well image b (row) has what caption c (column) names, [B, B] (GLoRIA, section 3.2).
 
-    Each phrase attends to the regions, and is compared with what it saw: log mean exp of the cosines, where
-    GLoRIA sums (a choice: a caption should not score higher for having more phrases). Rows are unit vectors.
+    Each phrase attends to the regions and is compared with the attended one: log mean exp of the cosines,
+    where GLoRIA sums (a choice: a caption should not score higher for having more phrases). Rows are unit vectors.
     """
     cosine_BBPR = torch.einsum("bre,cpe->bcpr", region_BRE, phrase_BPE)
     masked_BBPR = (ATTENTION_SHARPNESS * cosine_BBPR).masked_fill(~is_region_BR[:, None, None], -torch.inf)
     attention_BBPR = masked_BBPR.softmax(dim=-1)
-    # The attended region is never made: its product with the phrase and its length follow from the cosines.
+    # The attended region is not computed: its product with the phrase and its norm follow from the cosines.
     product_BBP = (attention_BBPR * cosine_BBPR).sum(dim=-1)
     between_BRR = region_BRE @ region_BRE.transpose(1, 2)
     square_BBP = torch.einsum("bcpr,brs,bcps->bcp", attention_BBPR, between_BRR, attention_BBPR)

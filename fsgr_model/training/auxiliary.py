@@ -1,4 +1,4 @@
-"""What a loss beside cross-entropy looks like."""
+"""The interface of a loss that is added to cross-entropy."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,6 +1,6 @@
-"""Batches by image: an image once, with all of its captions.
+"""Batches by image: each image occurs once, with all of its captions.
 
-Shapes: B images, S captions of the image with the most, L longest caption with <bos> and <eos>,
+Shapes: B images, S most captions of any image, L longest caption with <bos> and <eos>,
 T trunk tokens, G patches, W vision width.
 """
 
@@ -27,7 +27,7 @@ class Batch:
     """`image_ids`: B ids; `tokens_BTW`: trunk tokens float16; `caption_BSL`: word ids int64, <pad> elsewhere;
     `label_BG`: the label map, int64, where a loss needs it.
 
-    An image with fewer than S captions has rows of nothing but <pad>, which no loss counts.
+    An image with fewer than S captions has rows that are all <pad>, which no loss counts.
     """
 
     image_ids: list[int]
@@ -45,7 +45,7 @@ class Batch:
         )
 
     def first(self, images: int) -> "Batch":
-        """The batch of the first so many images."""
+        """The batch of the first `images` images."""
         labels = None if self.label_BG is None else self.label_BG[:images]
         return Batch(self.image_ids[:images], self.tokens_BTW[:images], self.caption_BSL[:images], labels)
 
@@ -53,8 +53,8 @@ class Batch:
 class CaptionedImages:
     """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids.
 
-    `tokens` reads the tokens, from the store's file unless it is replaced by the same rows in another place.
-    `waited`: seconds that whoever took batches had to wait for them.
+    `tokens` reads the tokens, from the store's file unless it is replaced by the same rows in memory.
+    `waited`: seconds that the consumer had to wait for batches.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class CaptionedImages:
             return self.image_ids
         order = np.random.default_rng(shuffle_seed).permutation(len(self.image_ids))
         shuffled = np.empty_like(order)
-        # A cycle through all images: no image keeps its own features.
+        # The permutation is one cycle through all images, so no image keeps its own features.
         shuffled[order] = np.roll(order, 1)
         return [self.image_ids[index] for index in shuffled]
 
     def batch(self, image_ids: Sequence[int]) -> Batch:
-        """The batch of just these images, in this order."""
+        """The batch of exactly these images, in this order."""
         feature_ids = [self.feature_of[image_id] for image_id in image_ids]
         tokens_BTW = self.tokens.tensors(feature_ids)
         label_BG = None
@@ -107,7 +107,7 @@ class CaptionedImages:
                 yield ready
 
     def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
-        """The image ids of every batch of an epoch: a function of seed and epoch, and of nothing else."""
+        """The image ids of every batch of an epoch: a function of only seed and epoch."""
         order = np.random.default_rng([seed, epoch]).permutation(self.image_ids)
         return groups_of(order.tolist(), batch_size)
 
@@ -123,7 +123,7 @@ def pad_captions(captions: Sequence[Sequence[Sequence[int]]]) -> Tensor:
     for length_S, of_image in zip(length_BS, lengths, strict=True):
         length_S[: len(of_image)] = of_image
     padded_BSL = np.full((*length_BS.shape, length_BS.max()), PAD, dtype=np.int64)
-    # All words in one go: the thread that reads ahead holds Python's lock as short as it can.
+    # One assignment for all words: the thread that prefetches keeps Python's lock as briefly as possible.
     words = chain.from_iterable(chain.from_iterable(captions))
     padded_BSL[np.arange(padded_BSL.shape[-1]) < length_BS[..., None]] = np.fromiter(words, dtype=np.int64)
     return torch.from_numpy(padded_BSL)

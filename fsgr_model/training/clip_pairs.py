@@ -1,6 +1,6 @@
 """Pictures and captions that a CLIP is trained on, and the short phrases that are cut from the captions.
 
-Shapes: N images, B pairs a step, C context length.
+Shapes: N images, B pairs per step, C context length.
 """
 
 import math
@@ -35,12 +35,12 @@ class PairBatch:
     said_BB: torch.Tensor
 
     def to(self, device: torch.device) -> "PairBatch":
-        """Pictures, in float32, and who says which on a device; token ids stay, to be numbered anew."""
+        """Pictures, in float32, and `said_BB` on a device; token ids stay on the CPU, to be renumbered."""
         images = self.image_BCHW.to(device, non_blocking=True).float()
         return replace(self, image_BCHW=images, said_BB=self.said_BB.to(device))
 
     def first(self, images: int) -> "PairBatch":
-        """The batch of the first so many pairs."""
+        """The batch of the first `images` pairs."""
         return PairBatch(
             self.image_ids[:images],
             self.image_BCHW[:images],
@@ -52,7 +52,7 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class PairGroup:
-    """What a step is made of: rows of the images, and the token ids that were drawn for them."""
+    """The content of a step: rows of the images, and the token ids that were drawn for them."""
 
     rows: NDArray[np.int64]
     captions: list[torch.Tensor]
@@ -62,8 +62,8 @@ class PairGroup:
 class Pairs:
     """Images [N, 3, H, W] float16 and, for each, token ids [captions, C] of its captions.
 
-    `said`: the words of all captions of an image in one text, where a phrase is found as a part of it.
-    `waited`: nothing ever waits for them.
+    `said`: the words of all captions of an image in one text; a phrase is said if it is a substring.
+    `waited`: always 0, since nothing has to wait for these batches.
     """
 
     waited = 0.0
@@ -84,7 +84,7 @@ class Pairs:
         self.image_ids = [record.image_id for record in records]
         self.images = torch.cat([images.half() for _, images in shown])
         self.tokens = [tokenizer([c.text for c in captions[image_id]]) for image_id in self.image_ids]
-        self.said = ["".join(map(spelled, tokens)) for tokens in self.tokens]
+        self.said = ["".join(map(ids_as_text, tokens)) for tokens in self.tokens]
         self.function_tokens = function_tokens(tokenizer)
         self.key = fingerprint([[r.sha256, [c.text for c in captions[r.image_id]]] for r in records])
 
@@ -92,10 +92,10 @@ class Pairs:
         return len(self.images)
 
     def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> list[PairGroup]:
-        """What each step of an epoch is made of: a function of seed and epoch only.
+        """The content of each step of an epoch: a function of only seed and epoch.
 
-        Every image comes once, with one of its captions and a phrase of one; an incomplete last batch is left
-        out.
+        Every image occurs once, with one of its captions and a phrase of one; an incomplete last batch is
+        left out.
         """
         draw = np.random.default_rng([seed, epoch])
         order = draw.permutation(len(self))
@@ -121,7 +121,7 @@ class Pairs:
 
     def said_by(self, rows: NDArray[np.int64], phrases: Sequence[torch.Tensor]) -> torch.Tensor:
         """bool [B, B]: whether a caption of the image (row) says the phrase (column)."""
-        spellings = [spelled(phrase) for phrase in phrases]
+        spellings = [ids_as_text(phrase) for phrase in phrases]
         return torch.tensor([[phrase in self.said[row] for phrase in spellings] for row in rows])
 
 
@@ -130,8 +130,8 @@ def words_of(tokens_C: torch.Tensor) -> list[int]:
     return tokens_C[1 : int(tokens_C.argmax())].tolist()
 
 
-def spelled(tokens_C: torch.Tensor) -> str:
-    """These ids as text, each between blanks."""
+def ids_as_text(tokens_C: torch.Tensor) -> str:
+    """These ids as text, each between spaces."""
     return f" {' '.join(map(str, words_of(tokens_C)))} "
 
 
@@ -144,7 +144,7 @@ def function_tokens(tokenizer: Tokenizer) -> set[int]:
 def cut_phrase(tokens_C: torch.Tensor, without: set[int], draw: np.random.Generator) -> torch.Tensor:
     """A random run of 1 to 3 tokens of a caption that neither begins nor ends with one of `without`.
 
-    A caption that has no such run comes back whole.
+    A caption without such a run is returned whole.
     """
     words = words_of(tokens_C)
     ends = [place for place, word in enumerate(words) if word not in without]

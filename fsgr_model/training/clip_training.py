@@ -1,10 +1,11 @@
-"""A small CLIP trained from scratch, for data sets of some thousand images: the training split, nothing else.
+"""A small CLIP trained from scratch on the training split only, for data sets of a few thousand images.
 
 open_clip's contrastive loss (CLIP, arXiv 2103.00020) compares the images with their captions. A second one
-compares them with short phrases cut from the captions, and a third the patches most like a phrase (as GLoRIA,
-Huang et al., ICCV 2021, compares words). A phrase often names one thing only; so nouns get a meaning of their
-own, and label maps, which ask for single nouns, find their objects.
-Shapes: N images, B pairs a step, G patches, C context length, E joint width, W vision width.
+compares them with short phrases cut from the captions, and a third compares the phrases with the patches most
+similar to them (as GLoRIA, Huang et al., ICCV 2021, compares words). A phrase often names one object only; so
+nouns get a meaning of their own, and label maps, which use single nouns, find their objects.
+
+Shapes: N images, B pairs per step, G patches, C context length, E joint width, W vision width.
 """
 
 import math
@@ -28,7 +29,7 @@ from fsgr_model.training.task import Step, Task
 
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
 MOST_LOGIT_SCALE = math.log(100)
-# Cosines times this, through a softmax, weigh the patches for a phrase: those most like it count.
+# A softmax of the cosines times this gives the weights of the patches for a phrase.
 PATCH_SHARPNESS = 20.0
 EXCLUDED = -1e4
 
@@ -87,7 +88,7 @@ class Contrast(Task[PairBatch]):
         self.embedding, self.params = embedding, params
 
     def loss(self, model: Any, batch: PairBatch, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss on the pictures of the batch, moved and some of them grey."""
+        """The loss on the pictures of the batch, each shifted and some of them grey."""
         moved = move(batch.image_BCHW, self.params.shift)
         images = drop_colours(moved, self.params.gray_scale_prob)
         return batch_loss(model, self.embedding, images, batch), {}
@@ -101,7 +102,7 @@ class Contrast(Task[PairBatch]):
 def train_clip(
     model: Any, pairs: Pairs, params: ClipTrainingParams, point: ResumePoint, *, save_minutes: float
 ) -> None:
-    """Train a model in place, and leave it on the CPU in evaluation mode; go on where `point` stands.
+    """Train a model in place, starting at the resume point; leave it on the CPU in evaluation mode.
 
     Raises:
         UserError: the loss is not finite, or the memory of the GPU is too small.
@@ -126,7 +127,7 @@ def train_clip(
 
 
 def move(images: torch.Tensor, shift: float) -> torch.Tensor:
-    """Each picture moved by up to `shift` of its side, at random; its border fills the gap."""
+    """Each picture shifted by up to `shift` of its side, at random; its border fills the gap."""
     most = round(shift * images.shape[-1])
     height, width = images.shape[-2:]
     padded = F.pad(images, (most,) * 4, mode="replicate")
@@ -137,8 +138,8 @@ def move(images: torch.Tensor, shift: float) -> torch.Tensor:
 
 
 def drop_colours(images: torch.Tensor, chance: float) -> torch.Tensor:
-    """Each picture turned grey with probability `chance` (open_clip's `gray_scale_prob`): a thing that was
-    never seen in some colour is then still known by its shape.
+    """Each picture turned grey with probability `chance` (open_clip's `gray_scale_prob`), so that an object
+    that was never seen in some colour is still recognised by its shape.
     """
     if chance == 0:
         return images
@@ -174,14 +175,14 @@ def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, 
 def patch_scores(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor) -> torch.Tensor:
     """How well the patches of each image (row) show each phrase (column), [B, B].
 
-    The mean of their cosines, weighted by how like the phrase they are.
+    It is the mean of their cosines, weighted by their similarity to the phrase.
     """
     cosine_BBG = torch.einsum("bge,pe->bpg", patch_BGE, phrase_BE)
     return ((PATCH_SHARPNESS * cosine_BBG).softmax(dim=-1) * cosine_BBG).sum(dim=-1)
 
 
 def phrase_loss(logits_BB: torch.Tensor, said_BB: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of both directions; no negative is a phrase that the image's own captions say."""
+    """Cross-entropy of both directions; phrases in an image's own captions are not its negatives."""
     own_B = torch.arange(len(logits_BB), device=logits_BB.device)
     others_BB = said_BB & (own_B[:, None] != own_B)
     logits_BB = logits_BB.masked_fill(others_BB, EXCLUDED)

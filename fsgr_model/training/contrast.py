@@ -1,4 +1,4 @@
-"""Patch contrast: patches with the same label are drawn together, all others apart (FSGR, IEEE TCSVT 2025).
+"""Patch contrast: patches with the same label are pulled together, all others apart (FSGR, IEEE TCSVT 2025).
 
 The loss is that of supervised contrastive learning (Khosla et al., arXiv 2004.11362, eq. 2). Labels are the
 MaskCLIP label maps; a label map has no background, so every patch has a label. The features are the embedded
@@ -19,14 +19,14 @@ from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
 
-# As in the reference copy, whose loss had the wrong sign.
+# As in the reference copy, whose loss has the wrong sign.
 TEMPERATURE = 0.07
-# Similarities made at once, in a few tensors of this size: 16 MiB of float32.
-SIMILARITIES_A_CHUNK = 2**22
+# The number of similarities computed at once, in a few tensors of this size: 16 MiB of float32.
+SIMILARITIES_PER_CHUNK = 2**22
 
 
 class PatchContrast:
-    """The loss over at most `max_anchors` patches of a batch, drawn anew in each step.
+    """The loss over at most `max_anchors` patches of a batch, which are drawn again in each step.
 
     An anchor is compared with all patches of the batch, so a drawn subset gives the mean over all anchors
     without bias (drawing is a choice of ours: it bounds the time, as the chunks bound the memory).
@@ -58,29 +58,30 @@ def supervised_contrast(feature_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -
     without one adds 0 to the sum and still counts in the mean. Memory grows with N, not with N * M.
 
     Args:
-        feature_ND: one row a patch; normalised here.
+        feature_ND: one row per patch; normalised here.
         label_N: int64.
         anchor_M: int64 rows of the patches that are anchors, each once.
 
     Returns:
         a scalar.
     """
-    assert len(feature_ND) > 1, "a patch needs another one to be compared with"
+    assert len(feature_ND) > 1, "a patch needs another patch to be compared with"
     with torch.autocast(feature_ND.device.type, enabled=False):
         return ChunkedContrast.apply(F.normalize(feature_ND.float(), dim=-1), label_N, anchor_M)
 
 
 class ChunkedContrast(torch.autograd.Function):
-    """The loss of unit rows, and with it their gradient, chunk by chunk: no similarity is kept or made twice.
+    """The loss of unit rows and its gradient, chunk by chunk; no similarity is kept or computed twice.
 
-    By the logit of anchor i and patch a, the derivative of eq. 2 is softmax(i, a) - [a in P_i] / |P_i|.
+    With respect to the logit of anchor i and patch a, the derivative of eq. 2 is
+    softmax(i, a) - [a in P_i] / |P_i|.
     """
 
     @staticmethod
     def forward(ctx: Any, unit_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -> Tensor:
         total = unit_ND.new_zeros(())
         gradient_ND = torch.zeros_like(unit_ND)
-        for anchor_C in anchor_M.split(max(1, SIMILARITIES_A_CHUNK // len(unit_ND))):
+        for anchor_C in anchor_M.split(max(1, SIMILARITIES_PER_CHUNK // len(unit_ND))):
             anchor_CD = unit_ND[anchor_C]
             loss_C, slope_CN = _contrast_of_anchors(anchor_CD @ unit_ND.T, label_N, anchor_C)
             total += loss_C.sum()
@@ -97,7 +98,7 @@ class ChunkedContrast(torch.autograd.Function):
 
 
 def _contrast_of_anchors(cosine_CN: Tensor, label_N: Tensor, anchor_C: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 2 of each anchor, and its derivative by the cosines; `cosine_CN` is overwritten."""
+    """Eq. 2 of each anchor, and its derivative with respect to the cosines; `cosine_CN` is overwritten."""
     own_C1 = anchor_C[:, None]
     logits_CN = cosine_CN.div_(TEMPERATURE).scatter_(1, own_C1, -torch.inf)
     positive_CN = (label_N[own_C1] == label_N).scatter_(1, own_C1, False)

@@ -1,4 +1,4 @@
-"""What the training stages read, each artifact once and first thing; everything below takes values."""
+"""The inputs of the training stages, each artifact read once at the start; all other code takes values."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +23,20 @@ class SplitInputs:
     tokens: dict[int, list[list[str]]]
     features: RowStore
 
-    def drawn(self, count: int | None, seed: int) -> "SplitInputs":
-        """`count` of the images, the first in an order that `seed` gives; None: all of them.
+    def choose(self, count: int | None, seed: int) -> "SplitInputs":
+        """The first `count` of the images in an order that `seed` gives; None: all of them.
 
         Raises:
-            UserError: there are not as many; with both numbers.
+            UserError: there are fewer images; the message gives both numbers.
         """
-        return self if count is None else SplitInputs(draw_images(self.tokens, count, seed), self.features)
+        return self if count is None else SplitInputs(choose_images(self.tokens, count, seed), self.features)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is trained on. `labels`: the label maps of the training split, where a loss needs them.
+    """All training data. `labels`: the label maps of the training split, where a loss needs them.
 
-    The SHA-256 of the two lists are part of what an interrupted run is found again by.
+    The SHA-256 of the two lists are part of the key by which an interrupted run is found again.
     """
 
     train: SplitInputs
@@ -76,19 +76,19 @@ def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
     """The label maps of a split.
 
     Raises:
-        UserError: they are missing, or were made from other features or another codebook. A label that is
-            no number of a concept is found with the first batch that holds it.
+        UserError: they are missing, or were made from other features or another codebook. A label that
+            is not the index of a concept is found with the first batch that contains it.
     """
-    assert parts.codebook is not None, "label maps are read with their codebook"
+    assert parts.codebook is not None, "label maps need their codebook"
     expected = {**parts.trunk, "codebook": parts.codebook.identity}
     return RowStore(data / "labels" / f"{split}.h5", expected, below=len(parts.codebook.names))
 
 
-def draw_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> dict[int, list[list[str]]]:
-    """`count` of the images, in the order in which they came.
+def choose_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> dict[int, list[list[str]]]:
+    """`count` of the images, chosen at random, in their original order.
 
     Raises:
-        UserError: there are not as many; with both numbers.
+        UserError: there are fewer images; the message gives both numbers.
     """
     check_count(count, len(tokens))
     order = np.random.default_rng(seed).permutation(len(tokens))
@@ -97,14 +97,14 @@ def draw_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> di
 
 
 def check_count(count: int, images: int) -> None:
-    """Stop if there are not as many training images.
+    """Stop if there are fewer training images than `count`.
 
     Raises:
-        UserError: with both numbers.
+        UserError: there are fewer images; the message gives both numbers.
     """
     if count > images:
         raise UserError(
-            f"train_images is {count}, and there are {images} training images; "
+            f"train_images is {count}, but there are only {images} training images; "
             "lower it, or set it to null for all of them"
         )
 

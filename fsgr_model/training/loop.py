@@ -26,7 +26,7 @@ Score = Callable[[Any, torch.device], float]
 
 
 class LoopParams(Protocol):
-    """What the loop reads of a section of params.yaml."""
+    """The parameters of a section of params.yaml that the loop reads."""
 
     @property
     def epochs(self) -> int: ...
@@ -36,9 +36,9 @@ class LoopParams(Protocol):
 
 @dataclass
 class Progress:
-    """Where a run stands; saved in every resume point.
+    """The progress of a run; it is saved in every resume point.
 
-    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are of those steps.
+    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are over those steps.
     """
 
     epoch: int = 1
@@ -53,7 +53,7 @@ class Loop(Generic[BatchT]):
     """Trains one network on one task.
 
     Args:
-        validate: the score of the network, higher is better; the best network is kept. None: the last one is.
+        validate: the score of the network, higher is better; the best network is kept. None: the last is.
         patience: epochs without a better score after which training ends.
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
@@ -95,14 +95,14 @@ class Loop(Generic[BatchT]):
         """Train to the last epoch or until patience ends; leave the best weights in the network.
 
         Returns:
-            the history, a row per epoch; where there is a validation, row 0 is the network as it came.
+            the history, a row per epoch; where there is a validation, row 0 is the network before training.
 
         Raises:
             UserError: the loss or its gradient is not finite, or the memory of the GPU is too small.
             Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
         """
         self._restore()
-        with stop_request() as stop, self._saved_when_stopped():
+        with stop_request() as stop, self._save_when_stopped():
             if self.validate and not self.progress.history:
                 self._finish_epoch(0, stop)
             while self.progress.epoch <= self.epochs and not self._out_of_patience():
@@ -117,7 +117,7 @@ class Loop(Generic[BatchT]):
         return self.progress.history
 
     def _batches(self) -> Iterator[BatchT]:
-        """The batches of the epoch that are left."""
+        """The remaining batches of the epoch."""
         now, started_at = self.progress, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_per_epoch = len(groups)
@@ -140,7 +140,7 @@ class Loop(Generic[BatchT]):
         self.scaler.scale(loss).backward()
         self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
-        # One wait for the device per step.
+        # The loop waits for the device once per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
         self._check_finite(loss_value, norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
@@ -152,7 +152,7 @@ class Loop(Generic[BatchT]):
             now.sums[key] = now.sums.get(key, 0.0) + value
 
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
-        """Validate, keep the best weights, note the epoch in the history, save."""
+        """Validate, keep the best weights, add the epoch to the history, save."""
         score = self.validate(self.model, self.device) if self.validate else None
         with stop.deferred():
             self._note_epoch(epoch, score)
@@ -171,7 +171,7 @@ class Loop(Generic[BatchT]):
         shown = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         best = "  (best)" if score is not None and score == now.best else ""
         print(f"{self.task.name} epoch {epoch}: {shown}{best}", flush=True)
-        # The mean over the epochs of the warm-up holds the steps of a network that knew nothing.
+        # In warm-up epochs the means include the steps of a network that has not learned anything yet.
         known = epoch > max(1, self.schedule.warmup_epochs)
         if known and (warning := self.task.warning(self.model, means)):
             print(f"warning: {self.task.name} epoch {epoch}: {warning}", flush=True)
@@ -184,7 +184,7 @@ class Loop(Generic[BatchT]):
         return self.patience is not None and self.progress.epochs_since_best >= self.patience
 
     def _check_finite(self, loss: float, *, norm: float, rate: float, batch: BatchT) -> None:
-        # A scale that is too large is lowered after the step, which is left out.
+        # A scale that is too large is lowered after the step, and the step is skipped.
         scale_too_large = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         if math.isfinite(loss) and (math.isfinite(norm) or scale_too_large):
             return
@@ -197,7 +197,7 @@ class Loop(Generic[BatchT]):
         )
 
     def _suggest_batch_size(self, batch: BatchT) -> Any:
-        """For a block that trains on `batch`: where the GPU is too small, say how many images fit."""
+        """Around training on `batch`: if the GPU's memory is too small, report how many images fit."""
 
         def attempt(images: int) -> None:
             """Forward and backward of the first images of the batch, without a lasting effect."""
@@ -211,11 +211,11 @@ class Loop(Generic[BatchT]):
         return suggest_batch_size(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
 
     @contextmanager
-    def _saved_when_stopped(self) -> Iterator[None]:
+    def _save_when_stopped(self) -> Iterator[None]:
         try:
             yield
         except Overdue as overdue:
-            overdue.kept = f"a step took too long; what was saved last is kept in {self.resume.folder}"
+            overdue.kept = f"a step took too long; the last resume point is kept in {self.resume.folder}"
             raise
         except Stopped as stopped:
             self._save()
@@ -227,7 +227,7 @@ class Loop(Generic[BatchT]):
         return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
     def _scale(self) -> dict[str, Tensor]:
-        """The state of the scaler as named tensors; nothing where it is off."""
+        """The state of the scaler as named tensors; empty where it is off."""
         state = self.scaler.state_dict()
         return {f"scaler.{name}": torch.tensor(value) for name, value in state.items()}
 

@@ -1,8 +1,8 @@
 """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): updates of matrices made orthogonal.
 
-The same rule as `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, which takes one matrix after the
-other: a network of small layers then waits for hundreds of small products a step. Here all matrices of one
-shape go through each product together.
+It is the same rule as `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, which updates one matrix
+after the other, so that a network of small layers waits for hundreds of small products per step. Here all
+matrices of one shape go through each product together.
 
 Shapes: N matrices of R rows and C columns.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 MOMENTUM = 0.95
 ITERATIONS = 5
-# Of the quintic whose slope at zero is steep; singular values end between 0.7 and 1.2.
+# Coefficients of the quintic with a steep slope at zero; singular values end between 0.7 and 1.2.
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 # The root mean square of Adam's updates (arXiv 2502.16982, section 2.2).
 ADAM_RMS = 0.2
@@ -61,8 +61,8 @@ def wide(matrix: Tensor) -> Tensor:
 def orthogonal(matrix_NRC: Tensor) -> Tensor:
     """About U V^T of each matrix U S V^T, by Newton-Schulz iteration; R must not be above C.
 
-    In bfloat16 on a GPU, in float32 elsewhere: a CPU without instructions for bfloat16 takes forty times as
-    long for it.
+    It runs in bfloat16 on a GPU and in float32 elsewhere: a CPU without instructions for bfloat16 takes forty
+    times as long for it.
     """
     x_NRC = matrix_NRC.to(torch.bfloat16 if matrix_NRC.is_cuda else torch.float32)
     x_NRC = x_NRC / x_NRC.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)

@@ -11,12 +11,12 @@ from fsgr_model.training.muon import Muon
 Kind = Literal["adam", "muon"]
 # Layers of the captioner and of open_clip's towers.
 LAYERS = ("layers.", "resblocks.")
-# What a captioner trains inside CLIP: adapters and prompts.
+# The modules that a captioner trains inside CLIP: adapters and prompts.
 VISUAL = "tail."
 
 
 class Optimiser:
-    """Steps all trainable weights of a network.
+    """Updates all trainable weights of a network.
 
     Adam's weight decay is decoupled (AdamW, arXiv 1711.05101), its betas are (0.9, 0.98); gains and biases
     do not decay. Muon (Jordan et al. 2024) makes each update of a matrix orthogonal. On the small data that
@@ -35,7 +35,7 @@ class Optimiser:
         visual_factor: float = 1.0,
         heads: nn.Module | None = None,
     ) -> None:
-        """`heads`: what is trained beside the network, if anything."""
+        """`heads`: modules that are trained beside the network, if any."""
         parts = [model] if heads is None else [model, heads]
         everything = [named for part in parts for named in part.named_parameters()]
         named = [(name, weight) for name, weight in everything if weight.requires_grad]
@@ -59,14 +59,14 @@ class Optimiser:
                 group["lr"] = group["rate_factor"] * rate
 
     def gradient_norm(self) -> Tensor:
-        """The length of all gradients as one vector, a scalar on their device."""
+        """The norm of all gradients as one vector, a scalar on their device."""
         return nn.utils.get_total_norm([weight.grad for weight in self._weights() if weight.grad is not None])
 
     @torch.no_grad()
     def clip_gradients(self, norm: float, max_norm: float) -> None:
-        """Scale the gradients, which are `norm` long, down to `max_norm` (arXiv 1211.5063, algorithm 1).
+        """Scale the gradients, whose norm is `norm`, down to `max_norm` (arXiv 1211.5063, algorithm 1).
 
-        Shorter ones are left alone, without a pass through all of them.
+        Smaller gradients are left alone, without a pass through them.
         """
         if norm > max_norm:
             gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
@@ -76,12 +76,12 @@ class Optimiser:
         return (weight for part in self._parts for group in part.param_groups for weight in group["params"])
 
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
-        """Divide the gradients by the scale that the loss had; nothing where the scaler is off."""
+        """Divide the gradients by the scale of the loss; does nothing where the scaler is off."""
         for part in self._parts:
             scaler.unscale_(part)
 
     def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
-        """Update the weights by their gradients, and clear these; not where a scaled gradient overflowed."""
+        """Update the weights and clear the gradients; there is no update if a scaled gradient overflowed."""
         for part in self._parts:
             if scaler is None:
                 part.step()
@@ -92,7 +92,7 @@ class Optimiser:
         self.clear_gradients()
 
     def clear_gradients(self) -> None:
-        """Forget the gradients."""
+        """Set the gradients to None."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
@@ -106,7 +106,7 @@ class Optimiser:
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a state that `tensors` gave; names of other things are passed over."""
+        """Load a state that `tensors` returned; other names are ignored."""
         for number, part in enumerate(self._parts):
             state: dict[int, dict[str, Any]] = {}
             for name, value in tensors.items():

@@ -1,13 +1,13 @@
-"""Prompts that begin among the patches of their block (SPT: Wang et al., ICML 2024, arXiv 2402.02382).
+"""Initialisation of prompts from the patches of their block (SPT: Wang et al., ICML 2024, arXiv 2402.02382).
 
-A random prompt is unlike any token of a trained CLIP, and draws the attention of some heads all the same:
-what the tail makes of an image is disturbed until training has moved the prompt, and a short training never
-gets there. SPT's remedy is to begin at prototypes of the patches.
+A random prompt is unlike any token of a trained CLIP, and yet some heads attend to it: the tail's output is
+disturbed until training has moved the prompt, and a short training never gets that far. SPT's remedy is to
+initialise prompts as prototypes of the patches.
 
-A choice: prototypes are found by K-means (one of SPT's ways) in the patches of some training images, each
-block's in what the blocks below it make of them without prompts.
+A choice: prototypes are found by K-means (one of SPT's ways) in the patches of some training images; those of
+each block come from the output of the blocks below it, without prompts.
 
-Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts of a block, W vision width.
+Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts per block, W vision width.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ IMAGES = 64  # 12,544 patches of ViT-B/16, 125 for each of a hundred prompts
 
 
 @torch.no_grad()
-def begin_at_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
-    """Give the prompts their first values, from training images that the seed picks.
+def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
+    """Initialise the prompts from training images that the seed picks.
 
     Raises:
         UserError: the images have fewer patches than a block has prompts.
@@ -47,4 +47,4 @@ def begin_at_patches(assembly: Assembly, train: SplitInputs, seed: int) -> None:
         patch_MW = tokens_BTW[:, 1:].flatten(0, 1).float().cpu().numpy()
         blocks.append(torch.from_numpy(cluster(patch_MW, P, seed, None)))
         tokens_BTW = run_block(block, tokens_BTW)
-    tail.prompts.begin_at(torch.stack(blocks))
+    tail.prompts.set_prompts(torch.stack(blocks))

@@ -1,12 +1,12 @@
 """Prototypes of PMA-Net (Barraco et al., ICCV 2023, arXiv 2308.12383, section 3.2) from what training sees.
 
-Banks keep keys and values of the last steps. Now and then the keys of a layer are clustered: the centroids
+Banks keep keys and values of the last steps. At intervals the keys of a layer are clustered: the centroids
 are its prototype keys, and a prototype value is a mean of the values of the keys around the centroid.
 
-The paper leaves open, and here is a choice: how many rows the banks keep, when the prototypes are found
-anew, how many neighbours there are, and how they are weighed.
+The paper leaves some points open, which are choices here: how many rows the banks keep, when the prototypes
+are renewed, how many neighbours there are, and how they are weighted.
 
-Shapes: A layers, T steps of the window, R rows kept of a step, D d_model, N rows, M prototypes, k neighbours.
+Shapes: A layers, T steps of the window, R rows kept per step, D d_model, N rows, M prototypes, k neighbours.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Banks:
     """Keys and values of all layers over a window of steps, a random share of each step's words.
 
     float16, on the network's device, of a fixed size: 4 A T R D bytes, that is 0.54 GB for 4 layers, 1500
-    steps, 44 rows a step and width 512; as much again in a resume point. A new step takes the place of the
+    steps, 44 rows per step and width 512; a resume point takes as much again. A new step replaces the
     oldest.
     """
 
@@ -51,7 +51,7 @@ class Banks:
         """
         step = self.steps % len(self.filled_TR)
         rows = min(self.filled_TR.shape[1], len(counted_N))
-        # The highest of as many random numbers; what does not count has none, and comes last.
+        # Each row gets a random number and the highest are kept; rows that do not count come last.
         chance_N = torch.rand(len(counted_N), device=counted_N.device).masked_fill(~counted_N, -1.0)
         chosen_R = chance_N.topk(rows).indices
         self.filled_TR[step] = False
@@ -66,7 +66,7 @@ class Banks:
         return self.key_ATRD[layer][self.filled_TR].float(), self.value_ATRD[layer][self.filled_TR].float()
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it as named tensors, for a resume point."""
+        """The banks as named tensors, for a resume point."""
         return {
             "banks.keys": self.key_ATRD,
             "banks.values": self.value_ATRD,
@@ -75,7 +75,7 @@ class Banks:
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` gave."""
+        """Load what `tensors` returned."""
         self.key_ATRD.copy_(tensors["banks.keys"])
         self.value_ATRD.copy_(tensors["banks.values"])
         self.filled_TR.copy_(tensors["banks.filled"])
@@ -83,10 +83,10 @@ class Banks:
 
 
 def check_window(model: ModelParams, xe: XeParams, images: int) -> None:
-    """Stop if training on so many images would end before the first prototypes.
+    """Stop if training on this many images would end before the first prototypes.
 
     Raises:
-        UserError: with both numbers of steps.
+        UserError: it would; the message gives both numbers of steps.
     """
     steps = xe.epochs * xe.steps_per_epoch(images)
     if isinstance(model.memory, PrototypeParams) and steps <= model.memory.window:
@@ -102,8 +102,8 @@ class PrototypeSearch:
     The first prototypes come when the window is full, the next ones every `memory_refresh` steps, always
     before the step is computed, so that no network is validated with prototypes that it never trained with.
 
-    New centroids start from the old ones, so that a prototype stays near its place. Which number it has is
-    of no consequence, since attention does not see an order.
+    New centroids start from the old ones, so that a prototype changes little. Its index does not matter,
+    since attention does not depend on the order of its keys.
     """
 
     def __init__(self, model: Captioner, params: PrototypeParams, d_model: int) -> None:
@@ -123,7 +123,7 @@ class PrototypeSearch:
     def record(self, state: DecoderState, counted_BQ: Tensor) -> None:
         """Put the keys and values of the words that `counted_BQ` marks into the banks.
 
-        They are those of the decoder's cache: after the projection, without segment vectors. Its captions
+        They come from the decoder's cache, after the projection and without segment vectors. Its captions
         are packed: Q words of an image in a row.
         """
         keys, values = [], []
@@ -137,7 +137,7 @@ class PrototypeSearch:
         """Find new prototypes if it is time.
 
         Raises:
-            UserError: the window holds fewer words than there are to be prototypes or neighbours.
+            UserError: the window has fewer words than prototypes or neighbours are asked for.
         """
         late = self.banks.steps - self.params.window
         if late < 0 or late % self.params.refresh:
@@ -157,7 +157,7 @@ class PrototypeSearch:
         needed = max(self.params.size, self.params.neighbours)
         if found < needed:
             raise UserError(
-                f"model.memory.window {self.params.window} steps hold {found} words, but "
+                f"model.memory.window {self.params.window} steps have {found} words, but "
                 f"model.memory.size {self.params.size} and model.memory.neighbours "
                 f"{self.params.neighbours} need {needed}; make these smaller or the window longer"
             )
@@ -170,7 +170,7 @@ def cluster(
 
     Equal input and seed give equal centroids.
     """
-    # Not at the top: on a Mac, faiss and torch each load an OpenMP, and may crash when both are there.
+    # Not at the top: on a Mac, faiss and torch each load an OpenMP, and the two may crash together.
     import faiss
 
     kmeans = faiss.Kmeans(row_ND.shape[1], num, niter=KMEANS_ITERATIONS, seed=seed, min_points_per_centroid=1)

@@ -1,4 +1,4 @@
-"""A training stage around the loop: where it writes, what it needs of memory, how it is found again."""
+"""A training stage around the loop: its outputs, its need for memory, its resume point."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ from fsgr_model.training.validation import make_validation
 
 @dataclass(frozen=True)
 class Run:
-    """Where a stage reads, writes and is taken up again; `data` is the folder of all artifacts."""
+    """The paths that a stage reads, writes and resumes from; `data` is the folder of all artifacts."""
 
     stage: str
     data: Path
@@ -51,12 +51,12 @@ def training_loop(
 ) -> Iterator[Loop[Batch]]:
     """The loop of a captioner, with its features held in memory and its resume point open.
 
-    An interrupted run with the same parameters and inputs goes on where it stopped. `further_inputs` are
-    those beside the lists of the dataset and what the network is made with.
+    An interrupted run with the same parameters and inputs resumes where it stopped. `further_inputs` are
+    the inputs other than the lists of the dataset and the parts of the network.
     """
     print(describe(assembly.captioner))
     vocabulary = assembly.vocabulary
-    train = inputs.train.drawn(params.train_images, run.seed)
+    train = inputs.train.choose(params.train_images, run.seed)
     images = captioned_images(train, vocabulary, params, shuffle_seed=shuffle_seed, labels=inputs.labels)
     validation_images = captioned_images(inputs.val, vocabulary, params, shuffle_seed=shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))
@@ -103,7 +103,7 @@ def training_loop(
 
 def write_outputs(run: Run, assembly: Assembly, history: list[dict[str, float]]) -> None:
     """The weights to `run.out`, and the history to `run.curve`: tab-separated, a row per epoch; a number that
-    an epoch does not have is left empty.
+    an epoch lacks is left empty.
     """
     with whole_folder(run.out) as folder:
         save_weights(folder, assembly)
@@ -115,7 +115,7 @@ def write_outputs(run: Run, assembly: Assembly, history: list[dict[str, float]])
 
 
 def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
-    """A step in which the captions of every image have as many words as any image's."""
+    """The largest possible step: every image has as many caption words as the image with the most."""
     if isinstance(params, ScstParams):
         words = params.samples * params.max_length
     else:
@@ -128,7 +128,7 @@ def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
 def hold_features(
     splits: Sequence[CaptionedImages], asked: AskedPlace, step: int, device: torch.device
 ) -> None:
-    """Choose where the features of these splits wait, beside `step` bytes of a step, and bring them there."""
+    """Choose where features of these splits are kept, given `step` bytes of a step, and put them there."""
     needed = sum(len(images.store) * images.store.row_bytes for images in splits)
     place = choose_place(asked, needed, step, device)
     for images in splits:

@@ -1,4 +1,4 @@
-"""Learning rates: of every epoch as a plain table, or of every step."""
+"""Learning rates, per epoch as a plain table or per step."""
 
 from typing import Protocol
 
@@ -6,12 +6,12 @@ from fsgr_model.config.training_params import PhaseParams
 
 
 class Schedule(Protocol):
-    """The learning rate of a step. `warmup_epochs`: until then it grows."""
+    """The learning rate of a step. It rises during `warmup_epochs`."""
 
     warmup_epochs: float
 
     def __call__(self, epoch: int, step: int, steps: int) -> float:
-        """The rate of a step of an epoch that has so many `steps`; `epoch` counts from 1, `step` from 0."""
+        """The rate of a step of an epoch with `steps` steps; `epoch` counts from 1, `step` from 0."""
 
 
 class EpochRates:

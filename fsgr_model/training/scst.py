@@ -1,15 +1,15 @@
-"""Self-critical sequence training (Rennie et al., arXiv 1612.00563) with several samples an image.
+"""Self-critical sequence training (Rennie et al., arXiv 1612.00563) with several samples per image.
 
 The baseline of a sample is the mean reward of the image's other samples (Luo, arXiv 2003.09971).
-Dropout is off in both passes, so the captions are drawn from the very distribution that is scored.
+Dropout is off in both passes, so the captions are drawn from the same distribution that is scored.
 
-Shapes: B images, S samples of an image, L positions, V words, N words that count.
+Shapes: B images, S samples per image, L positions, V words, N words that count.
 """
 
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.inference.decoding import preceding_words, sample, spoken_log_probs
+from fsgr_model.inference.decoding import caption_log_probs, preceding_words, sample
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.packing import Packing
@@ -55,11 +55,11 @@ class SelfCritical(Task[Batch]):
         return loss, {"reward": reward_BS.mean().item(), "length": words}
 
     def weights(self, model: Captioner) -> dict[str, Tensor]:
-        """What is trained, without CLIP's frozen weights."""
+        """The trained weights, without CLIP's frozen ones."""
         return model.checkpoint_tensors()
 
     def warning(self, model: Captioner, means: dict[str, float]) -> str | None:
-        """Rewards of zero leave nothing to learn from."""
+        """Rewards of zero give no gradient."""
         if means["reward"] > 0:
             return None
         return "no sampled caption had any reward: start from a network that XE has trained longer"
@@ -86,7 +86,7 @@ class SelfCritical(Task[Batch]):
         """Log-probability [N] of every sampled word, in one pass with gradient; padding has none."""
         counted_BSL = caption_BSL != PAD
         logits_NV, _ = model.decoder(preceding_words(caption_BSL), start, Packing.of(counted_BSL))
-        return spoken_log_probs(logits_NV, caption_BSL[counted_BSL])
+        return caption_log_probs(logits_NV, caption_BSL[counted_BSL])
 
 
 def leave_one_out_advantage(reward_BS: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much memory a training step takes, from the shapes: for the dry run, and said before training starts.
+"""How much memory a training step takes, from the shapes; for the dry run and the note before training.
 
 Shapes: B images, T tokens = 1 CLS + G patches, W vision width, D d_model, V words of the vocabulary.
 """
@@ -34,7 +34,7 @@ FURTHER_COPIES_OF_TRAINED = 3
 
 @dataclass(frozen=True)
 class StepSize:
-    """`images` of B, each with so many `words` in its captions; of `tokens` (T, W) as they are cached."""
+    """`images` of the batch, the caption `words` per image, and `tokens` (T, W) as they are cached."""
 
     images: int
     words: int
@@ -45,7 +45,7 @@ def step_bytes(captioner: Captioner, size: StepSize) -> int:
     """About the peak of a training step: weights, gradients, Adam's state, and what is kept for them.
 
     All as float32; bf16 autocast on a GPU makes much of it half as large, so there it is an upper bound.
-    Not counted: the losses of `xe.alignment` and `xe.contrast`, and what libraries themselves take.
+    It leaves out the losses of `xe.alignment` and `xe.contrast`, and the memory of the libraries themselves.
     """
     weights = sum(weight.numel() for weight in captioner.parameters())
     trained = sum(weight.numel() for weight in captioner.trained_weights().values())
@@ -54,7 +54,7 @@ def step_bytes(captioner: Captioner, size: StepSize) -> int:
 
 
 def _tail_values(tail: nn.Module, size: StepSize) -> float:
-    """The features of a batch, and what runs inside CLIP: kept where something there is trained."""
+    """Values of a batch's features and inside CLIP, which are kept where something there is trained."""
     T, W = size.tokens
     features = size.images * T * W
     if isinstance(tail, TunedTail):
@@ -86,7 +86,7 @@ def device_memory(device: torch.device) -> int:
 
 
 def describe_need(name: str, needed: int, images: int, device: torch.device) -> str:
-    """`XE needs about 11.2 GB at 20 images a step; this GPU has 40.0 GB`"""
+    """`XE needs about 11.2 GB at 20 images per step; this GPU has 40.0 GB`"""
     where = "this GPU" if device.type == "cuda" else "this machine"
     there = device_memory(device) / GB
-    return f"{name} needs about {needed / GB:.2g} GB at {images} images a step; {where} has {there:.3g} GB"
+    return f"{name} needs about {needed / GB:.2g} GB at {images} images per step; {where} has {there:.3g} GB"

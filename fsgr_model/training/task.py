@@ -1,7 +1,7 @@
-"""What is trained: the losses of XE, SCST and CLIP as the one loop sees them.
+"""The interface of a training task: XE, SCST and CLIP as the training loop sees them.
 
 Randomness is a function of (seed, epoch, step), so a resumed run draws the same numbers as one that was never
-stopped, and no generator's state has to be saved.
+stopped, and no generator state has to be saved.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +27,12 @@ class Step:
         return int(sequence.generate_state(1, np.uint64)[0])
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """A generator of its own for `purpose`, so that drawing for one thing moves no other draw."""
+        """A separate generator for `purpose`, so that drawing for one purpose changes no other draw."""
         return np.random.default_rng([self.seed, self.epoch, self.index, *purpose.encode()])
 
 
 class AnyBatch(Protocol):
-    """What a step is made on."""
+    """The data of a step."""
 
     @property
     def image_ids(self) -> list[int]: ...
@@ -41,7 +41,7 @@ class AnyBatch(Protocol):
         """The same batch on a device."""
 
     def first(self, images: int) -> Any:
-        """The batch of the first so many images."""
+        """The batch of the first `images` images."""
 
 
 BatchT = TypeVar("BatchT", bound=AnyBatch)
@@ -49,19 +49,19 @@ Taken = TypeVar("Taken", bound=AnyBatch, covariant=True)
 
 
 class Source(Protocol[Taken]):
-    """Where the batches of an epoch come from. `waited`: seconds that whoever took them had to wait."""
+    """Where the batches of an epoch come from. `waited`: seconds that the consumer had to wait."""
 
     waited: float
 
     def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> Sequence[Any]:
-        """What each step of an epoch is made of: a function of seed and epoch, and of nothing else."""
+        """The content of each step of an epoch: a function of only seed and epoch."""
 
     def batches(self, groups: Sequence[Any]) -> Iterator[Taken]:
         """The batches of these steps, in order."""
 
 
 class Task(Generic[BatchT]):
-    """What differs between trainings; the methods that most need do nothing here.
+    """The parts that differ between tasks; optional methods do nothing by default.
 
     `name` is shown, and in lower case it is the section of params.yaml. `heads`: what is trained with the
     network and dropped at the end.
@@ -77,19 +77,19 @@ class Task(Generic[BatchT]):
         raise NotImplementedError
 
     def weights(self, model: Any) -> dict[str, Tensor]:
-        """What is saved of the network, by name."""
+        """The weights of the network that are saved, by name."""
         return model.state_dict()
 
     def after_step(self, model: Any) -> None:
-        """What has to be done to the weights after they were updated."""
+        """Called after each update of the weights."""
 
     def warning(self, model: Any, means: dict[str, float]) -> str | None:
-        """Why the mean numbers of an epoch after the warm-up look as if nothing were learned, if they do."""
+        """A warning if the means of an epoch after the warm-up suggest that nothing is learned."""
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a resume point must hold of the task itself, by name."""
+        """The state of the task itself for a resume point, by name."""
         return {}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` gave; names of other things are passed over."""
+        """Load what `tensors` returned; other names are ignored."""

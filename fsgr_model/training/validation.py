@@ -1,4 +1,4 @@
-"""How good a network is on the validation split: CIDEr-D of its greedy captions."""
+"""The validation score of a network: CIDEr-D of its greedy captions."""
 
 import torch
 
@@ -43,14 +43,14 @@ def make_validation(
     params: PhaseParams,
 ) -> Validation:
     """Validation as the metric is published: document frequencies of the validation references themselves,
-    no end token, and words that the vocabulary lacks kept apart.
+    no end token, and words outside of the vocabulary kept distinct.
 
     Args:
         tokens: image id -> the tokens of each of its captions.
 
     Raises:
-        UserError: CIDEr-D of these references would be 0 whatever the network says, so that no epoch could be
-            chosen by it.
+        UserError: CIDEr-D of these references would be 0 for any captions, so that no epoch could be chosen
+            by it.
     """
     check_meaning(tokens)
     unlisted: dict[str, int] = {}
@@ -64,13 +64,13 @@ def make_validation(
 
 
 def check_meaning(tokens: dict[int, list[list[str]]]) -> None:
-    """Stop before an epoch is chosen by a CIDEr-D that means nothing.
+    """Stop before an epoch is chosen by a meaningless CIDEr-D.
 
     Args:
         tokens: image id -> the tokens of each of its captions.
 
     Raises:
-        UserError: with the reason.
+        UserError: it is meaningless; the message gives the reason.
     """
     references = {image_id: [" ".join(each) for each in of_image] for image_id, of_image in tokens.items()}
     reason = why_no_words(references.values())

@@ -20,7 +20,7 @@ from fsgr_model.training.task import Step, Task
 
 
 class CrossEntropy(Task[Batch]):
-    """Mean negative log-likelihood of the caption words and end tokens of a batch; padding counts nothing.
+    """Mean negative log-likelihood of the caption words and end tokens of a batch; padding is not counted.
 
     The weighted terms of the auxiliary losses are added.
     """
@@ -42,7 +42,7 @@ class CrossEntropy(Task[Batch]):
             self.prototypes.renew_if_due()
         target_BSL = batch.caption_BSL[..., 1:]
         counted_BSL = target_BSL != PAD
-        # Before the network has work: it asks the device for numbers of words.
+        # Before the network's work is queued, since it asks the device for numbers of words.
         packing = Packing.of(counted_BSL)
         encoded = model.encode(batch.tokens_BTW)
         logits_NV, state = model.decoder(batch.caption_BSL[..., :-1], encoded.start, packing)
@@ -57,11 +57,11 @@ class CrossEntropy(Task[Batch]):
         return values @ values.new_tensor([1.0, *(term.weight for term in terms)]), report
 
     def weights(self, model: Captioner) -> dict[str, Tensor]:
-        """What is trained, without CLIP's frozen weights."""
+        """The trained weights, without CLIP's frozen ones."""
         return model.checkpoint_tensors()
 
     def warning(self, model: Captioner, means: dict[str, float]) -> str | None:
-        """A guess that gives every word the same chance has the loss ln V."""
+        """A uniform guess over all words has the loss ln V."""
         uniform = math.log(len(model.decoder.word_embedding.weight))
         loss = means.get("xe", means["loss"])
         if loss < uniform:
@@ -77,7 +77,7 @@ class CrossEntropy(Task[Batch]):
         return heads if self.prototypes is None else heads | self.prototypes.banks.tensors()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over both."""
+        """Load both."""
         self.heads.load_state_dict({name: tensors[f"heads.{name}"] for name in self.heads.state_dict()})
         if self.prototypes is not None:
             self.prototypes.banks.load(tensors)

@@ -211,7 +211,9 @@ def test_a_bad_checkpoint_is_refused(write, model, config_file, tmp_path, monkey
 
 def test_a_file_of_something_else_is_told(config_file, tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(UserError, match=r"list\.pt cannot be loaded .*it holds a list, not weights by name"):
+    with pytest.raises(
+        UserError, match=r"list\.pt cannot be loaded .*it contains a list, not weights by name"
+    ):
         prepare(config_file, tmp_path / "list.pt", tmp_path / "clip")
 
 

@@ -27,7 +27,7 @@ def test_mean_of_unit_embeddings_is_made_unit(clip):
 def test_more_texts_than_fit_a_step(clip, monkeypatch):
     names = [f"word{number}" for number in range(7)]
     whole = embed_texts(clip, names, ["{}", "a {}"])
-    monkeypatch.setattr("fsgr_model.clip.text_embeddings.TEXTS_A_STEP", 3)
+    monkeypatch.setattr("fsgr_model.clip.text_embeddings.TEXTS_PER_STEP", 3)
     torch.testing.assert_close(embed_texts(clip, names, ["{}", "a {}"]), whole)
 
 

@@ -76,5 +76,5 @@ def test_a_text_tower_of_another_kind_is_refused(text):
 
 
 def test_a_word_of_which_nothing_is_left_is_refused():
-    with pytest.raises(UserError, match=r"leaves nothing of these words of the captions: \[' '\]"):
+    with pytest.raises(UserError, match=r"has no token for these words of the captions: \[' '\]"):
         TextTower(small_clip(), [*WORDS, " "])

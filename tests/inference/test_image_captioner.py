@@ -124,7 +124,7 @@ def test_weights_that_are_not_there_or_say_nothing(project, tmp_path):
         ImageCaptioner(pipeline_model("scst", project))
     foreign = ModelFiles(project / "data", tmp_path, project / "params.yaml")
     for made_with, message in (
-        ({}, "holds no captioner of this project"),
+        ({}, "contains no captioner of this project"),
         ({"format_version": 1}, "does not say how its network was built"),
         ({"format_version": 2}, "written by a newer version of this project: format 2, this one reads 1"),
     ):

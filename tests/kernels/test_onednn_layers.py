@@ -8,8 +8,8 @@ from fsgr_model.kernels import products as linear_module
 from fsgr_model.kernels.onednn_layers import (
     OneDnnLinear,
     TrainedLinear,
-    hand_to_onednn,
-    train_with_onednn,
+    use_onednn_for_inference,
+    use_onednn_for_training,
 )
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
@@ -43,7 +43,7 @@ def pays(monkeypatch):
 
 @needs_onednn
 @pytest.mark.parametrize(
-    ("hand", "kind"), [(hand_to_onednn, OneDnnLinear), (train_with_onednn, TrainedLinear)]
+    ("hand", "kind"), [(use_onednn_for_inference, OneDnnLinear), (use_onednn_for_training, TrainedLinear)]
 )
 def test_every_linear_layer_is_replaced_and_no_subclass(pays, hand, kind):
     network = nn.Sequential(
@@ -56,7 +56,7 @@ def test_every_linear_layer_is_replaced_and_no_subclass(pays, hand, kind):
     assert isinstance(attention.out_proj, nn.Linear) and not isinstance(attention.out_proj, kind)
 
 
-@pytest.mark.parametrize("hand", [hand_to_onednn, train_with_onednn])
+@pytest.mark.parametrize("hand", [use_onednn_for_inference, use_onednn_for_training])
 @pytest.mark.parametrize(("available", "capability"), [(False, "AVX512"), (True, "AVX2")])
 def test_where_it_does_not_pay_nothing_changes(monkeypatch, available, capability, hand):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: available)
@@ -71,11 +71,11 @@ def test_a_trained_layer_keeps_its_weights_and_their_names(pays):
     network = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3, bias=False))
     before, x = dict(network.named_parameters()), torch.randn(2, 6)
     expected = network(x)
-    train_with_onednn(network)
+    use_onednn_for_training(network)
     after = dict(network.named_parameters())
     assert list(before) == list(after) and all(before[name] is after[name] for name in before)
     torch.testing.assert_close(network(x), expected)
-    hand_to_onednn(network)
+    use_onednn_for_inference(network)
     assert [type(layer) for layer in network] == [OneDnnLinear, OneDnnLinear]
     torch.testing.assert_close(network(x), expected.detach())
 

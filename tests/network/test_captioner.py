@@ -9,7 +9,12 @@ from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.model_params import ModelParams, PrototypeParams, SlotParams, TailParams
 from fsgr_model.kernels import products as linear
-from fsgr_model.kernels.onednn_layers import OneDnnLinear, TrainedLinear, hand_to_onednn, train_with_onednn
+from fsgr_model.kernels.onednn_layers import (
+    OneDnnLinear,
+    TrainedLinear,
+    use_onednn_for_inference,
+    use_onednn_for_training,
+)
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import MAX_POSITIONS
 from fsgr_model.network.encoder import GeometryBias
@@ -123,7 +128,7 @@ def test_by_onednn_it_predicts_the_same(word_VE, changes, monkeypatch):
     tokens_BTW, word_BSL = torch.randn(2, 10, WIDTH), torch.randint(0, V, (2, 3, 4))
     with torch.no_grad():
         expected = captioner(tokens_BTW, word_BSL)
-        hand_to_onednn(captioner)
+        use_onednn_for_inference(captioner)
         found = captioner(tokens_BTW, word_BSL)
     assert any(isinstance(module, OneDnnLinear) for module in captioner.tail.modules())
     assert any(isinstance(module, OneDnnLinear) for module in captioner.decoder.modules())
@@ -144,7 +149,7 @@ def test_trained_by_onednn_it_has_the_same_gradients(word_VE, changes, monkeypat
     expected = gradients()
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(linear, "LARGE_PRODUCT", 0)
-    train_with_onednn(captioner)
+    use_onednn_for_training(captioner)
     assert any(isinstance(module, TrainedLinear) for module in captioner.tail.modules())
     found = gradients()
     assert found.keys() == expected.keys()
@@ -174,5 +179,5 @@ def test_by_onednn_behind_a_resnet_too(word_VE, align, monkeypatch):
     tokens_BTW, word_BSL = torch.randn(2, 10, 256), torch.randint(0, V, (2, 3, 4))
     with torch.no_grad():
         expected = captioner(tokens_BTW, word_BSL)
-        hand_to_onednn(captioner)
+        use_onednn_for_inference(captioner)
         torch.testing.assert_close(captioner(tokens_BTW, word_BSL), expected, atol=1e-5, rtol=1e-4)

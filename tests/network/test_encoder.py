@@ -67,7 +67,7 @@ def test_every_head_sees_its_own_patch_at_first():
         torch.manual_seed(seed)
         geometry = GeometryBias(8, num_heads=4)
         torch.nn.init.xavier_uniform_(geometry.weight.weight)
-        geometry.begin_at_own_patch(lead=2.0)
+        geometry.initialise_at_own_patch(lead=2.0)
         bias_HGG = geometry()
         own_HG = bias_HGG.diagonal(dim1=1, dim2=2)
         torch.testing.assert_close(own_HG, torch.zeros(4, 64), atol=1e-4, rtol=0)

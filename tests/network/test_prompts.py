@@ -36,7 +36,7 @@ def test_dropout_falls_on_each_image_its_own_way():
 def test_prompts_can_begin_at_given_vectors():
     prompts = make(0.0)
     vectors_NPW = torch.randn(6, 100, 768)
-    prompts.begin_at(vectors_NPW)
+    prompts.set_prompts(vectors_NPW)
     assert all(
         torch.equal(prompts(block, images=2), vectors_NPW[block].expand(2, -1, -1)) for block in range(6)
     )

@@ -8,7 +8,7 @@ from torch import nn
 from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.decoder import DecoderLayer
 from fsgr_model.network.encoder import EncoderLayer
-from fsgr_model.network.residual import around_attention, around_feed_forward, behind_the_layers
+from fsgr_model.network.residual import around_attention, around_feed_forward, final_norm
 
 D = 6
 
@@ -46,8 +46,8 @@ def test_the_feed_forward_layer_has_its_residual_once():
 
 def test_only_pre_norm_needs_a_norm_behind_the_layers():
     x = torch.randn(2, 4, D)
-    torch.testing.assert_close(behind_the_layers("pre", D)(x), norm(x))
-    assert behind_the_layers("post", D)(x) is x and behind_the_layers("double", D)(x) is x
+    torch.testing.assert_close(final_norm("pre", D)(x), norm(x))
+    assert final_norm("post", D)(x) is x and final_norm("double", D)(x) is x
 
 
 @pytest.mark.parametrize("kind", ["post", "double", "pre"])
@@ -93,7 +93,7 @@ def test_a_decoder_layer_is_pytorchs(kind):
     word_BLD, image_BGD = torch.randn(3, 5, 16), torch.randn(3, 9, 16)
     later_LL = torch.ones(5, 5).triu(1).bool()
     expected = theirs(word_BLD, image_BGD, tgt_mask=later_LL, tgt_is_causal=True)
-    actual, _ = ours(word_BLD[:, None], ours.look_at(image_BGD, image_BGD), ~later_LL)
+    actual, _ = ours(word_BLD[:, None], ours.image_keys_values(image_BGD, image_BGD), ~later_LL)
     torch.testing.assert_close(actual[:, 0], expected, atol=1e-5, rtol=1e-5)
 
 

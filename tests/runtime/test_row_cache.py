@@ -104,6 +104,6 @@ def test_training_comes_to_the_same_weights_from_every_place(
         weights.append((run.out / "model.safetensors").read_bytes())
         said = capsys.readouterr().out
         assert f"runtime.cache: {place}" in said
-        assert re.search(r"XE needs about \S+ GB at 5 images a step; this machine has \S+ GB", said)
+        assert re.search(r"XE needs about \S+ GB at 5 images per step; this machine has \S+ GB", said)
         assert re.search(r"XE epoch 2/2: waited \d+\.\d% of \d+\.\d s for features", said)
     assert weights[0] == weights[1]

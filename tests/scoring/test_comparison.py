@@ -102,7 +102,7 @@ def test_scores_survive_being_written(tmp_path: Path) -> None:
 
 def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
     save_json(tmp_path / "scores" / "xe.json", [])
-    with pytest.raises(UserError, match="holds no scores by image"):
+    with pytest.raises(UserError, match="has no scores by image"):
         load_system("workspace", "xe", tmp_path, NO_REFERENCES)
 
 

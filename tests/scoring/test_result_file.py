@@ -32,7 +32,7 @@ def write(folder: Path, content: Any, name: str = "file.json") -> Path:
         (CAPTIONS, "is a COCO caption file; a result file is one JSON list"),
         ({"images": [{"id": 7, "sentences": []}]}, "is a file of Karpathy's"),
         ({"results": [ROW], "seed": 1}, "is an object with the keys results; seed"),
-        (LINES, "is JSON lines, an object a line"),
+        (LINES, "is JSON lines, one object per line"),
         (["a dog"], "entry 0 of the list is no object: 'a dog'"),
         (
             [ROW, {"id": 9, "caption": "a cat"}],
@@ -65,7 +65,7 @@ def test_one_result_on_one_line_is_no_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (LINES, "is JSON lines, an object a line; references are"),
+        (LINES, "is JSON lines, one object per line; references are"),
         ([ROW], "is a list of results; references are a COCO caption file"),
         ({"images": [{"id": 7}]}, "is a list of images without captions"),
         (
@@ -167,7 +167,7 @@ def test_results_numbered_through_are_said_to_be_so(tmp_path: Path) -> None:
         "images": [{"id": 10 * image["id"]} for image in THREE["images"]],
         "annotations": [{**row, "image_id": 10 * row["image_id"]} for row in THREE["annotations"]],
     }
-    with pytest.raises(UserError, match=r"none of their image ids \(0, 1, 2\).*look like places in a list"):
+    with pytest.raises(UserError, match=r"image ids \(0, 1, 2\).*look like indices into a list"):
         scored(write(tmp_path, moved), {0: "a dog", 1: "two cats", 2: "a man"})
 
 

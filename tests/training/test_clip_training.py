@@ -22,7 +22,7 @@ from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.stopping import Stopped
-from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, spelled
+from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, ids_as_text
 from fsgr_model.training.clip_training import (
     CompactEmbedding,
     CosineRates,
@@ -247,7 +247,9 @@ def test_a_caption_of_function_words_is_its_own_phrase():
 
 def test_who_says_a_phrase(pairs):
     tokenizer = build_tokenizer(CONFIG)
-    pairs.said = ["".join(map(spelled, tokenizer(texts))) for texts in (["a red cat", "two dogs"], ["red"])]
+    pairs.said = [
+        "".join(map(ids_as_text, tokenizer(texts))) for texts in (["a red cat", "two dogs"], ["red"])
+    ]
     phrases = list(tokenizer(["red cat", "red", "cat two", "dogs"]))
     assert pairs.said_by(np.array([0, 1]), phrases).tolist() == [
         [True, True, False, True],

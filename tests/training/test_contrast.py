@@ -39,7 +39,7 @@ def patches() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("similarities_a_chunk", [1, 29 * 4, 10**9])
 def test_value_and_gradient_are_those_of_the_formula(patches, monkeypatch, similarities_a_chunk):
-    monkeypatch.setattr(contrast, "SIMILARITIES_A_CHUNK", similarities_a_chunk)
+    monkeypatch.setattr(contrast, "SIMILARITIES_PER_CHUNK", similarities_a_chunk)
     feature_ND, label_N = patches
     loss = supervised_contrast(feature_ND, label_N, torch.arange(29))
     (3.0 * loss).backward()

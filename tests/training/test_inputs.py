@@ -10,28 +10,28 @@ import pytest
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.training import inputs as inputs_module
-from fsgr_model.training.inputs import draw_images
+from fsgr_model.training.inputs import choose_images
 from pipeline.train_xe import train_xe
 from tests.worlds.captioner import CONTRAST, split_of
 
 
 def test_few_images_are_drawn_by_seed_and_fewer_are_among_more(tiny_data):
     images = split_of(tiny_data, "train").tokens
-    drawn = {(count, seed): draw_images(images, count, seed) for count in (3, 6) for seed in (0, 1)}
+    drawn = {(count, seed): choose_images(images, count, seed) for count in (3, 6) for seed in (0, 1)}
     for (count, seed), found in drawn.items():
-        assert len(found) == count and found == draw_images(images, count, seed)
+        assert len(found) == count and found == choose_images(images, count, seed)
         assert [image for image in images if image in found] == list(found), "in the order of the manifest"
     assert drawn[3, 0].keys() < drawn[6, 0].keys()
     assert drawn[6, 0] != drawn[6, 1]
-    assert draw_images(images, len(images), 5) == images
+    assert choose_images(images, len(images), 5) == images
 
 
 def test_captions_are_those_of_the_drawn_images(tiny_data):
     captions = read_captions(tiny_data / "dataset")
-    found = split_of(tiny_data, "train").drawn(4, 0).tokens
+    found = split_of(tiny_data, "train").choose(4, 0).tokens
     assert len(found) == 4
     assert found == {image_id: [caption.tokens for caption in captions[image_id]] for image_id in found}
-    every = split_of(tiny_data, "train").drawn(None, 0).tokens
+    every = split_of(tiny_data, "train").choose(None, 0).tokens
     assert list(every) == [image.image_id for image in read_images(tiny_data / "dataset", "train")]
 
 
@@ -39,7 +39,7 @@ def test_more_than_there_are(tiny_data):
     train = split_of(tiny_data, "train")
     count = len(train.tokens)
     with pytest.raises(UserError, match=rf"train_images is 1000, and there are {count} training images"):
-        train.drawn(1000, 0)
+        train.choose(1000, 0)
 
 
 def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
@@ -52,7 +52,7 @@ def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
 
     def only_few(folder):
         lists = plain(folder)
-        kept = draw_images(lists.tokens_of("train"), 5, few.seed)
+        kept = choose_images(lists.tokens_of("train"), 5, few.seed)
         images = [image for image in lists.images if image.split != "train" or image.image_id in kept]
         return replace(lists, images=images)
 

@@ -13,7 +13,7 @@ from fsgr_model.network.tuned_tail import TunedTail
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.training.inputs import read_inputs
-from fsgr_model.training.prompt_start import begin_at_patches
+from fsgr_model.training.prompt_start import initialise_prompts_from_patches
 from pipeline.train_xe import prepare_xe
 from tests.worlds.captioner import assemble, parts_of, split_of, with_tail
 
@@ -48,7 +48,7 @@ def test_one_prompt_is_the_mean_patch_that_each_block_sees(tiny_data, one_prompt
     assembly = replace(assembly, made_with={"trunk": trunk})
     tail = tail_of(assembly)
     assert len(tail.frozen.blocks) == 2
-    begin_at_patches(assembly, split_of(tiny_data, "train"), seed=3)
+    initialise_prompts_from_patches(assembly, split_of(tiny_data, "train"), seed=3)
     tokens_BTW = tokens_of(tiny_data, assembly, list(range(1, 25)))
     for number, block in enumerate(tail.frozen.blocks):
         mean_W = tokens_BTW[:, 1:].mean(dim=(0, 1))
@@ -58,7 +58,7 @@ def test_one_prompt_is_the_mean_patch_that_each_block_sees(tiny_data, one_prompt
 
 def test_many_prompts_are_the_means_of_the_patches_nearest_to_them(tiny_data, model_params):
     assembly = assemble(tiny_data, "train", with_tail(model_params, prompts=5), 3)
-    begin_at_patches(assembly, split_of(tiny_data, "train"), seed=3)
+    initialise_prompts_from_patches(assembly, split_of(tiny_data, "train"), seed=3)
     prompts_PW = tail_of(assembly).eval().prompts(0, 1)[0]
     patch_MW = tokens_of(tiny_data, assembly, list(range(1, 25)))[:, 1:].flatten(0, 1)
     nearest_M = torch.cdist(patch_MW, prompts_PW).argmin(dim=1)
@@ -69,7 +69,7 @@ def test_many_prompts_are_the_means_of_the_patches_nearest_to_them(tiny_data, mo
 
 def test_only_images_that_are_trained_on_are_looked_at(tiny_data, one_prompt):
     assembly = assemble(tiny_data, "train", one_prompt, 3)
-    begin_at_patches(assembly, split_of(tiny_data, "train").drawn(4, 11), seed=3)
+    initialise_prompts_from_patches(assembly, split_of(tiny_data, "train").choose(4, 11), seed=3)
     ids = (np.random.default_rng(11).permutation(24)[:4] + 1).tolist()
     mean_W = tokens_of(tiny_data, assembly, ids)[:, 1:].mean(dim=(0, 1))
     torch.testing.assert_close(tail_of(assembly).eval().prompts(0, 1)[0, 0], mean_W, atol=1e-5, rtol=1e-4)
@@ -88,13 +88,13 @@ def test_training_begins_there_and_with_random_prompts_where_it_is_told_to(
     run = run_in("by hand")
     assembly = assemble(run.data, "train", one_prompt, run.seed)
     assert torch.equal(first[1], tail_of(assembly).prompts.vectors_NPW)
-    begin_at_patches(assembly, split_of(run.data, "train"), run.seed)
+    initialise_prompts_from_patches(assembly, split_of(run.data, "train"), run.seed)
     assert torch.equal(first[0], tail_of(assembly).prompts.vectors_NPW)
     assert not torch.equal(*first)
 
 
 def test_more_prompts_than_patches_are_refused(tiny_data, model_params):
     assembly = assemble(tiny_data, "train", with_tail(model_params, prompts=10), 3)
-    begin_at_patches(assembly, split_of(tiny_data, "train").drawn(2, 0), seed=3)
+    initialise_prompts_from_patches(assembly, split_of(tiny_data, "train").choose(2, 0), seed=3)
     with pytest.raises(UserError, match="10, from the patches of 1 training images, which have 9;"):
-        begin_at_patches(assembly, split_of(tiny_data, "train").drawn(1, 0), seed=3)
+        initialise_prompts_from_patches(assembly, split_of(tiny_data, "train").choose(1, 0), seed=3)

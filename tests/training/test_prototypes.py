@@ -25,7 +25,7 @@ from tests.worlds.captioner import assemble, images_of
 
 CPU = torch.device("cpu")
 D = 8
-MOMENT = Step(seed=1, epoch=1, index=0)
+STEP = Step(seed=1, epoch=1, index=0)
 
 
 @pytest.fixture(autouse=True)
@@ -149,11 +149,11 @@ def test_what_is_recorded_are_the_projected_keys_and_values_of_counted_words(tin
         layer.get_submodule(name).register_forward_hook(
             lambda module, inputs, output, name=name: seen.__setitem__(name, output.detach())
         )
-    CrossEntropy(prototypes=search).loss(model.eval(), batch, MOMENT)
+    CrossEntropy(prototypes=search).loss(model.eval(), batch, STEP)
     counted_BSL = batch.caption_BSL[..., 1:] != PAD
     counted = Packing.of(counted_BSL).counted_BQ.flatten()
     key_ND, value_ND = search.banks.rows(1)
-    # The banks keep up to 192 words a step, more than the batch has: all of them, in a random order.
+    # The banks keep up to 192 words per step, more than the batch has: all of them, in a random order.
     projected_ND = torch.cat([seen[name].flatten(0, 1)[counted] for name in ("key", "value")], dim=1).half()
     assert len(key_ND) == counted_BSL.sum() < counted.numel()
     assert sorted(torch.cat([key_ND, value_ND], dim=1).tolist()) == sorted(projected_ND.float().tolist())
@@ -161,9 +161,9 @@ def test_what_is_recorded_are_the_projected_keys_and_values_of_counted_words(tin
 
 def test_prototypes_are_centroids_and_means_of_the_values_around_them(tiny_data, with_memory):
     model, search, batch = trained_step(tiny_data, with_memory)
-    phase = CrossEntropy(prototypes=search)
+    task = CrossEntropy(prototypes=search)
     for _ in range(4):
-        phase.loss(model.train(), batch, MOMENT)
+        task.loss(model.train(), batch, STEP)
     assert all(len(memory.key_MD) == 0 for memory in search.memories) and not search.found
     search.renew_if_due()
     assert search.found
@@ -182,11 +182,11 @@ def test_prototypes_are_centroids_and_means_of_the_values_around_them(tiny_data,
 
 def test_prototypes_come_when_the_window_is_full_and_then_at_each_refresh(tiny_data, with_memory):
     model, search, batch = trained_step(tiny_data, with_memory)
-    phase = CrossEntropy(prototypes=search)
+    task = CrossEntropy(prototypes=search)
     keys = []
     for step in range(12):
         torch.manual_seed(step)
-        phase.loss(model.train(), batch, MOMENT)
+        task.loss(model.train(), batch, STEP)
         keys.append(search.memories[0].key_MD)
     renewed = [step for step in range(1, 12) if keys[step] is not keys[step - 1]]
     assert renewed == [4, 7, 10]
@@ -197,7 +197,7 @@ def test_new_centroids_start_from_the_old_ones(tiny_data, with_memory):
     """With the same words in the window, no prototype changes its place."""
     model, search, batch = trained_step(tiny_data, with_memory)
     for _ in range(4):
-        CrossEntropy(prototypes=search).loss(model.eval(), batch, MOMENT)
+        CrossEntropy(prototypes=search).loss(model.eval(), batch, STEP)
     search.renew_if_due()
     before = search.memories[0].key_MD
     search.renew_if_due()
@@ -207,7 +207,7 @@ def test_new_centroids_start_from_the_old_ones(tiny_data, with_memory):
 def test_a_window_with_too_few_words_is_an_error(tiny_data, with_memory):
     model, search, batch = trained_step(tiny_data, remembering(with_memory, size=5000))
     for _ in range(4):
-        CrossEntropy(prototypes=search).loss(model, batch, MOMENT)
+        CrossEntropy(prototypes=search).loss(model, batch, STEP)
     with pytest.raises(UserError, match=r"memory.window 4 steps hold \d+ words, .* 5000 .* need 5000"):
         search.renew_if_due()
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.config.training_params import ContrastParams
-from fsgr_model.inference.decoding import preceding_words, spoken_log_probs
+from fsgr_model.inference.decoding import caption_log_probs, preceding_words
 from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
@@ -292,7 +292,7 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
     caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
     state = model.encode(tokens).start
     padding_BSL = caption_BSL == 1
-    log_prob_BSL = spoken_log_probs(model.decoder(preceding_words(caption_BSL), state)[0], caption_BSL)
+    log_prob_BSL = caption_log_probs(model.decoder(preceding_words(caption_BSL), state)[0], caption_BSL)
     assert (log_prob_BSL[padding_BSL] == 0).all()
     log_prob_N = phase.log_probs(model, state, caption_BSL)
     torch.testing.assert_close(log_prob_N, log_prob_BSL[~padding_BSL], atol=1e-5, rtol=1e-5)

@@ -70,7 +70,7 @@ def write_instances(root: Path, image_ids: list[int], name: str = "{}.png") -> N
 
 
 def _caption_file(image_ids: tuple[int, ...]) -> dict[str, list[dict[str, Any]]]:
-    """Two captions an image; annotation ids are ten times the image id, and one more."""
+    """Two captions per image; annotation ids are ten times the image id, and one more."""
     return {
         "images": [{"id": image_id, "file_name": f"{image_id}.png"} for image_id in image_ids],
         "annotations": [
