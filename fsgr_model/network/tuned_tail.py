@@ -25,7 +25,7 @@ class Adapter(nn.Module):
     section 3.2).
 
     Only W1 starts away from zero (truncated normal, deviation 0.02), so A starts as the identity and the
-    network as plain CLIP. AIM has three adapters a block; FSGR has the one behind the attention.
+    network as plain CLIP. AIM has three adapters per block; FSGR has the one after the attention.
     """
 
     def __init__(self, width: int) -> None:
@@ -60,8 +60,8 @@ class LatePrompts(nn.Module):
         nn.init.kaiming_normal_(self.projection.weight, mode="fan_out")
 
     @torch.no_grad()
-    def begin_at(self, vectors_NPW: Tensor) -> None:
-        """Make these the prompts, as they are: the projection begins as the identity."""
+    def set_prompts(self, vectors_NPW: Tensor) -> None:
+        """Use these vectors as the prompts; the projection becomes the identity."""
         self.vectors_NPW.copy_(vectors_NPW)
         nn.init.eye_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
