@@ -54,7 +54,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 COMMON = ("evaluate.meteor=off",)
 # FSGR supposes a CLIP that has seen far more than the captioner: here it trains on 16,000 pictures of its
 # own, which include the held-out looks, and the captioner on 250 others of 1,000. Concepts are looks ("brown
-# cat"), and patches attend only to concepts, as in FSGR. The memory's window fits into the short training, and
+# cat"), and patches attend only to concepts, as in FSGR. The memory's window fits the short training, and
 # its prototypes are found twice. With the demo's dropout of 0.1 so few captions are learned by heart.
 FEW = (
     "dataset.demo.pretraining_images=16000",

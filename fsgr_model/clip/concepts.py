@@ -31,7 +31,7 @@ def read_concepts(path: Path) -> list[str]:
     """Concepts of a text file, one per line, without spaces at the ends.
 
     Raises:
-        UserError: the file is missing, has an empty line, a repeated concept, or line ends other than LF, CRLF.
+        UserError: the file is missing, has an empty line, a repeated concept, or line ends but LF and CRLF.
     """
     if not path.exists():
         raise UserError(f"codebook.concepts: {path} does not exist; give a text file, or dataset")

@@ -1,4 +1,4 @@
-"""Result files in the form of the evaluation servers: COCO (arXiv 1504.00325) and nocaps (arXiv 1812.08658)."""
+"""Result files in the form of evaluation servers: COCO (arXiv 1504.00325) and nocaps (arXiv 1812.08658)."""
 
 import re
 from collections import Counter, defaultdict
