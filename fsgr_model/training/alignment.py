@@ -156,7 +156,7 @@ def region_phrase_score(
     """How well image b (row) has what caption c (column) names, [B, B] (GLoRIA, section 3.2).
 
     Each phrase attends to the regions and is compared with the attended one: log mean exp of the cosines,
-    where GLoRIA sums (a choice: a caption should not score higher for having more phrases). Rows have unit norm.
+    where GLoRIA sums (a choice: a caption should not score higher for more phrases). Rows are unit vectors.
     """
     cosine_BBPR = torch.einsum("bre,cpe->bcpr", region_BRE, phrase_BPE)
     masked_BBPR = (ATTENTION_SHARPNESS * cosine_BBPR).masked_fill(~is_region_BR[:, None, None], -torch.inf)
