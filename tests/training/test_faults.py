@@ -112,7 +112,7 @@ def test_a_step_that_never_ends_is_given_up_and_redone(run_in, model_params, xe_
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "loss", slow)
         patch.setattr(stopping, "GRACE_SECONDS", 0.1)
-        with pytest.raises(Stopped, match="a step took too long; what was saved last is kept in "):
+        with pytest.raises(Stopped, match="a step took too long; the last resume point is kept in "):
             train_xe(stopped, 1e-3, model_params, xe_params)
     train_xe(stopped, 1e-3, model_params, xe_params)
     assert equal_ends(stopped, whole)
