@@ -18,8 +18,8 @@ DISTRIBUTION = {
     "ruamel": "ruamel-yaml",
     "faiss": "faiss-cpu",
 }
-# They come with what is declared: pydantic brings the one, pycocoevalcap has no other use for the other.
-COMES_ALONG = {"typing_extensions": "pydantic"}
+# They come with what is declared.
+COMES_ALONG = {"typing_extensions": "pydantic", "dvc_data": "dvc"}
 
 
 def requirements(lines: list[str]) -> dict[str, str]:
