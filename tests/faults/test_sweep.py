@@ -112,7 +112,7 @@ def test_no_output_is_lost_or_half_written(swept: Sweep) -> None:
     assert not broken(swept.outcomes, is_whole)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_way_to_each_place(tmp_path: Path) -> None:
     """As above, once for every three callers of a place, each with the next two of 33 errors.
 
