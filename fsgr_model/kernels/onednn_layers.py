@@ -1,4 +1,4 @@
-"""Networks whose linear layers oneDNN multiplies on a CPU where that is faster (`linear.py` says where).
+"""Networks whose linear layers oneDNN multiplies on a CPU where that is faster (`products.py` says where).
 
 `use_onednn_for_inference` is for features and captions: it converts the weights to oneDNN's layout once.
 `use_onednn_for_training` is for training: only large products go to oneDNN, and the weights stay as they are.
@@ -63,11 +63,7 @@ def _replace_linear_layers(network: nn.Module, by: Callable[[nn.Linear], nn.Modu
     if not onednn_pays():
         return
     kinds = (nn.Linear, TrainedLinear)
-    kept = [
-        getattr(module, name)
-        for module in network.modules()
-        for name in getattr(module, "READS_WEIGHTS_OF", ())
-    ]
+    kept = [getattr(owner, name) for owner in network.modules() for name in getattr(owner, READ_BY_OWNER, ())]
     for module in [module for module in network.modules() if module not in kept]:
         for name, layer in module.named_children():
             if isinstance(layer, nn.Linear) and type(layer) in kinds and layer.weight.device.type == "cpu":

@@ -63,8 +63,8 @@ class Source(Protocol[Taken]):
 class Task(Generic[BatchT]):
     """The parts that differ between tasks; optional methods do nothing by default.
 
-    `name` is shown, and in lower case it is the section of params.yaml. `heads`: what is trained with the
-    network and dropped at the end.
+    `name` is shown; `section` is that of params.yaml. `heads`: what is trained with the network and dropped
+    at the end.
     """
 
     name: str

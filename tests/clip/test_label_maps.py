@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -26,17 +28,21 @@ def folders(dataset, clip_folder, tmp_path, monkeypatch):
     return clip_folder, tmp_path
 
 
-def test_maps_are_the_labels_of_the_cached_tokens(folders):
-    clip_folder, root = folders
+def label(clip_folder: Path, root: Path, *, cut: int = 1, codebook: str = "codebook") -> None:
     make_label_maps(
         clip_folder,
-        1,
-        root / "codebook",
+        cut,
+        root / codebook,
         features=root / "features",
         params=PARAMS,
         runtime=RUNTIME,
         out=root / "labels",
     )
+
+
+def test_maps_are_the_labels_of_the_cached_tokens(folders):
+    clip_folder, root = folders
+    label(clip_folder, root)
     clip = load_clip(clip_folder, torch.device("cpu"))
     codebook = load_codebook(root / "codebook")
     identity = label_identity(trunk_identity(clip.identity, 1), codebook.identity, PARAMS)
@@ -52,27 +58,11 @@ def test_maps_are_the_labels_of_the_cached_tokens(folders):
 def test_features_of_another_cut_are_refused(folders):
     clip_folder, root = folders
     with pytest.raises(UserError, match="another cut: the file says 1, this run needs 2"):
-        make_label_maps(
-            clip_folder,
-            2,
-            root / "codebook",
-            features=root / "features",
-            params=PARAMS,
-            runtime=RUNTIME,
-            out=root,
-        )
+        label(clip_folder, root, cut=2)
 
 
 def test_codebook_of_another_clip_is_refused(folders):
     clip_folder, root = folders
     Codebook(["cat"], torch.ones(1, 16), {"weights": "f" * 64}).save(root / "other")
     with pytest.raises(UserError, match="codebook was made with CLIP weights ffffffffffff"):
-        make_label_maps(
-            clip_folder,
-            1,
-            root / "other",
-            features=root / "features",
-            params=PARAMS,
-            runtime=RUNTIME,
-            out=root / "labels",
-        )
+        label(clip_folder, root, codebook="other")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -135,24 +136,18 @@ def test_geometry_is_computed_once_and_no_part_of_a_checkpoint(monkeypatch):
     assert set(bias.state_dict()) == {"weight.weight", "weight.bias"}
 
 
+def small_encoder(**changes: Any) -> CrossModalEncoder:
+    """On a grid of 3 x 3 patches of width 12."""
+    sizes = {"joint_width": 8, "side": 3, "d_model": 16, "num_heads": 4, "d_ff": 32, "num_layers": 2}
+    return CrossModalEncoder(12, **sizes | {"dropout": 0.1} | changes)
+
+
 @pytest.mark.parametrize("semantics", [True, False])
 @pytest.mark.parametrize("residual", ["post", "double", "pre"])
 @pytest.mark.parametrize("patches", [True, False])
 def test_images_of_a_batch_do_not_mix(patches, residual, semantics):
     torch.manual_seed(0)
-    encoder = CrossModalEncoder(
-        12,
-        joint_width=8,
-        side=3,
-        d_model=16,
-        num_heads=4,
-        d_ff=32,
-        num_layers=2,
-        dropout=0.1,
-        patch_attention=patches,
-        semantics=semantics,
-        residual=residual,
-    )
+    encoder = small_encoder(patch_attention=patches, semantics=semantics, residual=residual)
     encoder.eval()
     grid, whole, text = torch.randn(4, 9, 12), torch.randn(4, 8), torch.randn(4, 9, 8)
     order = torch.tensor([2, 0, 3, 1])
@@ -165,13 +160,11 @@ def test_images_of_a_batch_do_not_mix(patches, residual, semantics):
 def test_without_semantics_it_is_a_plain_transformer_on_the_patches():
     """Layers with patch attention less their attention to text, whatever `patch_attention` says."""
     torch.manual_seed(0)
-    shape = {"joint_width": 8, "side": 3, "d_model": 16, "num_heads": 4, "d_ff": 32, "num_layers": 2}
-    shape["dropout"] = 0.1
-    plain = CrossModalEncoder(12, **shape, patch_attention=False, semantics=False)
-    full = CrossModalEncoder(12, **shape, patch_attention=True)
+    plain = small_encoder(patch_attention=False, semantics=False)
+    full = small_encoder(patch_attention=True)
     names = {name for name in full.state_dict() if "text_" not in name}
     assert set(plain.state_dict()) == names
-    assert set(CrossModalEncoder(12, **shape, patch_attention=True, semantics=False).state_dict()) == names
+    assert set(small_encoder(patch_attention=True, semantics=False).state_dict()) == names
     plain.eval()
     grid, whole = torch.randn(2, 9, 12), torch.randn(2, 8)
     encoded = plain(plain.embed(grid, whole), None)
@@ -183,17 +176,7 @@ def test_without_semantics_it_is_a_plain_transformer_on_the_patches():
 
 def test_text_grids_matter():
     torch.manual_seed(0)
-    encoder = CrossModalEncoder(
-        12,
-        joint_width=8,
-        side=3,
-        d_model=16,
-        num_heads=4,
-        d_ff=32,
-        num_layers=1,
-        dropout=0.0,
-        patch_attention=False,
-    )
+    encoder = small_encoder(num_layers=1, dropout=0.0, patch_attention=False)
     grid, whole, text = torch.randn(1, 9, 12), torch.randn(1, 8), torch.randn(1, 9, 8)
     visual = encoder.embed(grid, whole)
     assert not torch.allclose(encoder(visual, text), encoder(visual, -text), atol=1e-2)
