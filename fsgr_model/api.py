@@ -53,7 +53,7 @@ class Captioner:
         Raises:
             UserError: a file is missing, or is no picture that can be decoded.
         """
-        size = self.model.decode.batch_size
+        size = self.model.batch_size
         found: list[DescribedImage] = []
         for start in range(0, len(pictures), size):
             opened = [_opened(picture) for picture in pictures[start : start + size]]

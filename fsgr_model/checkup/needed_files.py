@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.dataset_params import FILES_OF_FORMAT, DatasetParams
+from fsgr_model.config.dataset_params import (
+    CaptionFilesDataset,
+    DatasetParams,
+    DemoDataset,
+    KarpathyDataset,
+    M2Dataset,
+    TableDataset,
+)
 from fsgr_model.datasets.caption_lists import is_pattern
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.reading import image_folders
@@ -14,17 +21,17 @@ M2_FILES = tuple(f"coco_{name}_ids.npy" for name in ("train", "restval", "dev", 
 
 def list_files(params: DatasetParams) -> dict[str, str]:
     """The files that list images and captions, below the root, with the parameter that names each."""
-    if params.format == "demo":
+    if isinstance(params, DemoDataset):
         return {params.watch: "dataset.watch"}
-    if FILES_OF_FORMAT[params.format] == "captions" and params.captions:
+    if isinstance(params, CaptionFilesDataset):
         named = {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
         # The reader looks up the files that a pattern matches.
         return {name: rule for name, rule in named.items() if not is_pattern(params.format, name)}
-    if params.format == "karpathy" and params.karpathy_file:
+    if isinstance(params, KarpathyDataset):
         return {params.karpathy_file: "dataset.karpathy_file"}
-    if params.format == "folder" and params.table:
+    if isinstance(params, TableDataset):
         return params.table.files | params.table.lists
-    if params.format == "m2" and params.m2:
+    if isinstance(params, M2Dataset):
         ids = {f"{params.m2.ids}/{name}": "dataset.m2.ids" for name in M2_FILES}
         return ids | {source.captions: "dataset.m2.sources" for source in params.m2.sources}
     return {}  # the shards of webdataset are patterns, which their reader looks up
@@ -40,11 +47,12 @@ def check_files(params: DatasetParams, findings: Findings) -> bool:
         )
         return False
     lists = list_files(params)
-    others = dict.fromkeys(params.instances, "dataset.instances")
+    of_user = None if isinstance(params, DemoDataset) else params
+    others = dict.fromkeys(of_user.instances if of_user else [], "dataset.instances")
     if not (root / params.watch).exists():
         others |= {} if params.watch in lists else {params.watch: "dataset.watch"}
     there = [_is_readable(root / name, rule, findings) for name, rule in (lists | others).items()]
-    for name in dict.fromkeys(image_folders(params)):
+    for name in dict.fromkeys(image_folders(of_user) if of_user else []):
         if not (root / name).is_dir():
             findings.problem(
                 f"dataset.images: there is no folder {root / name}; unpack the images there, or name the "

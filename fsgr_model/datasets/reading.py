@@ -4,7 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.config.dataset_params import DatasetParams, PerSplit
+from fsgr_model.config.dataset_params import (
+    CaptionFilesDataset,
+    KarpathyDataset,
+    M2Dataset,
+    PerSplit,
+    ShardDataset,
+    TableDataset,
+    UserDataset,
+)
 from fsgr_model.datasets.caption_lists import READERS as LISTS
 from fsgr_model.datasets.caption_lists import read_lists
 from fsgr_model.datasets.coco import read_coco
@@ -50,7 +58,7 @@ class Pictures:
     place: Path
 
 
-def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int) -> Reading:
+def read_dataset(params: UserDataset, place: Path, folder: Path, workers: int) -> Reading:
     """Read what `params` names; pictures of tar files are unpacked to `folder`, which will become `place`.
 
     Raises:
@@ -77,7 +85,7 @@ def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int)
     return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, notes, read)
 
 
-def _check_folders(params: DatasetParams, root: Path) -> None:
+def _check_folders(params: UserDataset, root: Path) -> None:
     if not root.is_dir():
         raise UserError(
             f"dataset.root: there is no folder {root}; put the dataset or a link to it there, "
@@ -91,34 +99,37 @@ def _check_folders(params: DatasetParams, root: Path) -> None:
             )
 
 
-def image_folders(params: DatasetParams) -> list[str]:
+def image_folders(params: UserDataset) -> list[str]:
     """The folders of the images below root."""
-    if params.m2 and params.format == "m2":
+    if isinstance(params, M2Dataset):
         return [source.images for source in params.m2.sources]
-    if isinstance(params.images, PerSplit):
-        return [params.images.train, params.images.val, params.images.test]
-    return [params.images]
+    images = _images(params)
+    return [images] if isinstance(images, str) else [images.train, images.val, images.test]
 
 
-def file_names_root(params: DatasetParams) -> Path:
+def file_names_root(params: UserDataset) -> Path:
     """The folder that file names of images are relative to."""
     root = Path(params.root)
-    return root / params.images if isinstance(params.images, str) else root
+    images = _images(params)
+    return root / images if isinstance(images, str) else root
 
 
-def folders_below(params: DatasetParams) -> list[str]:
+def folders_below(params: UserDataset) -> list[str]:
     """The same folders relative to `file_names_root`; none if the pictures come from tar files."""
-    if params.format == "webdataset":
+    if isinstance(params, ShardDataset):
         return []
-    return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
+    one = not isinstance(params, M2Dataset) and isinstance(params.images, str)
+    return ["."] if one else image_folders(params)
 
 
-def _read_lists(
-    params: DatasetParams, root: Path, *, place: Path, folder: Path
-) -> tuple[RawDataset, Pictures]:
+def _images(params: UserDataset) -> str | PerSplit:
+    """The folder of the images, or one per split; root itself where the lists name the folders below it."""
+    return "." if isinstance(params, M2Dataset | ShardDataset) else params.images
+
+
+def _read_lists(params: UserDataset, root: Path, *, place: Path, folder: Path) -> tuple[RawDataset, Pictures]:
     """The contents of the lists, checked against the contract, and where the pictures are."""
-    if params.format == "webdataset":
-        assert params.shards is not None
+    if isinstance(params, ShardDataset):
         shards = read_shards(root, params.shards)
         check_contract(shards.raw)
         unpack_pictures(shards, folder / "images")
@@ -129,27 +140,27 @@ def _read_lists(
     return raw, Pictures(start, start)
 
 
-def read_files(params: DatasetParams, root: Path) -> RawDataset:
+def read_files(params: UserDataset, root: Path) -> RawDataset:
     """Read the lists with the reader of their format."""
-    folders = params.images if isinstance(params.images, PerSplit) else None
     if params.format in BY_COCO_NAME:
-        return located(_read(params, root, folders), file_names_root(params))
-    return _read(params, root, folders)
+        return located(_read(params, root), file_names_root(params))
+    return _read(params, root)
 
 
-def _read(params: DatasetParams, root: Path, folders: PerSplit | None) -> RawDataset:
-    if params.format == "coco" and params.captions:
-        return read_coco(root, params.captions, folders)
-    if params.format == "nocaps" and params.captions:
-        return read_nocaps(root, params.captions, folders)
-    if params.format in LISTS and params.captions:
-        return read_lists(params.format, root, params.captions, folders)
-    if params.format == "karpathy" and params.karpathy_file:
+def _read(params: UserDataset, root: Path) -> RawDataset:
+    if isinstance(params, KarpathyDataset):
         return read_karpathy(root, params.karpathy_file)
-    if params.format == "m2" and params.m2:
+    if isinstance(params, M2Dataset):
         return read_m2(root, params.m2)
-    assert params.format == "folder" and params.table, "DatasetParams sees to it"
-    return read_table(root, params.table, params.seed, params.images)
+    if isinstance(params, TableDataset):
+        return read_table(root, params.table, params.seed, params.images)
+    assert isinstance(params, CaptionFilesDataset), "tar files have a reader of their own"
+    folders = params.images if isinstance(params.images, PerSplit) else None
+    if params.format == "coco":
+        return read_coco(root, params.captions, folders)
+    if params.format == "nocaps":
+        return read_nocaps(root, params.captions, folders)
+    return read_lists(params.format, root, params.captions, folders)
 
 
 def caption_records(

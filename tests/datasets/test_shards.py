@@ -51,7 +51,7 @@ def members(small: SmallDataset) -> dict[str, dict[str, bytes]]:
 def build(small: SmallDataset, members: dict[str, dict[str, bytes]], **changes: Any) -> Path:
     for name, content in members.items():
         write_shard(small.root / "shards" / name, content)
-    return small.build_written(**{"format": "webdataset", "images": ".", "shards": SHARDS, **changes})
+    return small.build_written(**{"format": "webdataset", "shards": SHARDS, **changes})
 
 
 def test_samples_of_all_shards(small: SmallDataset, members: dict[str, dict[str, bytes]]) -> None:
