@@ -25,7 +25,9 @@ NEVER_SPOKEN = (UNK, PAD, BOS)
 def word_log_probs(logits: Tensor) -> Tensor:
     """Log-probabilities of the words that a caption may have, float32; <unk>, <pad> and <bos> have none."""
     logits = logits.float().clone()
-    logits[..., NEVER_SPOKEN] = -torch.inf
+    # One after the other: a list of indices would be copied to the device, which a CUDA graph cannot record.
+    for word in NEVER_SPOKEN:
+        logits[..., word].fill_(-torch.inf)
     return logits.log_softmax(dim=-1)
 
 

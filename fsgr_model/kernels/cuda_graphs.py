@@ -40,7 +40,8 @@ class Replayed:
 class ReplayedLoss:
     """A scalar loss of tensors and of the weights of `module`; its gradients come with it, for these weights.
 
-    fp16 is not replayed: its gradients need the scale of the loss, which is applied after it.
+    fp16 is not replayed: its gradients need the scale of the loss, which is applied after it. No tensor may
+    hold an earlier graph of these weights while a recording is made.
     """
 
     def __init__(self, function: Callable[..., Tensor], module: nn.Module) -> None:

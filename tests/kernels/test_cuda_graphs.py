@@ -53,7 +53,7 @@ class Layers(nn.Module):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_loss_and_gradients_are_those_of_the_plain_call(device: torch.device, dtype: torch.dtype) -> None:
-    """Also after the weights have changed; the loss is scaled, as a sum of losses would scale it."""
+    """Also after the weights have changed, and where the loss is scaled afterwards."""
     torch.manual_seed(0)
     module = Layers(0.0).to(device)
     replayed = ReplayedLoss(module.forward, module)
@@ -64,9 +64,10 @@ def test_loss_and_gradients_are_those_of_the_plain_call(device: torch.device, dt
             module.zero_grad()
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 loss = function(x)
-            (3 * loss).backward()
+            (4 * loss).backward()
             gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
             results.append([loss.detach(), *gradients])
+            del loss
         for found, expected in zip(*results, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         assert len(results[0]) == 5 and module.unused.weight.grad is None
