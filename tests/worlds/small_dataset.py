@@ -24,6 +24,22 @@ def dataset_params(values: dict[str, Any]) -> DemoDataset | UserDataset:
     return _File.model_validate({"dataset": values}).dataset
 
 
+def section_of(root: Path, **changes: Any) -> UserDataset:
+    """The section of such a dataset with changes, and without what its format does not have."""
+    values = {
+        "format": "coco",
+        "root": str(root),
+        "watch": ".",
+        "images": "images",
+        "captions": FILES,
+        "seed": 42,
+    }
+    known = KIND_OF_FORMAT[changes.get("format", "coco")].model_fields
+    params = dataset_params({name: value for name, value in values.items() if name in known} | changes)
+    assert not isinstance(params, DemoDataset)
+    return params
+
+
 class SmallDataset:
     """`files` are the caption files' contents, to be changed before `write`; images are named by their id."""
 
@@ -39,18 +55,8 @@ class SmallDataset:
             (self.root / name).write_text(json.dumps(self.files[split]))
         return self
 
-    def params(self, **changes: Any) -> DemoDataset | UserDataset:
-        """The section `dataset` with changes, and without what its format does not have."""
-        values = {
-            "format": "coco",
-            "root": str(self.root),
-            "watch": ".",
-            "images": "images",
-            "captions": FILES,
-            "seed": 42,
-        }
-        known = KIND_OF_FORMAT[changes.get("format", "coco")].model_fields
-        return dataset_params({name: value for name, value in values.items() if name in known} | changes)
+    def params(self, **changes: Any) -> UserDataset:
+        return section_of(**{"root": self.root, **changes})
 
     def build(self, workers: int = 0, **changes: Any) -> Path:
         """Write the files, run the stage's function, return the folder that it makes."""
