@@ -202,6 +202,8 @@ class Loop(Generic[BatchT]):
         def attempt(images: int) -> None:
             """Forward and backward of the first images of the batch, without a lasting effect."""
             now = self.progress
+            # The memory of a recording is not given back.
+            self.task.replays = False
             self.optimiser.clear_gradients()
             with autocast(self.device, self.precision):
                 part = batch.first(images).to(self.device)
