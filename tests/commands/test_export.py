@@ -77,5 +77,5 @@ def test_a_file_that_does_not_fit_leaves_nothing(copy: Path, tmp_path: Path) -> 
 
 
 def test_a_folder_that_was_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no model\.safetensors"):
+    with pytest.raises(UserError, match=r"has no model\.safetensors"):
         exported_model(tmp_path)

@@ -58,7 +58,7 @@ def test_a_picture_that_is_none_is_an_error(model: Path, tmp_path: Path) -> None
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(UserError, match=r"text\.jpg"):
         captioner([tmp_path / "text.jpg"])
-    with pytest.raises(UserError, match=r"holds no model\.safetensors"):
+    with pytest.raises(UserError, match=r"has no model\.safetensors"):
         load_captioner(tmp_path)
 
 
