@@ -2,8 +2,8 @@
 
 Prints one line per image: its path, a tab, its caption. With --json it prints one JSON object per image:
 path, caption, log_probability (natural, end token included) and concepts (one name per patch, one list per
-row of patches). Files that are not images are named on stderr, the others are captioned, and the exit code is
-then 1.
+row of patches). Pictures that cannot be read are named on stderr, the others are captioned, and the exit code
+is then 1. What else lies in a folder is counted by its suffix and left alone.
 """
 
 import argparse

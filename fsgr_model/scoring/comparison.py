@@ -139,10 +139,12 @@ def read_at_revision(path: Path, revision: str) -> str:
     """
     import dvc.api
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
 
     try:
         return dvc.api.read(path.as_posix(), rev=revision)
-    except (DvcException, FileNotFoundError) as error:
+    # The last is DVC's for a folder whose list is not in the cache.
+    except (DvcException, FileNotFoundError, DataIndexDirError) as error:
         raise UserError(
             f"{revision} is no file, and {path} of that revision cannot be had: {error}; give a result file, "
             f"{WORKSPACE}, or what dvc exp show lists, and run dvc repro evaluate there"

@@ -170,7 +170,7 @@ def test_concepts_of_a_dataset_without_masks(project: Project) -> None:
 @pytest.mark.parametrize("phase", ["xe", "scst"])
 def test_more_images_to_train_on_than_there_are(project: Project, phase: str) -> None:
     project.values[phase]["train_images"] = 5
-    assert "train_images is 5, and there are 4 training images" in project.problem()
+    assert "train_images is 5, but there are only 4 training images" in project.problem()
     project.values[phase]["train_images"] = 4
     assert project.check().problems == []
 

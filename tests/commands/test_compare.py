@@ -4,13 +4,15 @@ import json
 import sys
 from pathlib import Path
 
+import dvc.api
 import pytest
+from dvc_data.index import DataIndexDirError
 from PIL import Image
 
 from fsgr_model.commands import compare
-from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.scoring.coco_files import read_reference_file
-from fsgr_model.scoring.comparison import References
+from fsgr_model.scoring.comparison import References, read_at_revision
 from fsgr_model.scoring.result_file import read_json
 from tests.scoring.test_evaluation import SPOKEN, TEXTS, make_data
 
@@ -130,3 +132,14 @@ def test_one_image_has_no_intervals(run) -> None:
 
 def test_a_split_needs_karpathys_file(run) -> None:
     assert "--split chooses from the file of --references" in run("main", "workspace", "--split", "test")
+
+
+def test_scores_that_are_not_in_the_cache_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DVC raises an error of its index for a folder whose list is on another machine."""
+
+    def missing(path: str, rev: str) -> str:
+        raise DataIndexDirError(f"failed to load directory {path}")
+
+    monkeypatch.setattr(dvc.api, "read", missing)
+    with pytest.raises(UserError, match=r"scst\.json of that revision .*failed to load directory"):
+        read_at_revision(tmp_path / "scst.json", "main")

@@ -25,7 +25,7 @@ def write(folder: Path, content: Any, name: str = "file.json") -> Path:
     ("content", "message"),
     [
         ("", "is empty"),
-        ([], "holds no captions"),
+        ([], "has no captions"),
         ({}, "is an empty object"),
         ({"7": "a dog", "9": "a cat"}, "is an object that gives image ids captions"),
         ({"annotations": [ROW]}, "is an object with `annotations` and no `images`"),

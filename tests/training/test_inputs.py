@@ -38,7 +38,7 @@ def test_captions_are_those_of_the_drawn_images(tiny_data):
 def test_more_than_there_are(tiny_data):
     train = split_of(tiny_data, "train")
     count = len(train.tokens)
-    with pytest.raises(UserError, match=rf"train_images is 1000, and there are {count} training images"):
+    with pytest.raises(UserError, match=rf"train_images is 1000, but there are only {count} training images"):
         train.choose(1000, 0)
 
 

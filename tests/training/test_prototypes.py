@@ -208,7 +208,7 @@ def test_a_window_with_too_few_words_is_an_error(tiny_data, with_memory):
     model, search, batch = trained_step(tiny_data, remembering(with_memory, size=5000))
     for _ in range(4):
         CrossEntropy(prototypes=search).loss(model, batch, STEP)
-    with pytest.raises(UserError, match=r"memory.window 4 steps hold \d+ words, .* 5000 .* need 5000"):
+    with pytest.raises(UserError, match=r"memory.window 4 steps have \d+ words, .* 5000 .* need 5000"):
         search.renew_if_due()
 
 
