@@ -5,9 +5,15 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import requires
+from pathlib import Path
 
+import numpy as np
+import pytest
 from packaging.requirements import Requirement
 
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.scoring.comparison import read_at_revision
+from fsgr_model.training.prototypes import cluster, neighbours
 from tests.listings.licences import normal
 from tests.listings.rooms import PACKAGE, ROOT
 
@@ -102,3 +108,18 @@ def test_the_pipeline_needs_what_the_requirement_file_names() -> None:
 def test_development_needs_what_the_requirement_files_name() -> None:
     lines = requirement_lines("requirements.txt") + requirement_lines("requirements-dev.txt")
     assert bounds([*BASE, *EXTRAS["dev"]]) == bounds(lines)
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "use"),
+    [
+        ("faiss", "prototypes", lambda: cluster(np.eye(4, dtype=np.float32), 2, 0, None)),
+        ("faiss", "prototypes", lambda: neighbours(*2 * [np.eye(4, dtype=np.float32)], 2)),
+        ("dvc", "pipeline", lambda: read_at_revision(Path("data/scores/xe.json"), "main")),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(package, extra, use, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'package {package}.*: pip install "fsgr-captioning\[{extra}\]"$'):
+        use()
+    assert normal(DISTRIBUTION.get(package, package)) in names(EXTRAS[extra])

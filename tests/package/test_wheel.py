@@ -138,6 +138,11 @@ def test_every_module_is_imported_without_an_extra(python: Path, away: Path) -> 
     assert len(modules) > 100 and "fsgr_model.training.prototypes" in modules
 
 
+def test_what_an_extra_is_needed_for_says_so(python: Path, away: Path) -> None:
+    done = started(python, "-m", "fsgr_model", "compare", "main", "mine", cwd=away)
+    assert done.returncode == 1 and done.stderr.endswith(': pip install "fsgr-captioning[pipeline]"\n')
+
+
 def test_a_photo_is_captioned_from_the_terminal(python: Path, away: Path, caption: str) -> None:
     assert Path(run(python, "-c", WHERE, cwd=away).strip()).is_relative_to(python.parents[1])
     fsgr = python.with_name("fsgr")
