@@ -53,17 +53,31 @@ def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) ->
     )
 
 
-def sample(step: Step, state: DecoderState, num_images: int, *, num_samples: int, max_length: int) -> Tensor:
-    """Independent draws from the model, [B, S, L] int64; randomness from torch's global generator.
+def sample(
+    step: Step,
+    state: DecoderState,
+    num_images: int,
+    *,
+    num_samples: int,
+    max_length: int,
+    generators: Sequence[torch.Generator] | None = None,
+) -> Tensor:
+    """Independent draws from the model, [B, S, L] int64.
 
-    The draws depend only on the shapes and the generator, not on which captions have ended.
+    The draws depend only on the shapes and the generator, not on which captions have ended. With one of
+    `generators` for each image, on the model's device, the draws of an image do not depend on the other
+    images either; without them, randomness comes from torch's global generator.
     """
-    shape = (num_images * num_samples,)
 
     def draw(log_prob_BSV: Tensor, row_BS: Tensor) -> Tensor:
         # Gumbel-max: an exact draw from the softmax without its cumulative sum.
-        drawn_NV = log_prob_BSV.new_empty((*shape, log_prob_BSV.shape[-1])).exponential_().clamp_(min=1e-30)
-        return (log_prob_BSV - drawn_NV[row_BS].log()).argmax(dim=-1)
+        noise_NV = log_prob_BSV.new_empty((num_images * num_samples, log_prob_BSV.shape[-1]))
+        if generators is None:
+            noise_NV.exponential_()
+        else:
+            for noise_SV, generator in zip(noise_NV.split(num_samples), generators, strict=True):
+                noise_SV.exponential_(generator=generator)
+        return (log_prob_BSV - noise_NV.clamp_(min=1e-30)[row_BS].log()).argmax(dim=-1)
 
     return _extend(step, state, (num_images, num_samples), max_length, choose=draw)
 

@@ -4,6 +4,7 @@ Shapes: B images, S captions per image, L positions, T trunk tokens, W vision wi
 maps are [S, S].
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -56,17 +57,26 @@ class ImageCaptioner:
         files: the paths of the network.
         beam_size: the number of hypotheses kept; by default from the model's own parameters.
         samples: draw this many captions from the model instead of searching for the likeliest.
-        seed: the seed of these draws.
+        seed: the seed of these draws; they are a function of seed and picture, whatever else is captioned.
+        device: the device to run on; by default that of `pick_device`.
 
     Raises:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
 
     def __init__(
-        self, files: ModelFiles, beam_size: int | None = None, samples: int | None = None, seed: int = 0
+        self,
+        files: ModelFiles,
+        *,
+        beam_size: int | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         params = files.params()
-        restored = restore(files.artifacts, files.weights, pick_device())
+        # open_clip draws numbers when it builds a model; the caller's random state is left unchanged.
+        with torch.random.fork_rng(devices=[]):
+            restored = restore(files.artifacts, files.weights, device or pick_device())
         self.clip, self.assembly = restored.parts.clip, restored.assembly
         cut = restored.parts.cut
         speed_up_inference(self.assembly.captioner)
@@ -81,7 +91,7 @@ class ImageCaptioner:
         # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
         self.samples = samples
-        torch.manual_seed(seed)
+        self.seed = seed
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """A picture that `image_file.open_rgb` opened, as CLIP sees it: float32 [3, height, width]."""
@@ -90,7 +100,7 @@ class ImageCaptioner:
     @torch.no_grad()
     def describe(self, images: Sequence[Tensor]) -> list[DescribedImage]:
         """Captions of prepared images."""
-        encoded, caption_BSL = self._decode(self.tokens(images))
+        encoded, caption_BSL = self._decode(images)
         with autocast(caption_BSL.device, self.decode.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
         log_prob_BS = caption_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
@@ -128,9 +138,9 @@ class ImageCaptioner:
             captioner.decoder(preceding_words(word_11L), captioner.encode(self.tokens([image])).start)
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
 
-    def _decode(self, tokens_BTW: Tensor) -> tuple[Encoded, Tensor]:
+    def _decode(self, images: Sequence[Tensor]) -> tuple[Encoded, Tensor]:
         """The encoded images, and the requested captions: the best one, or the samples."""
-        captioner = self.assembly.captioner
+        captioner, tokens_BTW = self.assembly.captioner, self.tokens(images)
         if self.samples is None:
             encoded, caption_BSL = search(captioner, tokens_BTW, self.decode)
             return encoded, caption_BSL[:, :1]
@@ -142,8 +152,14 @@ class ImageCaptioner:
                 len(tokens_BTW),
                 num_samples=self.samples,
                 max_length=self.decode.max_length,
+                generators=[self._generator(image) for image in images],
             )
         return encoded, drawn_BSL
+
+    def _generator(self, image: Tensor) -> torch.Generator:
+        """A generator whose seed is a function of `seed` and the pixels of a prepared image."""
+        digest = hashlib.sha256(image.cpu().numpy().tobytes() + str(self.seed).encode()).digest()
+        return torch.Generator(self.assembly.device).manual_seed(int.from_bytes(digest[:8]) >> 1)
 
     def _grid(self, of_patches: NDArray[Any]) -> NDArray[Any]:
         """The last axis, G patches, as rows and columns."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from fsgr_model.datasets.normal_form import read_captions, read_images, read_instances
 from fsgr_model.runtime.artifacts import load_json
-from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.errors import UserError, needing_extra
 from fsgr_model.scoring.bootstrap import interval, resampled
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.coco_files import ReferenceFile
@@ -135,11 +135,12 @@ def read_at_revision(path: Path, revision: str) -> str:
     """Text of a file that DVC or git keeps, as it was at a revision.
 
     Raises:
-        UserError: no such file or revision, or its content is not in DVC's cache.
+        UserError: no such file or revision, its content is not in DVC's cache, or DVC is not installed.
     """
-    import dvc.api
-    from dvc.exceptions import DvcException
-    from dvc_data.index import DataIndexDirError
+    with needing_extra("pipeline"):
+        import dvc.api
+        from dvc.exceptions import DvcException
+        from dvc_data.index import DataIndexDirError
 
     try:
         return dvc.api.read(path.as_posix(), rev=revision)
