@@ -25,7 +25,6 @@ from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, ids_as_text
 from fsgr_model.training.clip_training import (
     CompactEmbedding,
-    CosineRates,
     batch_loss,
     drop_colours,
     image_and_patches,
@@ -36,6 +35,7 @@ from fsgr_model.training.clip_training import (
     train_clip,
 )
 from fsgr_model.training.loop import Loop
+from fsgr_model.training.schedule import CosineRates
 from pipeline.clip import prepare_clip
 from tests.worlds.clip import tiny_config
 
@@ -344,7 +344,7 @@ def test_a_batch_larger_than_the_split_is_all_of_it(pairs):
 
 
 def test_learning_rate_rises_then_falls_to_zero():
-    schedule = CosineRates(PARAMS.model_copy(update={"epochs": 5, "warmup_epochs": 2, "lr": 0.8}))
+    schedule = CosineRates(0.8, epochs=5, warmup_epochs=2)
     rates = [schedule(1 + step // 2, step % 2, 2) for step in range(11)]
     assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert rates[4] == pytest.approx(0.8)
