@@ -61,12 +61,15 @@ def sample(
     num_samples: int,
     max_length: int,
     generators: Sequence[torch.Generator] | None = None,
+    fixed_shapes: bool = False,
 ) -> Tensor:
     """Independent draws from the model, [B, S, L] int64.
 
     The draws depend only on the shapes and the generator, not on which captions have ended. With one of
     `generators` for each image, on the model's device, the draws of an image do not depend on the other
-    images either; without them, randomness comes from torch's global generator.
+    images either; without them, randomness comes from torch's global generator. With `fixed_shapes`, captions
+    that have ended stay in the batch up to the last position, L is `max_length`, and no step waits for the
+    device, as a CUDA graph needs it; the draws are the same.
     """
 
     def draw(log_prob_BSV: Tensor, row_BS: Tensor) -> Tensor:
@@ -79,7 +82,8 @@ def sample(
                 noise_SV.exponential_(generator=generator)
         return (log_prob_BSV - noise_NV.clamp_(min=1e-30)[row_BS].log()).argmax(dim=-1)
 
-    return _extend(step, state, (num_images, num_samples), max_length, choose=draw)
+    shape_BS = (num_images, num_samples)
+    return _extend(step, state, shape_BS, max_length, choose=draw, fixed_shapes=fixed_shapes)
 
 
 def _extend(
@@ -89,6 +93,7 @@ def _extend(
     max_length: int,
     *,
     choose: Callable[[Tensor, Tensor], Tensor],
+    fixed_shapes: bool = False,
 ) -> Tensor:
     """Add one chosen word at a time until every caption has ended or is full.
 
@@ -105,6 +110,8 @@ def _extend(
         ended_BS = (word_BS == EOS) | (word_BS == PAD)
         word_BS = torch.where(ended_BS, PAD, choose(word_log_probs(logits_BSV), row_BS))
         caption_NL[row_BS, position] = word_BS
+        if fixed_shapes:
+            continue
         kept = _still_open((word_BS != EOS) & (word_BS != PAD))
         if kept is None:
             break

@@ -17,6 +17,7 @@ from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import Batch
+from fsgr_model.training.replayed import ReplayedSampler
 from fsgr_model.training.task import Step, Task
 
 
@@ -30,6 +31,7 @@ class SelfCritical(Task[Batch]):
         self.heads = nn.Module()
         self.reward = reward
         self.on_device: DeviceCiderD | None = None
+        self.replayed: ReplayedSampler | None = None
         self.num_samples = num_samples
         self.max_length = max_length
 
@@ -39,13 +41,9 @@ class SelfCritical(Task[Batch]):
         Returns:
             the loss (scalar, float32), and the mean reward and length of the samples.
         """
-        B = len(batch.image_ids)
         # Without dropout an image is encoded alike for drawing and for scoring, so it is encoded once.
         start = model.encode(batch.tokens_BTW).start
-        with torch.no_grad():
-            caption_BSL = sample(
-                model.step, start, B, num_samples=self.num_samples, max_length=self.max_length
-            )
+        caption_BSL = self.draw(model, start)
         reward_BS = self.rewards(batch.image_ids, caption_BSL)
         counted_BSL = caption_BSL != PAD
         log_prob_N = self.log_probs(model, start, caption_BSL)
@@ -53,6 +51,18 @@ class SelfCritical(Task[Batch]):
         loss = -(advantage_BSL[counted_BSL] * log_prob_N).mean()
         words = len(log_prob_N) / reward_BS.numel()
         return loss, {"reward": reward_BS.mean().item(), "length": words}
+
+    @torch.no_grad()
+    def draw(self, model: Captioner, start: DecoderState) -> Tensor:
+        """Samples from the encoded images, [B, S, L] int64; on a CUDA device by a replay."""
+        image = start.layers[0].image_keys
+        if not image.is_cuda:
+            return sample(
+                model.step, start, len(image), num_samples=self.num_samples, max_length=self.max_length
+            )
+        if self.replayed is None:
+            self.replayed = ReplayedSampler(model, num_samples=self.num_samples, max_length=self.max_length)
+        return self.replayed(start)
 
     def weights(self, model: Captioner) -> dict[str, Tensor]:
         """The trained weights, without CLIP's frozen ones."""
