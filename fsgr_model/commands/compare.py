@@ -8,14 +8,14 @@ pictures are on this machine.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fsgr_model.datasets.normal_form import read_instances
-from fsgr_model.reporting.comparison_sheet import draw_comparison
+from fsgr_model.reporting.sample_sheet import SheetRow, draw_sample_sheet
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.bootstrap import RESAMPLES
-from fsgr_model.scoring.coco_files import SPLIT_CHOICES, read_reference_file
+from fsgr_model.scoring.coco_files import SPLIT_CHOICES, ReferenceFile, read_reference_file
 from fsgr_model.scoring.comparison import (
     References,
     as_table,
@@ -98,6 +98,32 @@ def draw(
     except UserError as error:
         return f"no sheet: {error}"
     return f"drawn on {arguments.sheet}"
+
+
+def draw_comparison(
+    path: Path,
+    *,
+    references: ReferenceFile,
+    a: ImageScores,
+    b: ImageScores,
+    rows: Sequence[int],
+    names: tuple[str, str],
+) -> None:
+    """Write a PNG with the pictures of these rows, both captions, a reference and the change of CIDEr.
+
+    `references.names` are the paths of the pictures; `names` are those of A and B.
+    """
+    cards = []
+    for row in rows:
+        image_id = a.image_ids[row]
+        before, after = a.columns["CIDEr"][row], b.columns["CIDEr"][row]
+        texts = [("A", a.captions[row]), ("B", b.captions[row]), ("human", references.texts[image_id][0])]
+        cards.append(
+            SheetRow(Path(references.names[image_id]), texts, remark=f"CIDEr {before:.2f} to {after:.2f}")
+        )
+    draw_sample_sheet(
+        path, cards, concepts=[], title=f"CIDEr changed most, from A ({names[0]}) to B ({names[1]})"
+    )
 
 
 def parse() -> argparse.Namespace:

@@ -1,20 +1,21 @@
 """Captions of image files without any cache: trunk, tail and decoder run together.
 
-Shapes: B images, S captions per image, L positions, T trunk tokens, W vision width, G patches;
-maps are [S, S].
+Shapes: B images, S captions per image, L positions, Q = S * L words of an image's captions, T trunk tokens,
+W vision width, G patches, H heads, C width per head; maps are [S, S].
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsgr_model.clip.maskclip import label_patches
 from fsgr_model.clip.towers import make_tail, make_trunk
@@ -24,8 +25,9 @@ from fsgr_model.inference.decoding import caption_log_probs, preceding_words, sa
 from fsgr_model.inference.model_folder import ModelFiles
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
-from fsgr_model.network.attention_maps import recorded_image_attention
+from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.captioner import Encoded
+from fsgr_model.network.decoder import CaptionDecoder, DecoderLayer
 from fsgr_model.runtime.device import autocast, pick_device, tf32_products
 from fsgr_model.text.vocabulary import EOS, PAD
 
@@ -172,3 +174,32 @@ class ImageCaptioner:
     def _caption(self, caption_L: list[int], log_probability: float) -> Caption:
         word_ids = list(takewhile(lambda word: word not in (EOS, PAD), caption_L))
         return Caption(self.assembly.vocabulary.decode(word_ids), word_ids, log_probability)
+
+
+@contextmanager
+def recorded_image_attention(decoder: CaptionDecoder) -> Iterator[list[Tensor]]:
+    """A list to which every layer adds its weights [B, H, Q, G] while the block runs, beside its computation.
+
+    The decoder attends with PyTorch's fused kernels, which return no weights. Hooks read the inputs of its
+    attention to the image and compute the weights again; without them nothing is slower.
+    """
+    recorded: list[Tensor] = []
+
+    def listen(attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(attention, MultiHeadAttention)
+        recorded.append(attention_weights(attention, inputs[0], inputs[1]))
+
+    layers = cast(list[DecoderLayer], list(decoder.layers))
+    hooks = [layer.image_attention.register_forward_pre_hook(listen) for layer in layers]
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def attention_weights(attention: MultiHeadAttention, query_BQD: Tensor, keys_BHGC: Tensor) -> Tensor:
+    """softmax(query . key / sqrt(C)) over the patches, [B, H, Q, G] float32."""
+    query_BHQC = attention.split_heads(attention.query(query_BQD)).float()
+    logits_BHQG = query_BHQC @ keys_BHGC.float().transpose(2, 3) / query_BHQC.shape[-1] ** 0.5
+    return torch.softmax(logits_BHQG, dim=-1)
