@@ -2,8 +2,8 @@
 
 A and B are names that DVC or git know (experiments, branches, tags, commits), `workspace`, COCO result files,
 or files that fsgr score --by-image wrote. With --references, files need no project. Every score is resampled
-over the test images, with the same resamples for both; a difference is significant if the interval that holds
-95% of the resampled differences excludes 0. The images that changed most are drawn on a sheet, if their
+over the test images, with the same resamples for both; a difference is real if the interval that holds 95%
+of the resampled differences excludes 0. The images that changed most are drawn on a sheet, if their
 pictures are on this machine.
 """
 
