@@ -18,7 +18,6 @@ from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.inputs import Inputs, captioned_images
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
-from fsgr_model.training.replayed import replay_on_gpu
 from fsgr_model.training.schedule import EpochRates, describe_rates
 from fsgr_model.training.step_memory import GB, StepSize, describe_need, step_bytes
 from fsgr_model.training.task import Task
@@ -75,7 +74,6 @@ def training_loop(
     }
     schedule = EpochRates(peak_rate, params)
     speed_up_training(assembly.captioner)
-    replay_on_gpu(assembly.captioner)
     optimiser = Optimiser(
         assembly.captioner,
         params.optimiser,
