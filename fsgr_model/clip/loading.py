@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.kernels.products import speed_up_products
 from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
-from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming_file
+from fsgr_model.runtime.tensor_file import read_and_hash
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.lines import lines_of
 
@@ -121,13 +121,17 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
         UserError: a file is missing, or the weights are not those that the description names.
     """
     description = load_description(folder)
-    _check_weights(folder / WEIGHTS, description["weights_sha256"])
+    weights = _read_weights(folder / WEIGHTS, description["weights_sha256"])
     with UnsetWeights():
         model = build_model(description["config"], description["model"])
+    # A counter of batches is a whole number in the model, and float32 in the file.
+    kinds = {name: tensor.dtype for name, tensor in model.state_dict().items()}
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise_if_refused(error, folder / WEIGHTS)
+        # The tensors become the model's own, so that memory holds them once.
+        model.load_state_dict(
+            {name: tensor.to(kinds.get(name, tensor.dtype)) for name, tensor in weights.items()}, assign=True
+        )
+    except RuntimeError as error:
         raise UserError(
             f"{folder / WEIGHTS} does not fit {description['model']}: {first_line(error)}; "
             "run dvc repro -f clip"
@@ -142,15 +146,25 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     )
 
 
-def _check_weights(path: Path, expected: str) -> None:
+def _read_weights(path: Path, expected: str) -> dict[str, torch.Tensor]:
+    """The weights, if their file has this SHA-256.
+
+    Raises:
+        UserError: it has not, or does not exist.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist; run dvc repro clip")
-    found = sha256_file(path)
+    with naming_file(path):
+        try:
+            weights, found = read_and_hash(path)
+        except ValueError:
+            weights, found = {}, sha256_file(path)
     if found != expected:
         raise UserError(
             f"{path} is not the file that {path.with_name(DESCRIPTION)} describes: SHA-256 is {found[:12]}…, "
             f"expected {expected[:12]}…; it was changed or cut short, run dvc repro -f clip"
         )
+    return weights
 
 
 def first_line(error: BaseException) -> str:

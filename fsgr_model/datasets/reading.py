@@ -5,28 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from fsgr_model.config.dataset_params import DatasetParams, PerSplit
-from fsgr_model.datasets.caption_lists import READERS as LISTS
-from fsgr_model.datasets.caption_lists import read_lists
-from fsgr_model.datasets.coco import read_coco
 from fsgr_model.datasets.coco_pictures import located
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
+from fsgr_model.datasets.formats import FORMATS
 from fsgr_model.datasets.image_check import check_images, links_out, refuse_bad_images
 from fsgr_model.datasets.instances import read_instance_files
-from fsgr_model.datasets.karpathy import read_karpathy
-from fsgr_model.datasets.m2 import read_m2
-from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
 from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks, refuse_same_pictures
 from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
-from fsgr_model.datasets.table import read_table
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
-
-# Lists of these formats use picture names of one COCO release; those of the other denote the same pictures.
-BY_COCO_NAME = (*LISTS, "karpathy", "folder")
 
 
 @dataclass(frozen=True)
@@ -131,25 +122,10 @@ def _read_lists(
 
 def read_files(params: DatasetParams, root: Path) -> RawDataset:
     """Read the lists with the reader of their format."""
-    folders = params.images if isinstance(params.images, PerSplit) else None
-    if params.format in BY_COCO_NAME:
-        return located(_read(params, root, folders), file_names_root(params))
-    return _read(params, root, folders)
-
-
-def _read(params: DatasetParams, root: Path, folders: PerSplit | None) -> RawDataset:
-    if params.format == "coco" and params.captions:
-        return read_coco(root, params.captions, folders)
-    if params.format == "nocaps" and params.captions:
-        return read_nocaps(root, params.captions, folders)
-    if params.format in LISTS and params.captions:
-        return read_lists(params.format, root, params.captions, folders)
-    if params.format == "karpathy" and params.karpathy_file:
-        return read_karpathy(root, params.karpathy_file)
-    if params.format == "m2" and params.m2:
-        return read_m2(root, params.m2)
-    assert params.format == "folder" and params.table, "DatasetParams sees to it"
-    return read_table(root, params.table, params.seed, params.images)
+    form = FORMATS[params.format]
+    assert form.read is not None, "the pictures of the other formats are made first"
+    raw = form.read(params, root)
+    return located(raw, file_names_root(params)) if form.by_coco_name else raw
 
 
 def caption_records(

@@ -20,7 +20,7 @@ from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.tensor_file import checksum, load_tensors, save_tensors
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
 
@@ -171,6 +171,12 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
     made_with, weights = read_weights(path)
     check_made_with(path, made_with, assembly)
     put_weights(path, weights, assembly)
+
+
+def weights_sha256(assembly: Assembly) -> str:
+    """The SHA-256 of the names and values of the network's weights."""
+    tensors = assembly.captioner.checkpoint_tensors()
+    return checksum({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {})
 
 
 def check_made_with(path: Path, made_with: dict[str, Any], assembly: Assembly) -> None:

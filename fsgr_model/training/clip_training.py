@@ -25,6 +25,7 @@ from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.training.clip_pairs import PairBatch, Pairs
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.schedule import CosineRates
 from fsgr_model.training.task import Step, Task
 
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
@@ -58,23 +59,6 @@ class CompactEmbedding:
         with torch.no_grad():
             self.full.weight[self.used] = self.module.token_embedding.weight.to(self.full.weight)
         self.module.token_embedding = self.full
-
-
-class CosineRates:
-    """Linear warm-up, then half a cosine to zero at the end; a rate per step."""
-
-    def __init__(self, params: ClipTrainingParams) -> None:
-        self.peak, self.epochs = params.lr, params.epochs
-        self.warmup_epochs: float = params.warmup_epochs
-
-    def __call__(self, epoch: int, step: int, steps: int) -> float:
-        """As `Schedule`."""
-        warmup = round(self.warmup_epochs * steps)
-        done = (epoch - 1) * steps + step
-        if done < warmup:
-            return self.peak * (done + 1) / warmup
-        share = (done - warmup) / max(1, self.epochs * steps - warmup)
-        return self.peak * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class Contrast(Task[PairBatch]):
@@ -117,7 +101,7 @@ def train_clip(
         pairs,
         Optimiser(model, "muon", params.lr, weight_decay=params.weight_decay),
         params=params,
-        schedule=CosineRates(params),
+        schedule=CosineRates(params.lr, epochs=params.epochs, warmup_epochs=params.warmup_epochs),
         seed=params.seed,
         resume=point,
         save_minutes=save_minutes,
