@@ -70,7 +70,7 @@ class Captioner:
         """
         if isinstance(pictures, ONE_PICTURE):
             return self.describe([pictures])[0]
-        size = self.model.decode.batch_size
+        size = self.model.batch_size
         found: list[DescribedImage] = []
         for start in range(0, len(pictures), size):
             prepared = [self.model.prepare(_opened(each)) for each in pictures[start : start + size]]

@@ -1,5 +1,6 @@
 """Stage `train_scst`: self-critical training on CIDEr-D, starting from the XE weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from fsgr_model.config.model_params import ModelParams
@@ -25,14 +26,19 @@ def main() -> None:
         curve=Path("plots/scst.tsv"),
         seed=params.seed,
         save_minutes=params.runtime.save_minutes,
+        optimiser=params.optimiser,
         cache=params.runtime.cache,
+        precision=params.precision,
+        train_images=params.train_images,
     )
     train_scst(run, Path("data/models/xe"), params.model, params.scst)
 
 
 def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:
     """Start from the weights in `start_from`; write the best weights and the curve."""
+    run = replace(run, optimiser=scst.optimiser or run.optimiser)
     parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=False)
+    inputs = inputs.choose(run.train_images, run.seed)
     vocabulary = parts.vocabulary
     frequencies = DocumentFrequencies.load(
         run.data / "vocab" / "document_frequencies.safetensors", vocabulary

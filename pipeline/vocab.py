@@ -22,19 +22,19 @@ SHOWN = 50
 
 
 def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: VocabParams) -> None:
-    """Words of the captions that `params.count_in` names, or those of `params.file`, and their embeddings.
+    """Words of the captions or of the file that `params.words` names, and their embeddings.
 
     Document frequencies are those of the training captions, whatever counts. `report.json` says how much of
     the training and validation captions the words cover. A special word's vector is that of its name
     without the angle brackets.
 
     Raises:
-        UserError: `params.file` is not a word list, or no word is frequent enough.
+        UserError: `params.words` names no word list, or no word is frequent enough.
     """
     lists = read_lists(dataset)
     counted_splits: tuple[Split, Split] = ("train", "val")
     training, validation = (list(lists.tokens_of(split).values()) for split in counted_splits)
-    counted = training + validation if params.count_in == "train_val" else training
+    counted = training + validation if params.words == "train_val" else training
     vocabulary, imported = (
         import_words(Path(params.file))
         if params.file
@@ -42,7 +42,7 @@ def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: Vo
     )
     report: dict[str, Any] = {
         "words": len(vocabulary),
-        "from": params.file or f"captions of {params.count_in}, words that occur {params.min_count} times",
+        "from": params.file or f"captions of {params.words}, words that occur {params.min_count} times",
         **({"imported": imported} if imported else {}),
         "train": coverage(vocabulary, chain.from_iterable(training)),
         "val": coverage(vocabulary, chain.from_iterable(validation)),

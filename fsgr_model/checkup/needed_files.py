@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import DatasetParams, DemoDataset
 from fsgr_model.datasets.formats import FORMATS
 from fsgr_model.datasets.reading import image_folders
 from fsgr_model.runtime.artifacts import load_json
@@ -19,11 +19,12 @@ def check_files(params: DatasetParams, findings: Findings) -> bool:
         )
         return False
     lists = FORMATS[params.format].files(params)
-    others = dict.fromkeys(params.instances, "dataset.instances")
+    of_user = None if isinstance(params, DemoDataset) else params
+    others = dict.fromkeys(of_user.instances if of_user else [], "dataset.instances")
     if not (root / params.watch).exists():
         others |= {} if params.watch in lists else {params.watch: "dataset.watch"}
     there = [_is_readable(root / name, rule, findings) for name, rule in (lists | others).items()]
-    for name in dict.fromkeys(image_folders(params)):
+    for name in dict.fromkeys(image_folders(of_user) if of_user else []):
         if not (root / name).is_dir():
             findings.problem(
                 f"dataset.images: there is no folder {root / name}; unpack the images there, or name the "

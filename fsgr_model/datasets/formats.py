@@ -1,15 +1,22 @@
 """Every format of a dataset: its reader, the files that it needs, and what it is in one line.
 
 To add one, write its reader in a module of its own (`karpathy.py` is a short one) and add it to `FORMATS`;
-`fsgr_model/config/dataset_params.py` has the name, and the parameter that holds the files. Nothing else
+`fsgr_model/config/dataset_params.py` has its section of params.yaml. Nothing else
 depends on the format: contract, image check and normal form are the same for all.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fsgr_model.config.dataset_params import DatasetParams, PerSplit
+from fsgr_model.config.dataset_params import (
+    CaptionFilesDataset,
+    KarpathyDataset,
+    M2Dataset,
+    PerSplit,
+    TableDataset,
+)
 from fsgr_model.datasets.caption_lists import is_pattern, read_lists
 from fsgr_model.datasets.coco import read_coco
 from fsgr_model.datasets.karpathy import read_karpathy
@@ -19,8 +26,9 @@ from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.datasets.raw_form import RawDataset
 from fsgr_model.datasets.table import read_table
 
-Read = Callable[[DatasetParams, Path], RawDataset]
-Files = Callable[[DatasetParams], dict[str, str]]
+# Each takes the section `dataset` of its own format.
+Read = Callable[[Any, Path], RawDataset]
+Files = Callable[[Any], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -43,61 +51,51 @@ class Format:
     by_coco_name: bool = False
 
 
-def _folders(params: DatasetParams) -> PerSplit | None:
+def _folders(params: CaptionFilesDataset) -> PerSplit | None:
     """The folder of each split, where there is one a split."""
     return params.images if isinstance(params.images, PerSplit) else None
 
 
-def _captions(params: DatasetParams) -> PerSplit:
-    assert params.captions is not None, "DatasetParams sees to it"
-    return params.captions
-
-
-def _caption_files(params: DatasetParams) -> dict[str, str]:
+def _caption_files(params: CaptionFilesDataset) -> dict[str, str]:
     """Without patterns: the reader looks up the files that match one."""
-    named = {getattr(_captions(params), split): f"dataset.captions.{split}" for split in SPLITS}
+    named = {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
     return {name: rule for name, rule in named.items() if not is_pattern(params.format, name)}
 
 
-def _read_coco(params: DatasetParams, root: Path) -> RawDataset:
-    return read_coco(root, _captions(params), _folders(params))
+def _read_coco(params: CaptionFilesDataset, root: Path) -> RawDataset:
+    return read_coco(root, params.captions, _folders(params))
 
 
-def _read_nocaps(params: DatasetParams, root: Path) -> RawDataset:
-    return read_nocaps(root, _captions(params), _folders(params))
+def _read_nocaps(params: CaptionFilesDataset, root: Path) -> RawDataset:
+    return read_nocaps(root, params.captions, _folders(params))
 
 
-def _read_lists(params: DatasetParams, root: Path) -> RawDataset:
-    return read_lists(params.format, root, _captions(params), _folders(params))
+def _read_lists(params: CaptionFilesDataset, root: Path) -> RawDataset:
+    return read_lists(params.format, root, params.captions, _folders(params))
 
 
-def _read_karpathy(params: DatasetParams, root: Path) -> RawDataset:
-    assert params.karpathy_file is not None, "DatasetParams sees to it"
+def _read_karpathy(params: KarpathyDataset, root: Path) -> RawDataset:
     return read_karpathy(root, params.karpathy_file)
 
 
-def _karpathy_file(params: DatasetParams) -> dict[str, str]:
-    return {str(params.karpathy_file): "dataset.karpathy_file"}
+def _karpathy_file(params: KarpathyDataset) -> dict[str, str]:
+    return {params.karpathy_file: "dataset.karpathy_file"}
 
 
-def _read_m2(params: DatasetParams, root: Path) -> RawDataset:
-    assert params.m2 is not None, "DatasetParams sees to it"
+def _read_m2(params: M2Dataset, root: Path) -> RawDataset:
     return read_m2(root, params.m2)
 
 
-def _m2_files(params: DatasetParams) -> dict[str, str]:
-    assert params.m2 is not None, "DatasetParams sees to it"
+def _m2_files(params: M2Dataset) -> dict[str, str]:
     ids = {f"{params.m2.ids}/{name}": "dataset.m2.ids" for name in ID_FILES.values()}
     return ids | {source.captions: "dataset.m2.sources" for source in params.m2.sources}
 
 
-def _read_table(params: DatasetParams, root: Path) -> RawDataset:
-    assert params.table is not None, "DatasetParams sees to it"
+def _read_table(params: TableDataset, root: Path) -> RawDataset:
     return read_table(root, params.table, params.seed, params.images)
 
 
-def _table_files(params: DatasetParams) -> dict[str, str]:
-    assert params.table is not None, "DatasetParams sees to it"
+def _table_files(params: TableDataset) -> dict[str, str]:
     return params.table.files | params.table.lists
 
 

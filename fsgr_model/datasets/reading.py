@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.config.dataset_params import DatasetParams, PerSplit
+from fsgr_model.config.dataset_params import M2Dataset, PerSplit, ShardDataset, UserDataset
 from fsgr_model.datasets.coco_pictures import located
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
 from fsgr_model.datasets.formats import FORMATS
@@ -41,7 +41,7 @@ class Pictures:
     place: Path
 
 
-def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int) -> Reading:
+def read_dataset(params: UserDataset, place: Path, folder: Path, workers: int) -> Reading:
     """Read what `params` names; pictures of tar files are unpacked to `folder`, which will become `place`.
 
     Raises:
@@ -68,7 +68,7 @@ def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int)
     return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, notes, read)
 
 
-def _check_folders(params: DatasetParams, root: Path) -> None:
+def _check_folders(params: UserDataset, root: Path) -> None:
     if not root.is_dir():
         raise UserError(
             f"dataset.root: there is no folder {root}; put the dataset or a link to it there, "
@@ -82,34 +82,37 @@ def _check_folders(params: DatasetParams, root: Path) -> None:
             )
 
 
-def image_folders(params: DatasetParams) -> list[str]:
+def image_folders(params: UserDataset) -> list[str]:
     """The folders of the images below root."""
-    if params.m2 and params.format == "m2":
+    if isinstance(params, M2Dataset):
         return [source.images for source in params.m2.sources]
-    if isinstance(params.images, PerSplit):
-        return [params.images.train, params.images.val, params.images.test]
-    return [params.images]
+    images = _images(params)
+    return [images] if isinstance(images, str) else [images.train, images.val, images.test]
 
 
-def file_names_root(params: DatasetParams) -> Path:
+def file_names_root(params: UserDataset) -> Path:
     """The folder that file names of images are relative to."""
     root = Path(params.root)
-    return root / params.images if isinstance(params.images, str) else root
+    images = _images(params)
+    return root / images if isinstance(images, str) else root
 
 
-def folders_below(params: DatasetParams) -> list[str]:
+def folders_below(params: UserDataset) -> list[str]:
     """The same folders relative to `file_names_root`; none if the pictures come from tar files."""
-    if params.format == "webdataset":
+    if isinstance(params, ShardDataset):
         return []
-    return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
+    one = not isinstance(params, M2Dataset) and isinstance(params.images, str)
+    return ["."] if one else image_folders(params)
 
 
-def _read_lists(
-    params: DatasetParams, root: Path, *, place: Path, folder: Path
-) -> tuple[RawDataset, Pictures]:
+def _images(params: UserDataset) -> str | PerSplit:
+    """The folder of the images, or one per split; root itself where the lists name the folders below it."""
+    return "." if isinstance(params, M2Dataset | ShardDataset) else params.images
+
+
+def _read_lists(params: UserDataset, root: Path, *, place: Path, folder: Path) -> tuple[RawDataset, Pictures]:
     """The contents of the lists, checked against the contract, and where the pictures are."""
-    if params.format == "webdataset":
-        assert params.shards is not None
+    if isinstance(params, ShardDataset):
         shards = read_shards(root, params.shards)
         check_contract(shards.raw)
         unpack_pictures(shards, folder / "images")
@@ -120,7 +123,7 @@ def _read_lists(
     return raw, Pictures(start, start)
 
 
-def read_files(params: DatasetParams, root: Path) -> RawDataset:
+def read_files(params: UserDataset, root: Path) -> RawDataset:
     """Read the lists with the reader of their format."""
     form = FORMATS[params.format]
     assert form.read is not None, "the pictures of the other formats are made first"

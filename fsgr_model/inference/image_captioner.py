@@ -88,6 +88,7 @@ class ImageCaptioner:
         self.labels: LabelsParams = params.labels
         self.label_tail = make_tail(self.clip.model, cut, params.labels.attention)
         self.decode: DecodeParams = params.decode
+        self.precision, self.batch_size = params.precision, params.runtime.caption_batch
         if beam_size is not None:
             self.decode = self.decode.model_copy(update={"beam_size": beam_size})
         # CLIP saw only the middle of a picture that was resized by its shortest side.
@@ -103,7 +104,7 @@ class ImageCaptioner:
     def describe(self, images: Sequence[Tensor]) -> list[DescribedImage]:
         """Captions of prepared images."""
         encoded, caption_BSL = self._decode(images)
-        with autocast(caption_BSL.device, self.decode.precision):
+        with autocast(caption_BSL.device, self.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
         log_prob_BS = caption_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
         captions = [
@@ -139,7 +140,7 @@ class ImageCaptioner:
             return np.empty((0, *self.label_tail.grid_size), dtype=np.float32)
         captioner, device = self.assembly.captioner, self.assembly.device
         word_11L = torch.tensor([[caption.word_ids]], device=device)
-        with autocast(device, self.decode.precision), recorded_image_attention(captioner.decoder) as recorded:
+        with autocast(device, self.precision), recorded_image_attention(captioner.decoder) as recorded:
             captioner.decoder(preceding_words(word_11L), captioner.encode(self.tokens([image])).start)
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
 
@@ -147,9 +148,9 @@ class ImageCaptioner:
         """The encoded images, and the requested captions: the best one, or the samples."""
         captioner, tokens_BTW = self.assembly.captioner, self.tokens(images)
         if self.samples is None:
-            encoded, caption_BSL = search(captioner, tokens_BTW, self.decode)
+            encoded, caption_BSL = search(captioner, tokens_BTW, self.decode, self.precision)
             return encoded, caption_BSL[:, :1]
-        with autocast(tokens_BTW.device, self.decode.precision):
+        with autocast(tokens_BTW.device, self.precision):
             encoded = captioner.encode(tokens_BTW)
             drawn_BSL = sample(
                 captioner.step,

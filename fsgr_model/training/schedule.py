@@ -20,7 +20,7 @@ class EpochRates:
 
     def __init__(self, peak: float, params: PhaseParams) -> None:
         self.rates = rate_table(peak, params)
-        self.warmup_epochs: float = params.warmup_epochs
+        self.warmup_epochs: float = params.schedule.warmup_epochs if params.schedule else 0
 
     def __call__(self, epoch: int, step: int, steps: int) -> float:
         """As `Schedule`."""
@@ -53,9 +53,12 @@ def rate_table(peak: float, params: PhaseParams) -> list[float]:
 
 
 def _factor(epoch: int, params: PhaseParams) -> float:
-    if epoch <= params.warmup_epochs:
-        return epoch / (params.warmup_epochs + 1)
-    reached = [step for step in params.decay if epoch >= step.epoch]
+    schedule = params.schedule
+    if schedule is None:
+        return 1.0
+    if epoch <= schedule.warmup_epochs:
+        return epoch / (schedule.warmup_epochs + 1)
+    reached = [step for step in schedule.decay if epoch >= step.epoch]
     return max(reached, key=lambda step: step.epoch).factor if reached else 1.0
 
 

@@ -13,7 +13,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.towers import make_tail, make_trunk
-from fsgr_model.config.params import LabelsParams, RuntimeParams
+from fsgr_model.config.params import LabelsParams, RefineParams, RuntimeParams
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore
 from pipeline.clip import prepare_clip
@@ -158,7 +158,7 @@ def test_from_the_checkpoint_to_label_maps(model, dataset, tmp_path, monkeypatch
     clip = load_clip(tmp_path / "clip", torch.device("cpu"))
     concepts_KE = F.normalize(torch.randn(5, 16), dim=-1)
     Codebook(list("abcde"), concepts_KE, {"weights": clip.identity["weights"]}).save(tmp_path / "codebook")
-    params = LabelsParams(attention="value", key_smoothing=True, prompt_denoising=0.1)
+    params = LabelsParams(attention="value", refine=RefineParams(key_smoothing=True, prompt_denoising=0.1))
     places = (tmp_path / "codebook", tmp_path / "features")
     make_label_maps(
         tmp_path / "clip",

@@ -30,7 +30,7 @@ CATEGORIES = [
     {"id": 1, "name": "dog", "supercategory": "object"},
     {"id": 2, "name": "cat", "supercategory": "object"},
 ]
-OFF = EvaluateParams(meteor="off", sheet_images=2)
+OFF = EvaluateParams(java=[], sheet_images=2)
 
 
 def make_data(

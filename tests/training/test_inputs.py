@@ -43,8 +43,8 @@ def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
     run_in, tiny_data, model_params, xe_params, monkeypatch
 ):
     """The same curve, whether the others are left out by the parameter or do not exist."""
-    few = run_in("by parameter")
-    train_xe(few, 1e-3, model_params, xe_params.model_copy(update={"train_images": 5}))
+    few = replace(run_in("by parameter"), train_images=5)
+    train_xe(few, 1e-3, model_params, xe_params)
     plain = inputs_module.read_lists
 
     def only_few(folder):

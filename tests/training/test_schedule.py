@@ -7,19 +7,23 @@ from fsgr_model.training.schedule import CosineRates, describe_rates, rate_table
 
 
 def params(**changes) -> XeParams:
-    values = {"epochs": 14, "batch_size": 2, "grad_clip_norm": 1.0, "patience": 5, "max_length": 9}
+    values = {"epochs": 14, "batch_size": 2, "patience": 5, "max_length": 9}
     return XeParams(**(values | changes))
 
 
 def test_the_schedule_of_the_recipe():
     decay = [{"epoch": 7, "factor": 0.2}, {"epoch": 13, "factor": 0.04}]
-    rates = rate_table(2e-4, params(warmup_epochs=3, decay=decay))
+    rates = rate_table(2e-4, params(schedule={"warmup_epochs": 3, "decay": decay}))
     expected = [0.25, 0.5, 0.75, 1, 1, 1, *[0.2] * 6, 0.04, 0.04]
     assert rates == pytest.approx([2e-4 * factor for factor in expected])
 
 
 def test_no_epoch_has_rate_zero():
-    assert all(rate > 0 for rate in rate_table(1e-3, params(warmup_epochs=14)))
+    assert all(rate > 0 for rate in rate_table(1e-3, params(schedule={"warmup_epochs": 14, "decay": []})))
+
+
+def test_without_a_schedule_the_rate_stays_at_its_peak():
+    assert rate_table(1e-3, params()) == [1e-3] * 14
 
 
 def test_the_printed_table_names_every_epoch():
