@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsgr_model.clip.loading import (
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import (
     build_model,
     build_preprocess,
     build_tokenizer,
     default_preprocessing,
-    save_clip,
 )
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config
 from fsgr_model.clip.split import vision_tower
-from fsgr_model.clip.towers import make_trunk
+from fsgr_model.clip.towers import check_tower
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING, read_lists
 from fsgr_model.runtime.artifacts import fingerprint, whole_folder
@@ -68,7 +68,7 @@ def prepare_clip(
             else:
                 clip, config, wanted, origin = load_pretrained(name, config, pretrained)
         preprocessing = default_preprocessing(config, wanted | resize)
-        make_trunk(clip, cut=0)
+        check_tower(clip)
         with whole_folder(out) as partial:
             save_clip(partial, clip, name, config, preprocessing=preprocessing, origin=origin)
     print(f"clip: {name}, {'QuickGELU' if config.get('quick_gelu') else 'GELU'}, weights: {origin}")

@@ -8,10 +8,8 @@ from typing import Any
 from torch import nn
 
 from fsgr_model.clip.hf_folder import read_clip_folder
-from fsgr_model.clip.loading import (
-    build_model,
-    first_line,
-)
+from fsgr_model.clip.loading import first_line
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
 from fsgr_model.runtime.artifacts import load_json, sha256_file

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.clip.clip_vit import ClipBlock
 from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.split import run_blocks
+from fsgr_model.clip.vit import Block, run_blocks
 from fsgr_model.runtime.errors import UserError
 
 
@@ -35,7 +36,7 @@ class TextLayers(NamedTuple):
     token_embedding: nn.Embedding
     position_CW: Tensor
     causal_CC: Tensor
-    blocks: nn.ModuleList
+    blocks: list[Block]
     ln_final: nn.Module
     projection_WE: Tensor
 
@@ -137,7 +138,7 @@ def causal_text_layers(clip_model: Any) -> TextLayers | None:
         tower.token_embedding,
         tower.positional_embedding,
         tower.attn_mask,
-        tower.transformer.resblocks,
+        [ClipBlock(block) for block in tower.transformer.resblocks],
         tower.ln_final,
         tower.text_projection,
     )

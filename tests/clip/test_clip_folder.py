@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fsgr_model.clip.loading import build_model, load_clip
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.config.params import RuntimeParams
 from fsgr_model.runtime.errors import UserError
 from pipeline.clip import prepare_clip

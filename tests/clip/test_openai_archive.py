@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fsgr_model.clip.loading import build_model, load_clip
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.weight_files import OPENAI_EXTRAS
 from fsgr_model.config.params import RuntimeParams

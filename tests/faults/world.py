@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.config.params import load_params
 from fsgr_model.runtime.errors import run_command
 from tests.faults.places import ROOT
