@@ -37,6 +37,7 @@ def prepare_clip(
     *,
     pretrained: str,
     resize_mode: str,
+    preprocess_as: str | None,
     training: ClipTrainingParams | None,
     dataset: Path,
     runtime: RuntimeParams,
@@ -45,9 +46,9 @@ def prepare_clip(
     """Write `data/clip/`.
 
     Args:
-        model, pretrained, resize_mode, training: the parameters of section `clip`, but for `cut`, which only
-            later stages use. `pretrained: demo` trains on the training split of `dataset`, or on the
-            pictures for CLIP alone where it has such.
+        model, pretrained, resize_mode, preprocess_as, training: the parameters of section `clip`, but for
+            `cut`, which only later stages use. `pretrained: demo` trains on the training split of `dataset`,
+            or on the pictures for CLIP alone where it has such.
 
     Raises:
         UserError: unknown architecture or tag, no connection, or weights that do not fit.
@@ -57,7 +58,7 @@ def prepare_clip(
     # Training's resume point, which it holds, is deleted only after the weights are written.
     with ExitStack() as held:
         if folder:
-            name, (clip, config, wanted, origin) = folder.name, load_folder(folder)
+            name, (clip, config, wanted, origin) = folder.name, load_folder(folder, preprocess_as)
         else:
             name, config = read_config(model)
             if pretrained == "demo":
@@ -66,7 +67,7 @@ def prepare_clip(
                     name, config, resize, training, dataset=dataset, runtime=runtime, held=held
                 )
             else:
-                clip, config, wanted, origin = load_pretrained(name, config, pretrained)
+                clip, config, wanted, origin = load_pretrained(name, config, pretrained, preprocess_as)
         preprocessing = default_preprocessing(config, wanted | resize)
         check_tower(clip)
         with whole_folder(out) as partial:
@@ -123,6 +124,7 @@ def main() -> None:
         model=params.clip.model,
         pretrained=params.clip.pretrained,
         resize_mode=params.clip.resize_mode,
+        preprocess_as=params.clip.preprocess_as,
         training=params.clip.training,
         dataset=DATASET,
         runtime=params.runtime,

@@ -18,6 +18,7 @@ from pipeline.clip import prepare_clip
 from tests.worlds.clip import tiny_config
 
 CPU = torch.device("cpu")
+AS_OPENAI = {"preprocess_as": "ViT-B-16/openai"}
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def prepare(model_name, pretrained, out, **more):
         params.model,
         pretrained=params.pretrained,
         resize_mode=params.resize_mode,
+        preprocess_as=params.preprocess_as,
         training=params.training,
         dataset=Path("no dataset is needed"),
         runtime=RuntimeParams(),
@@ -68,7 +70,7 @@ def test_checkpoints_that_open_clip_reads(form, model, config_file, tmp_path):
         torch.save(weights, path)
     else:
         torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in weights.items()}}, path)
-    check_same(model, prepare(config_file, path, tmp_path / "clip"))
+    check_same(model, prepare(config_file, path, tmp_path / "clip", **AS_OPENAI))
 
 
 def test_archive_of_openai_is_read_and_has_quick_gelu(model, config_file, tmp_path):
@@ -203,7 +205,7 @@ def test_a_bad_checkpoint_is_refused(write, model, config_file, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "weights.pt", model)
     with pytest.raises(UserError, match=r"weights\.pt cannot be loaded into tiny"):
-        prepare(config_file, tmp_path / "weights.pt", tmp_path / "clip")
+        prepare(config_file, tmp_path / "weights.pt", tmp_path / "clip", **AS_OPENAI)
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "clip").exists()
 
@@ -213,7 +215,7 @@ def test_a_file_of_something_else_is_told(config_file, tmp_path):
     with pytest.raises(
         UserError, match=r"list\.pt cannot be loaded .*it contains a list, not weights by name"
     ):
-        prepare(config_file, tmp_path / "list.pt", tmp_path / "clip")
+        prepare(config_file, tmp_path / "list.pt", tmp_path / "clip", **AS_OPENAI)
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut short", "gone"])
@@ -240,7 +242,9 @@ def test_identity_changes_with_weights_activation_and_preprocessing(model, confi
     quick.parent.mkdir()
     quick.write_text(json.dumps({**tiny_config(), "quick_gelu": True}))
     identities = [
-        load_clip(prepare(config, tmp_path / weights, tmp_path / f"clip{number}", **more), CPU).identity
+        load_clip(
+            prepare(config, tmp_path / weights, tmp_path / f"clip{number}", **AS_OPENAI, **more), CPU
+        ).identity
         for number, (config, weights, more) in enumerate(
             [
                 (config_file, "a.pt", {}),

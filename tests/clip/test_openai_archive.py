@@ -56,6 +56,7 @@ def test_features_are_those_of_open_clip(name: str, tmp_path: Path) -> None:
         name,
         pretrained=str(path),
         resize_mode="shortest",
+        preprocess_as=None,
         training=None,
         dataset=no_dataset,
         runtime=RuntimeParams(),

@@ -148,6 +148,7 @@ def test_from_the_checkpoint_to_label_maps(model, dataset, tmp_path, monkeypatch
         names[0],
         pretrained=names[1],
         resize_mode="squash",
+        preprocess_as="RN50/openai",
         training=None,
         dataset=Path("none"),
         runtime=runtime,

@@ -169,6 +169,7 @@ def test_pictures_for_clip_alone_take_the_place_of_the_training_split(dataset, t
         str(config),
         pretrained="demo",
         resize_mode="squash",
+        preprocess_as=None,
         training=params,
         dataset=dataset,
         runtime=RuntimeParams(workers=0),

@@ -131,15 +131,19 @@ ALL = TRANSFORMERS | STAGED
 
 
 def small_tower(kind: str) -> nn.Module:
-    """A model of the kind in evaluation mode, all of whose weights matter: libraries begin many near zero."""
+    """A model of the kind in evaluation mode."""
     torch.manual_seed(4)
-    model = build_model(ALL[kind], kind)
+    return with_weights_that_matter(build_model(ALL[kind], kind)).eval()
+
+
+def with_weights_that_matter(model: nn.Module) -> nn.Module:
+    """The model with all weights drawn anew: many begin so near zero that a fault would not show."""
     for name, weight in model.named_parameters():
         if weight.dim() >= 2:
             nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
         elif "logit" not in name:
             nn.init.normal_(weight, float(name.endswith("weight") or "gamma" in name), std=0.3)
-    return model.eval()
+    return model
 
 
 def images_for(kind: str, count: int = 2) -> torch.Tensor:
