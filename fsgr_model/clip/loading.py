@@ -18,13 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
-from fsgr_model.clip.model_building import (
-    build_model,
-    build_preprocess,
-    build_tokenizer,
-    save_text_files,
-    with_text_files,
-)
+from fsgr_model.clip.model_building import build_model, build_preprocess, build_tokenizer
+from fsgr_model.clip.text_files import check_text_files, keep_text_files, kept_text_files, text_hashes
 from fsgr_model.kernels.products import speed_up_products
 from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
 from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
@@ -32,8 +27,6 @@ from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.lines import lines_of
 
 WEIGHTS = "clip.safetensors"
-# What the text side needs beside the weights, where it is not open_clip's own.
-TEXT_FILES = "text"
 
 
 @dataclass(frozen=True)
@@ -69,14 +62,15 @@ def save_clip(
     weights = {key: value.float().contiguous() for key, value in model.state_dict().items()}
     with naming_file(folder / WEIGHTS):
         save_file(weights, folder / WEIGHTS)
-    save_text_files(config, model, folder / TEXT_FILES)
     description = {
         "model": name,
-        "config": config,
+        "config": keep_text_files(config, model, folder),
         "preprocessing": preprocessing,
         "origin": origin,
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
+    if text := text_hashes(folder):
+        description["text_sha256"] = text
     save_json(folder / DESCRIPTION, description | {"fingerprint": fingerprint(description)})
 
 
@@ -88,7 +82,8 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     """
     description = load_description(folder)
     _check_weights(folder / WEIGHTS, description["weights_sha256"])
-    config = with_text_files(description["config"], folder / TEXT_FILES)
+    check_text_files(folder, description.get("text_sha256", {}))
+    config = kept_text_files(description["config"], folder)
     with UnsetWeights():
         model = build_model(config, description["model"])
     try:

@@ -6,7 +6,6 @@ A config may have one key of ours: `vision_cfg.timm_model_args` changes the size
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,7 +58,7 @@ def build_tokenizer(config: Config) -> Tokenizer:
         return open_clip.SimpleTokenizer(**arguments)
     import_transformers(f"the tokenizer {name}")
     try:
-        return open_clip.HFTokenizer(name, tokenizer_mode=text.get("tokenizer_mode"), **arguments)
+        return open_clip.tokenizer.HFTokenizer(name, tokenizer_mode=text.get("tokenizer_mode"), **arguments)
     except (OSError, ValueError) as error:
         raise _not_found("hf_tokenizer_name", name, error) from None
 
@@ -75,26 +74,6 @@ def default_preprocessing(config: Config, overrides: Config) -> Config:
     """open_clip's preprocessing for a config: its image size, CLIP's mean and deviation, then `overrides`."""
     values = asdict(open_clip.transform.PreprocessCfg(size=config["vision_cfg"]["image_size"]))
     return open_clip.transform.merge_preprocess_dict(values, overrides)
-
-
-def save_text_files(config: Config, model: Any, folder: Path) -> None:
-    """Write what a text side of transformers needs beside the weights: tokenizer, and config of the tower.
-
-    Nothing is written for a model with open_clip's own text tower and tokenizer.
-    """
-    text = config.get("text_cfg", {})
-    if text.get("hf_model_name"):
-        model.text.config.save_pretrained(folder)
-    if text.get("hf_tokenizer_name"):
-        tokenizer: Any = build_tokenizer(config)
-        tokenizer.save_pretrained(folder)
-
-
-def with_text_files(config: Config, folder: Path) -> Config:
-    """The config with the files of `folder` in place of names on the hub, as far as it names any."""
-    text = config.get("text_cfg", {})
-    names = {key: str(folder) for key in ("hf_model_name", "hf_tokenizer_name") if text.get(key)}
-    return {**config, "text_cfg": {**text, **names}} if names else config
 
 
 def _timm_name(name: str, arguments: Config) -> str:

@@ -23,8 +23,8 @@ import torch
 from fsgr_model.runtime.errors import UserError
 
 LATER = ("timm", "transformers")
-# As in requirements-text.txt.
-TRANSFORMERS = "'transformers>=4.57,<6'"
+# As in pyproject.toml.
+TRANSFORMERS = '"transformers>=5,<6"'
 SYMPTOM = "operator torchvision::"
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -12,6 +12,7 @@ from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.picture_form import form_of_file, form_of_tag, refuse_preprocess_as
+from fsgr_model.clip.text_files import text_files_beside
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
 from fsgr_model.runtime.artifacts import load_json, sha256_file
 from fsgr_model.runtime.errors import UserError
@@ -117,7 +118,8 @@ def load_folder(folder: Path, preprocess_as: str | None) -> tuple[nn.Module, Con
         wanted = form_of_file(folder.name, preprocess_as)
     else:
         refuse_preprocess_as(preprocess_as, f"the folder {folder} says")
-    model = build_model(found.config, folder.name)
+    config = text_files_beside(found.config, folder)
+    model = build_model(config, folder.name)
     try:
         put_weights(model, found.weights)
     except CHECKPOINT_ERRORS as error:
@@ -126,7 +128,7 @@ def load_folder(folder: Path, preprocess_as: str | None) -> tuple[nn.Module, Con
             "get the whole repository again"
         ) from None
     origin = {"pretrained": found.file.name, "file_sha256": sha256_file(found.file)}
-    return model, found.config, wanted, origin
+    return model, config, wanted, origin
 
 
 def _download(name: str, pretrained: str, tag: Config) -> Path:

@@ -129,7 +129,7 @@ def causal_text_layers(clip_model: Any) -> TextLayers | None:
     the blocks are not CLIP's own.
     """
     tower, pool_type = text_part(clip_model)
-    causal = tower.attn_mask is not None and getattr(tower, "cls_emb", None) is None
+    causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
     if pool_type != "argmax" or not causal or not isinstance(tower.text_projection, Tensor):
         return None
     if not isinstance(tower.transformer.resblocks[0], open_clip.transformer.ResidualAttentionBlock):
@@ -148,4 +148,6 @@ def text_part(clip_model: Any) -> tuple[Any, str]:
     """The module that contains the text layers, and how it pools their states."""
     if hasattr(clip_model, "token_embedding"):
         return clip_model, clip_model.text_pool_type
-    return clip_model.text, clip_model.text.pool_type
+    tower = clip_model.text
+    # A tower of transformers has a layer that pools instead.
+    return tower, tower.pool_type if hasattr(tower, "pool_type") else type(tower.pooler).__name__

@@ -56,8 +56,8 @@ weights. {works} of the architectures work, with {works_tags} of the tags ({shar
   What `labels.attention` and `model.align` say of the last block comes before it; towers in stages have no
   attention there, and take `value` or `plain` only.
 - **Tuned**: whether `model.tail` can train adapters and prompts inside its blocks.
-- **Tokenizer**: open_clip's own, or one of transformers, which is an extra: `pip install -r
-  requirements-text.txt`. A text tower of transformers is named after it.
+- **Tokenizer**: open_clip's own, or one of transformers, which is an extra: `pip install
+  "transformers>=5,<6"`. Some have a text tower of transformers too.
 
 Written by `python -m tests.listings.towers`; a test compares some of the rows, a nightly one all.
 
