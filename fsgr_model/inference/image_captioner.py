@@ -25,7 +25,7 @@ from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention_maps import recorded_image_attention
 from fsgr_model.network.captioner import Encoded
-from fsgr_model.runtime.device import autocast, pick_device
+from fsgr_model.runtime.device import autocast, pick_device, tf32_products
 from fsgr_model.text.vocabulary import EOS, PAD
 
 
@@ -106,12 +106,15 @@ class ImageCaptioner:
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
         """The tokens of prepared images as in the feature cache: [B, T, W], rounded to float16."""
-        return self.trunk(torch.stack(list(images)).to(self.assembly.device)).half().float()
+        device = self.assembly.device
+        with tf32_products(device):
+            return self.trunk(torch.stack(list(images)).to(device)).half().float()
 
     def label_map(self, image: Tensor) -> NDArray[np.int64]:
         """MaskCLIP's concept of each patch, [S, S], as the stage `labels` makes it."""
         codebook_KE = self.codebook.embeddings_KE.to(self.assembly.device)
-        label_BG = label_patches(self.label_tail, self.tokens([image]), codebook_KE, self.labels)
+        with tf32_products(self.assembly.device):
+            label_BG = label_patches(self.label_tail, self.tokens([image]), codebook_KE, self.labels)
         return self._grid(label_BG[0].cpu().numpy())
 
     @torch.no_grad()
