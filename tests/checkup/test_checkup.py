@@ -158,7 +158,7 @@ def test_downloaded_weights_are_found(project: Project, monkeypatch: pytest.Monk
 def test_a_file_that_is_no_checkpoint(project: Project) -> None:
     broken = project.root / "broken.safetensors"
     broken.write_bytes(b"<html>")
-    project.values["clip"]["pretrained"] = str(broken)
+    project.values["clip"] |= {"pretrained": str(broken), "preprocess_as": "ViT-B-16/openai"}
     assert "broken.safetensors" in project.problem()
 
 
