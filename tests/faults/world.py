@@ -199,6 +199,7 @@ def clip_demo(params: Values) -> None:
 def clip_safetensors(params: Values) -> None:
     shutil.copy("data/clip/clip.safetensors", "weights.safetensors")
     params["clip"] |= {"model": "tiny.json", "pretrained": "weights.safetensors"}
+    params["clip"]["preprocess_as"] = "ViT-B-16/openai"
 
 
 def clip_torchscript(params: Values) -> None:
