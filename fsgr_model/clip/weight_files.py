@@ -25,6 +25,7 @@ CHECKPOINT_ERRORS = (
     LookupError,
     TypeError,
 )
+POSITION_IDS = ("text.transformer.embeddings.position_ids",)
 # Numbers that OpenAI's archives contain next to the weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -86,8 +87,13 @@ def put_weights(model: nn.Module, weights: Weights) -> None:
     Raises:
         RuntimeError: a weight is missing, unknown, or of another size.
     """
+    # MobileCLIP's own names.
+    weights = open_clip.convert.convert_state_dict(model, weights)
     if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
         weights = open_clip.model.convert_to_custom_text_state_dict(weights)
-    shape = model.state_dict()["logit_scale"].shape
-    # Some training runs saved the scale as one number in a list.
-    model.load_state_dict({**weights, "logit_scale": weights["logit_scale"].reshape(shape)}, strict=True)
+    own = model.state_dict()
+    # Older versions of transformers saved these indices.
+    kept = {key: value for key, value in weights.items() if key not in POSITION_IDS or key in own}
+    # Some training runs saved scale and bias as one number in a list.
+    single = {key: kept[key].reshape(own[key].shape) for key in ("logit_scale", "logit_bias") if key in own}
+    model.load_state_dict({**kept, **single}, strict=True)

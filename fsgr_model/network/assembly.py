@@ -81,7 +81,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
     codebook = parts.codebook if params.semantics else None
     codebook_KE = None if codebook is None else codebook.embeddings_KE
     tail = make_tail(parts.clip.model, parts.cut, params.align)
-    joint_width = tail.proj.shape[1]
+    joint_width = tail.joint_width
     for name, vectors in [("codebook", codebook_KE), ("word embeddings", parts.word_VE)]:
         if vectors is not None and (width := vectors.shape[1]) != joint_width:
             raise UserError(f"the {name} have width {width}, their CLIP has {joint_width}; run dvc repro")
@@ -99,7 +99,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
         "words": parts.vocabulary.fingerprint,
         "num_words": len(parts.vocabulary),
     }
-    return Assembly(captioner.to(tail.proj.device), parts.vocabulary, made_with)
+    return Assembly(captioner.to(tail.device), parts.vocabulary, made_with)
 
 
 def parameter_counts(captioner: Captioner) -> dict[str, int]:

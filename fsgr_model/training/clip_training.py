@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fsgr_model.clip.clip_vit import ClipBlock
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.split import run_blocks
 from fsgr_model.clip.text_tower import text_embedding
+from fsgr_model.clip.vit import run_blocks
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
@@ -149,7 +150,8 @@ def batch_loss(
 
 def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`encode_image`'s embedding [B, E], and the patches in the same space [B, G, E]; float32, unit rows."""
-    pooled_BW, patch_BGW = visual._pool(run_blocks(visual.transformer.resblocks, visual._embeds(images)))
+    blocks = map(ClipBlock, visual.transformer.resblocks)
+    pooled_BW, patch_BGW = visual._pool(run_blocks(blocks, visual._embeds(images)))
     if visual.final_ln_after_pool:
         patch_BGW = visual.ln_post(patch_BGW)
     image_BE, patch_BGE = pooled_BW @ visual.proj, patch_BGW @ visual.proj

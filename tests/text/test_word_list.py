@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsgr_model.clip.loading import build_model, default_preprocessing, load_clip, save_clip
+from fsgr_model.clip.loading import load_clip, save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.config.params import VocabParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.runtime.artifacts import load_json, save_json

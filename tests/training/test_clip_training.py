@@ -13,7 +13,12 @@ import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.description import DESCRIPTION
-from fsgr_model.clip.loading import build_model, build_preprocess, build_tokenizer, default_preprocessing
+from fsgr_model.clip.model_building import (
+    build_model,
+    build_preprocess,
+    build_tokenizer,
+    default_preprocessing,
+)
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams
@@ -163,6 +168,7 @@ def test_pictures_for_clip_alone_take_the_place_of_the_training_split(dataset, t
         str(config),
         pretrained="demo",
         resize_mode="squash",
+        preprocess_as=None,
         training=params,
         dataset=dataset,
         runtime=RuntimeParams(workers=0),
