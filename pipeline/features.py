@@ -45,8 +45,9 @@ def extract_features(
     clip = load_clip(clip_folder, device)
     trunk = make_trunk(clip.model, cut)
     speed_up_inference(trunk)
-    records = {split: read_images(dataset, split) for split in SPLITS}
-    check_files([record for of_split in records.values() for record in of_split])
+    images = read_images(dataset)
+    check_files(images)
+    records = {split: [image for image in images if image.split == split] for split in SPLITS}
     row_format = RowFormat("tokens", trunk.token_shape, "float16")
     identity = trunk_identity(clip.identity, cut)
     key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])

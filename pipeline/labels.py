@@ -1,5 +1,6 @@
 """Stage `labels`: a MaskCLIP label map of every image."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def make_label_maps(
     key = fingerprint([identity, [(store.identity, store.image_ids) for store in stores.values()]])
     with resume_point("labels", key) as point, tf32_products(device):
         for split, store in stores.items():
-            patches = store.row_shape[0] - 1
+            patches = math.prod(tail.grid_size)
             row_format = RowFormat("labels", (patches,), "uint16")
             with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
                 _label(
@@ -94,7 +95,7 @@ def _label(
     batch: int,
     split: str,
 ) -> None:
-    device = tail.proj.device
+    device = tail.device
     groups = groups_of(writer.missing(), batch)
     for ids in progress(groups, len(groups), f"label maps of {split}", unit="batches"):
         tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)

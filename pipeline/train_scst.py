@@ -6,8 +6,7 @@ from pathlib import Path
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.params import load_params
 from fsgr_model.config.training_params import ScstParams
-from fsgr_model.network.assembly import build_captioner, load_weights
-from fsgr_model.runtime.artifacts import sha256_file
+from fsgr_model.network.assembly import build_captioner, load_weights, weights_sha256
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.scoring.cider_d import CiderD
@@ -57,7 +56,7 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
         task,
         params=scst,
         peak_rate=scst.lr,
-        further_inputs={"start_from": sha256_file(start_from / "model.safetensors")},
+        further_inputs={"start_from": weights_sha256(assembly)},
     ) as loop:
         history = loop.run()
         write_outputs(run, assembly, history)

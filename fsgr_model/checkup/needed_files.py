@@ -3,38 +3,10 @@
 from pathlib import Path
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.dataset_params import (
-    CaptionFilesDataset,
-    DatasetParams,
-    DemoDataset,
-    KarpathyDataset,
-    M2Dataset,
-    TableDataset,
-)
-from fsgr_model.datasets.caption_lists import is_pattern
-from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.config.dataset_params import DatasetParams, DemoDataset
+from fsgr_model.datasets.formats import FORMATS
 from fsgr_model.datasets.reading import image_folders
 from fsgr_model.runtime.artifacts import load_json
-
-M2_FILES = tuple(f"coco_{name}_ids.npy" for name in ("train", "restval", "dev", "test"))
-
-
-def list_files(params: DatasetParams) -> dict[str, str]:
-    """The files that list images and captions, below the root, with the parameter that names each."""
-    if isinstance(params, DemoDataset):
-        return {params.watch: "dataset.watch"}
-    if isinstance(params, CaptionFilesDataset):
-        named = {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
-        # The reader looks up the files that a pattern matches.
-        return {name: rule for name, rule in named.items() if not is_pattern(params.format, name)}
-    if isinstance(params, KarpathyDataset):
-        return {params.karpathy_file: "dataset.karpathy_file"}
-    if isinstance(params, TableDataset):
-        return params.table.files | params.table.lists
-    if isinstance(params, M2Dataset):
-        ids = {f"{params.m2.ids}/{name}": "dataset.m2.ids" for name in M2_FILES}
-        return ids | {source.captions: "dataset.m2.sources" for source in params.m2.sources}
-    return {}  # the shards of webdataset are patterns, which their reader looks up
 
 
 def check_files(params: DatasetParams, findings: Findings) -> bool:
@@ -46,7 +18,7 @@ def check_files(params: DatasetParams, findings: Findings) -> bool:
             "dataset.root in the parameter file to its path"
         )
         return False
-    lists = list_files(params)
+    lists = FORMATS[params.format].files(params)
     of_user = None if isinstance(params, DemoDataset) else params
     others = dict.fromkeys(of_user.instances if of_user else [], "dataset.instances")
     if not (root / params.watch).exists():
@@ -80,7 +52,7 @@ def _is_readable(path: Path, rule: str, findings: Findings) -> bool:
 
 def check_all_json(params: DatasetParams, findings: Findings) -> None:
     """Report every list that is not valid JSON; a reader would stop at the first of them."""
-    for path in (Path(params.root) / name for name in list_files(params)):
+    for path in (Path(params.root) / name for name in FORMATS[params.format].files(params)):
         if path.suffix == ".json" and path.is_file():
             with findings.collected():
                 load_json(path)

@@ -112,7 +112,7 @@ class Steps:
         L = min(self.size.longest, self.params.xe.max_length - 1)
         word_BSL = self.rng.integers(len(SPECIALS), self.plan.words, (n, S, L))
         caption_BSL = np.pad(word_BSL, ((0, 0), (0, 0), (1, 1)), constant_values=((0, 0), (0, 0), (BOS, EOS)))
-        label_BG = self.rng.integers(0, self.plan.concepts, (n, T - 1))
+        label_BG = self.rng.integers(0, self.plan.concepts, (n, self.plan.patches))
         tokens_BTW = torch.randn(n, T, W, dtype=torch.float16)
         batch = Batch(list(range(n)), tokens_BTW, torch.from_numpy(caption_BSL), torch.from_numpy(label_BG))
         return batch.to(self.device)

@@ -199,3 +199,9 @@ def foreign_names(values: object) -> list[str]:
     kind = KIND_OF_FORMAT.get(values["format"])
     known = {name for each in KINDS for name in each.model_fields}
     return [name for name in values if kind and name in known and name not in kind.model_fields]
+
+
+def files_of_format(name: str) -> str:
+    """The parameter of a section `dataset` that names the files of its format."""
+    files = {"captions", "karpathy_file", "m2", "table", "shards", "demo"}
+    return next(field for field in KIND_OF_FORMAT[name].model_fields if field in files)

@@ -57,12 +57,19 @@ class ClipParams(Section):
         "squash",
         description="squash keeps the whole image, as FSGR does; shortest crops its centre, as CLIP does",
     )
+    preprocess_as: str | None = Field(
+        None,
+        description="open_clip tag whose mean, deviation and interpolation a weight file wants (openai, or "
+        "of another architecture: ViT-B-16/openai); null: those that all tags of the architecture have",
+    )
     training: ClipTrainingParams | None = Field(None, description="settings for pretrained: demo")
 
     @model_validator(mode="after")
     def _demo_has_settings(self) -> "ClipParams":
         if self.pretrained == "demo" and self.training is None:
             raise ValueError("pretrained: demo needs clip.training")
+        if self.pretrained == "demo" and self.preprocess_as is not None:
+            raise ValueError("preprocess_as is for weights of a file; set it to null")
         return self
 
 

@@ -4,37 +4,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.config.dataset_params import (
-    CaptionFilesDataset,
-    KarpathyDataset,
-    M2Dataset,
-    PerSplit,
-    ShardDataset,
-    TableDataset,
-    UserDataset,
-)
-from fsgr_model.datasets.caption_lists import READERS as LISTS
-from fsgr_model.datasets.caption_lists import read_lists
-from fsgr_model.datasets.coco import read_coco
+from fsgr_model.config.dataset_params import M2Dataset, PerSplit, ShardDataset, UserDataset
 from fsgr_model.datasets.coco_pictures import located
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
+from fsgr_model.datasets.formats import FORMATS
 from fsgr_model.datasets.image_check import check_images, links_out, refuse_bad_images
 from fsgr_model.datasets.instances import read_instance_files
-from fsgr_model.datasets.karpathy import read_karpathy
-from fsgr_model.datasets.m2 import read_m2
-from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
 from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks, refuse_same_pictures
 from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
-from fsgr_model.datasets.table import read_table
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
-
-# Lists of these formats use picture names of one COCO release; those of the other denote the same pictures.
-BY_COCO_NAME = (*LISTS, "karpathy", "folder")
 
 
 @dataclass(frozen=True)
@@ -142,25 +125,10 @@ def _read_lists(params: UserDataset, root: Path, *, place: Path, folder: Path) -
 
 def read_files(params: UserDataset, root: Path) -> RawDataset:
     """Read the lists with the reader of their format."""
-    if params.format in BY_COCO_NAME:
-        return located(_read(params, root), file_names_root(params))
-    return _read(params, root)
-
-
-def _read(params: UserDataset, root: Path) -> RawDataset:
-    if isinstance(params, KarpathyDataset):
-        return read_karpathy(root, params.karpathy_file)
-    if isinstance(params, M2Dataset):
-        return read_m2(root, params.m2)
-    if isinstance(params, TableDataset):
-        return read_table(root, params.table, params.seed, params.images)
-    assert isinstance(params, CaptionFilesDataset), "tar files have a reader of their own"
-    folders = params.images if isinstance(params.images, PerSplit) else None
-    if params.format == "coco":
-        return read_coco(root, params.captions, folders)
-    if params.format == "nocaps":
-        return read_nocaps(root, params.captions, folders)
-    return read_lists(params.format, root, params.captions, folders)
+    form = FORMATS[params.format]
+    assert form.read is not None, "the pictures of the other formats are made first"
+    raw = form.read(params, root)
+    return located(raw, file_names_root(params)) if form.by_coco_name else raw
 
 
 def caption_records(

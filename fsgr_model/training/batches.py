@@ -56,7 +56,7 @@ class CaptionedImages:
     """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids.
 
     `tokens` reads the tokens, from the store's file unless it is replaced by the same rows in memory.
-    `waited`: seconds that the consumer had to wait for batches.
+    `waited`: seconds that the consumer of the last `batches` had to wait for features.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class CaptionedImages:
 
     def batches(self, groups: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """A batch for each group of image ids; the next ones are read while this one is used."""
+        self.waited = 0.0
         with ThreadPoolExecutor(max_workers=1) as reader:
             coming = deque(reader.submit(self.batch, group) for group in groups[:BATCHES_AHEAD])
             following = iter(groups[BATCHES_AHEAD:])

@@ -1,5 +1,6 @@
 """Learning rates, per epoch as a plain table or per step."""
 
+import math
 from typing import Protocol
 
 from fsgr_model.config.training_params import PhaseParams
@@ -24,6 +25,22 @@ class EpochRates:
     def __call__(self, epoch: int, step: int, steps: int) -> float:
         """As `Schedule`."""
         return self.rates[epoch - 1]
+
+
+class CosineRates:
+    """Linear warm-up, then half a cosine to zero at the end; a rate per step."""
+
+    def __init__(self, peak: float, *, epochs: int, warmup_epochs: float) -> None:
+        self.peak, self.epochs, self.warmup_epochs = peak, epochs, warmup_epochs
+
+    def __call__(self, epoch: int, step: int, steps: int) -> float:
+        """As `Schedule`."""
+        warmup = round(self.warmup_epochs * steps)
+        done = (epoch - 1) * steps + step
+        if done < warmup:
+            return self.peak * (done + 1) / warmup
+        share = (done - warmup) / max(1, self.epochs * steps - warmup)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def rate_table(peak: float, params: PhaseParams) -> list[float]:

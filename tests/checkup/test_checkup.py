@@ -13,7 +13,7 @@ from fsgr_model.checkup.blueprint import draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.published import compare_with_published, published_splits
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
 from tests.worlds.small_dataset import draw_noise, karpathy_entry
@@ -158,7 +158,7 @@ def test_downloaded_weights_are_found(project: Project, monkeypatch: pytest.Monk
 def test_a_file_that_is_no_checkpoint(project: Project) -> None:
     broken = project.root / "broken.safetensors"
     broken.write_bytes(b"<html>")
-    project.values["clip"]["pretrained"] = str(broken)
+    project.values["clip"] |= {"pretrained": str(broken), "preprocess_as": "ViT-B-16/openai"}
     assert "broken.safetensors" in project.problem()
 
 

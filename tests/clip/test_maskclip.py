@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.maskclip import denoise_prompts, label_patches, smooth_by_keys
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.config.params import LabelsParams, RefineParams
 from tests.worlds.clip import tiny_config

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from tests.worlds.small_dataset import draw_noise, karpathy_entry
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.config.dataset_params import KIND_OF_FORMAT
 from fsgr_model.config.params import load_params
 from fsgr_model.runtime.errors import run_command
@@ -203,6 +203,7 @@ def clip_demo(params: Values) -> None:
 def clip_safetensors(params: Values) -> None:
     shutil.copy("data/clip/clip.safetensors", "weights.safetensors")
     params["clip"] |= {"model": "tiny.json", "pretrained": "weights.safetensors"}
+    params["clip"]["preprocess_as"] = "ViT-B-16/openai"
 
 
 def clip_torchscript(params: Values) -> None:

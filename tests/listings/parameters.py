@@ -11,8 +11,10 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
+from fsgr_model.config.dataset_params import DemoDataset, files_of_format
 from fsgr_model.config.params import Params
 from fsgr_model.config.section import Section
+from fsgr_model.datasets.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "parameters.md"
@@ -52,12 +54,26 @@ def section(name: str, kind: type[Section], demo: Any) -> Iterator[str]:
         yield "\n| parameter | value | default | demo | what it is |\n|---|---|---|---|---|\n"
     for field, info in plain.items():
         yield row(f"{name}.{field}" if name else field, info, demo)
+    if kind is DemoDataset:
+        yield formats()
     for field, info in fields.items():
         label = f"{name}.{field}" if name else field
         below = demo.get(field) if isinstance(demo, dict) else None
         for inner in filter(has_own_part, sections_of(info.annotation)):
             entry = f"{label}[]" if is_list(info.annotation) else label
             yield from section(entry, inner, below if belongs(below, inner) else None)
+
+
+def formats() -> str:
+    """The formats of a dataset, from their registry, with the parameter that each needs."""
+    rows = (
+        f"| `{name}` | {escaped(form.what)} | `dataset.{files_of_format(name)}` |\n"
+        for name, form in FORMATS.items()
+    )
+    return (
+        "\nThe formats (`fsgr_model/datasets/formats.py`; [how to use each](../howto/formats.md)):\n\n"
+        f"| `dataset.format` | files | parameter |\n|---|---|---|\n{''.join(rows)}"
+    )
 
 
 def belongs(values: Any, kind: type[Section]) -> bool:

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsgr_model.clip.loading import build_model, default_preprocessing, load_clip, save_clip
+from fsgr_model.clip.loading import load_clip, save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.config.params import VocabParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.runtime.artifacts import load_json, save_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
-from fsgr_model.text.coverage import coverage
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, load_word_embeddings
-from pipeline.vocab import make_word_list
+from pipeline.vocab import coverage, make_word_list
 
 REAL = "FSGR_COCO_DATA"
 CONFIG = {

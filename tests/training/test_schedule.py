@@ -3,7 +3,7 @@
 import pytest
 
 from fsgr_model.config.training_params import XeParams
-from fsgr_model.training.schedule import describe_rates, rate_table
+from fsgr_model.training.schedule import CosineRates, describe_rates, rate_table
 
 
 def params(**changes) -> XeParams:
@@ -29,3 +29,12 @@ def test_without_a_schedule_the_rate_stays_at_its_peak():
 def test_the_printed_table_names_every_epoch():
     text = describe_rates([1e-4, 2e-4, 2e-4, 2e-5])
     assert text.splitlines() == ["epoch   learning rate", "1       0.0001", "2-3     0.0002", "4       2e-05"]
+
+
+def test_cosine_rates_rise_then_fall_to_zero():
+    schedule = CosineRates(0.8, epochs=5, warmup_epochs=2)
+    rates = [schedule(1 + step // 2, step % 2, 2) for step in range(11)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4] == pytest.approx(0.8)
+    assert rates[7] == pytest.approx(0.4)
+    assert rates[10] == pytest.approx(0)

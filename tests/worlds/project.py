@@ -10,7 +10,8 @@ import torch
 import yaml
 from PIL import Image
 
-from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split, write_dataset
 from fsgr_model.inference.model_folder import ModelFiles, pipeline_model
