@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,10 @@ SHOWN = 20
 # Worker processes return images through shared memory, as many batches as a DataLoader prefetches.
 SHARED_MEMORY = Path("/dev/shm")
 BATCHES_PER_WORKER = 2
+# They hand it over by sockets, whose paths Linux limits (unix(7): sun_path), below a folder of their own in
+# TMPDIR: "/pymp-" and "/listener-" with eight letters each. A worker whose socket has no room says so on the
+# side, and the DataLoader waits for its images for ever (Python 3.11, PyTorch 2.13).
+SOCKET_PATH, BELOW_TEMPORARY = 107, 32
 
 
 def check_files(records: Sequence[ImageRecord]) -> None:
@@ -42,10 +47,12 @@ def read_batches(
     """Image ids and float32 images [n, 3, H, W], in the order of `records`; decoded by `workers` processes.
 
     Raises:
-        UserError: a file is not the one of the manifest, or cannot be decoded; or too little shared memory.
+        UserError: a file is not the one of the manifest, or cannot be decoded; too little shared memory, or
+            too long a path of the temporary folder.
     """
     images = _Images(records, preprocess)
     if workers and records:
+        check_temporary_folder()
         check_shared_memory(images, batch, workers)
     loader = DataLoader(
         images,
@@ -94,6 +101,21 @@ def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list
 def _exit_with_parent(parent: int, worker: int) -> None:
     """Let a worker end with its parent; PyTorch misses a parent that is killed while the worker starts."""
     end_with_parent(parent)
+
+
+def check_temporary_folder() -> None:
+    """Stop before any work if the sockets of worker processes have no room for their path.
+
+    Raises:
+        UserError: they have not; the message gives the path, its length and what it may be.
+    """
+    folder, most = tempfile.gettempdir(), SOCKET_PATH - BELOW_TEMPORARY
+    length = len(os.fsencode(folder))
+    if length > most and torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
+        raise UserError(
+            f"the path of the temporary folder has {length} bytes ({folder}); worker processes need sockets "
+            f"in it, so it may have {most}; set TMPDIR to a shorter path, or set runtime.workers: 0"
+        )
 
 
 def check_shared_memory(images: _Images, batch: int, workers: int) -> None:

@@ -1,6 +1,8 @@
 """Shared memory that is too small for the workers' batches is found before any work."""
 
 import errno
+import socket
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -27,6 +29,27 @@ def test_too_little_shared_memory_is_refused_with_both_numbers(dataset, clip_fol
     next(read_batches(records, clip.preprocess, 4, 2))
     monkeypatch.setattr(image_reading.shutil, "disk_usage", lambda folder: usage(needed))
     next(read_batches(records, clip.preprocess, 5, 2))
+
+
+def test_a_temporary_folder_whose_path_is_too_long_for_sockets(dataset, clip_folder, monkeypatch):
+    """A worker would fail on the side, and its images never come; the longest path that works, works."""
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    records = read_images(dataset)
+    with tempfile.TemporaryDirectory() as short:
+        longest = Path(short) / ("x" * (74 - len(short)))
+        for folder, fits in ((longest, True), (longest.with_name(longest.name + "x"), False)):
+            (below := folder / "pymp-abcdefgh").mkdir(parents=True)
+            monkeypatch.setattr(tempfile, "tempdir", str(folder))
+            with socket.socket(socket.AF_UNIX) as listener:
+                if fits:
+                    listener.bind(str(below / "listener-abcdefgh"))
+                    next(read_batches(records, clip.preprocess, 5, 1))
+                    continue
+                with pytest.raises(OSError, match="path too long"):
+                    listener.bind(str(below / "listener-abcdefgh"))
+                with pytest.raises(UserError, match=r"has 76 bytes \(.*\); .* so it may have 75; set TMPDIR"):
+                    next(read_batches(records, clip.preprocess, 5, 1))
+                next(read_batches(records, clip.preprocess, 5, 0))
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,14 @@ def place(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copyfile(project / "data" / "clip" / "clip.safetensors", source / "weights.safetensors")
     (source / "concepts.txt").write_text("red\ngreen\nblue\nwhite\n")
     values = yaml.safe_load((project / "params.yaml").read_text())
-    values["dataset"] |= {"format": "folder", "root": "source", "watch": ".", "images": "images"}
-    values["dataset"] |= {"table": {"file": "captions.tsv"}, "captions": None, "instances": []}
+    values["dataset"] = {"format": "folder", "root": "source", "watch": ".", "images": "images"}
+    values["dataset"] |= {"table": {"file": "captions.tsv"}, "seed": 42}
     values["clip"] |= {"model": "source/tiny.json", "pretrained": "source/weights.safetensors"}
+    values["clip"] |= {"preprocess_as": "ViT-B-16/openai"}
     values["codebook"]["concepts"] = "source/concepts.txt"
     values["xe"] |= {"epochs": 1, "contrast": {"weight": 0.1, "anchors": 64}, "alignment": {"weight": 0.1}}
-    values["scst"] |= {"epochs": 1, "batch_size": 16, "decay": []}
-    values["evaluate"] |= {"meteor": "off"}
+    values["scst"] |= {"epochs": 1, "batch_size": 16, "schedule": None}
+    values["evaluate"] |= {"java": []}
     (place / "params.yaml").write_text(yaml.safe_dump(values))
     return place
 
