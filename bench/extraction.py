@@ -151,7 +151,12 @@ def memory_row(folder: Path, work: Work) -> Row:
     used: list[float] = []
     with Repeated(lambda: used.append(memory_of_all())):
         extract_features(
-            dataset, clip_folder=clip_folder, cut=work.cut, runtime=work.runtime, out=folder / "out"
+            dataset,
+            clip_folder=clip_folder,
+            cut=work.cut,
+            cache_dtype="float16",
+            runtime=work.runtime,
+            out=folder / "out",
         )
     third = max(1, len(used) // 3)
     grown = max(used[-third:]) - max(used[:third])

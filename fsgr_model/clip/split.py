@@ -218,8 +218,3 @@ def vision_tower(clip_model: nn.Module, cut: int) -> Any:
             f"use 0 to {len(blocks) - 1}"
         )
     return visual
-
-
-def trunk_identity(clip_identity: dict[str, Any], cut: int) -> dict[str, Any]:
-    """What cached tokens depend on."""
-    return {**clip_identity, "cut": cut}

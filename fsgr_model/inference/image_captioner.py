@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from fsgr_model.clip.maskclip import label_patches
+from fsgr_model.clip.token_cache import round_tokens
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
@@ -68,7 +69,7 @@ class ImageCaptioner:
         params = files.params()
         restored = restore(files.artifacts, files.weights, pick_device())
         self.clip, self.assembly = restored.parts.clip, restored.assembly
-        cut = restored.parts.cut
+        cut, self.cache_dtype = restored.parts.cut, restored.parts.cache_dtype
         speed_up_inference(self.assembly.captioner)
         self.trunk = make_trunk(self.clip.model, cut)
         assert restored.parts.codebook is not None, "restore reads it"
@@ -105,8 +106,9 @@ class ImageCaptioner:
 
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
-        """The tokens of prepared images as in the feature cache: [B, T, W], rounded to float16."""
-        return self.trunk(torch.stack(list(images)).to(self.assembly.device)).half().float()
+        """The tokens of prepared images, float32 [B, T, W], rounded as in the cache it was trained on."""
+        tokens_BTW = self.trunk(torch.stack(list(images)).to(self.assembly.device))
+        return round_tokens(tokens_BTW, self.cache_dtype)
 
     def label_map(self, image: Tensor) -> NDArray[np.int64]:
         """MaskCLIP's concept of each patch, [S, S], as the stage `labels` makes it."""

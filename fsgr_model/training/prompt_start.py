@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fsgr_model.clip.split import run_block
+from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.tuned_tail import TunedTail
 from fsgr_model.runtime.errors import UserError
@@ -34,7 +35,7 @@ def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed
     assert isinstance(tail, TunedTail) and tail.prompts is not None
     order = np.random.default_rng(seed).permutation(list(train.tokens))
     picked: list[int] = order[:IMAGES].tolist()
-    tokens_BTW = torch.from_numpy(train.features.rows(picked)).to(tail.frozen.proj)
+    tokens_BTW = read_tokens(train.features, picked, tail.frozen.proj.device).to(tail.frozen.proj)
     P = tail.prompts.vectors_NPW.shape[1]
     if (patches := tokens_BTW[:, 1:, 0].numel()) < P:
         raise UserError(
