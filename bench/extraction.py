@@ -119,6 +119,7 @@ def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
                 made,
                 clip_folder=clip_folder,
                 cut=work.cut,
+                cache_dtype="float16",
                 runtime=work.runtime,
                 out=folder / "out",
             )
