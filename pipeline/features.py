@@ -16,7 +16,7 @@ from fsgr_model.config.params import RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint
-from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.device import pick_device, tf32_products
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
@@ -47,7 +47,8 @@ def extract_features(
     Raises:
         UserError: image files that are missing, changed or broken; too little disk space.
     """
-    clip = load_clip(clip_folder, pick_device())
+    device = pick_device()
+    clip = load_clip(clip_folder, device)
     trunk = make_trunk(clip.model, cut)
     speed_up_inference(trunk)
     records = {split: read_images(dataset, split) for split in SPLITS}
@@ -55,7 +56,7 @@ def extract_features(
     row_format = token_format(trunk.token_shape, cache_dtype)
     identity = trunk_identity(clip.identity, cut, cache_dtype)
     key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])
-    with resume_point("features", key) as point:
+    with resume_point("features", key) as point, tf32_products(device):
         writers = {
             split: RowWriter(point.folder / f"{split}.h5", row_format, [r.image_id for r in rows], identity)
             for split, rows in records.items()

@@ -14,7 +14,7 @@ from fsgr_model.clip.towers import AnyTail, make_tail
 from fsgr_model.config.params import LabelsParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.runtime.artifacts import fingerprint
-from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.device import pick_device, tf32_products
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
@@ -45,7 +45,8 @@ def make_label_maps(
     Raises:
         UserError: features or codebook were made with another CLIP, another cut or another rounding.
     """
-    clip = load_clip(clip_folder, pick_device())
+    device = pick_device()
+    clip = load_clip(clip_folder, device)
     codebook = load_codebook(codebook_folder)
     check_codebook(codebook, clip.identity["weights"])
     tail = make_tail(clip.model, cut, params.attention)
@@ -53,7 +54,7 @@ def make_label_maps(
     stores = {split: open_of_trunk(features / f"{split}.h5", expected) for split in SPLITS}
     identity = label_identity(expected, codebook.identity, params)
     key = fingerprint([identity, [(store.identity, store.image_ids) for store in stores.values()]])
-    with resume_point("labels", key) as point:
+    with resume_point("labels", key) as point, tf32_products(device):
         for split, store in stores.items():
             patches = store.row_shape[0] - 1
             row_format = RowFormat("labels", (patches,), "uint16")

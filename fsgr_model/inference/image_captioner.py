@@ -26,7 +26,7 @@ from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention_maps import recorded_image_attention
 from fsgr_model.network.captioner import Encoded
-from fsgr_model.runtime.device import autocast, pick_device
+from fsgr_model.runtime.device import autocast, pick_device, tf32_products
 from fsgr_model.text.vocabulary import EOS, PAD
 
 
@@ -107,13 +107,16 @@ class ImageCaptioner:
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
         """The tokens of prepared images, float32 [B, T, W], rounded as in the cache it was trained on."""
-        tokens_BTW = self.trunk(torch.stack(list(images)).to(self.assembly.device))
+        device = self.assembly.device
+        with tf32_products(device):
+            tokens_BTW = self.trunk(torch.stack(list(images)).to(device))
         return round_tokens(tokens_BTW, self.cache_dtype)
 
     def label_map(self, image: Tensor) -> NDArray[np.int64]:
         """MaskCLIP's concept of each patch, [S, S], as the stage `labels` makes it."""
         codebook_KE = self.codebook.embeddings_KE.to(self.assembly.device)
-        label_BG = label_patches(self.label_tail, self.tokens([image]), codebook_KE, self.labels)
+        with tf32_products(self.assembly.device):
+            label_BG = label_patches(self.label_tail, self.tokens([image]), codebook_KE, self.labels)
         return self._grid(label_BG[0].cpu().numpy())
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ from itertools import chain, islice
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsgr_model.clip.token_cache import unpack_tokens
@@ -21,6 +22,7 @@ from fsgr_model.runtime.row_store import RowStore, groups_of
 from fsgr_model.text.vocabulary import PAD
 
 BATCHES_AHEAD = 2
+POSITIONS = 8
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,11 @@ class CaptionedImages:
     def groups(self, batch_size: int) -> list[list[int]]:
         """The image ids of every batch in ascending order, for validation and captioning."""
         return groups_of(self.image_ids, batch_size)
+
+
+def fill_up(caption_BSL: Tensor) -> Tensor:
+    """Captions with <pad> up to a multiple of POSITIONS: few shapes occur then where calls are recorded."""
+    return F.pad(caption_BSL, (0, -caption_BSL.shape[-1] % POSITIONS), value=PAD)
 
 
 def pad_captions(captions: Sequence[Sequence[Sequence[int]]]) -> Tensor:

@@ -64,9 +64,10 @@ class Task(Generic[BatchT]):
     """The parts that differ between tasks; optional methods do nothing by default.
 
     `name` is shown; `section` is that of params.yaml. `heads`: what is trained with the network and dropped
-    at the end.
+    at the end. `replays`: on a GPU, the loss is computed by CUDA graphs where the task can do so.
     """
 
+    replays = True
     name: str
     section: str
     uses_dropout: bool
