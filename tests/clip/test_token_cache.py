@@ -72,6 +72,8 @@ def test_no_value_is_off_by_more_than_the_bound(
     assert codes_BTW.dtype == torch.int8 and scale_BT.dtype == torch.float16
     exact, step = tokens_BTW.double(), scale_BT.double()[..., None]
     assert ((exact - step * codes_BTW).abs() <= step * (0.5 + 2**-17) + 2**-18).all()
+    largest_BT1 = exact.abs().amax(dim=-1, keepdim=True)
+    assert (step <= largest_BT1 / 127 * (1 + 2**-10) + 2**-25).all(), "no coarser than it must be"
     assert torch.equal(dequantise(codes_BTW, scale_BT).double(), step * codes_BTW)
 
 
