@@ -120,6 +120,7 @@ def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
                 made,
                 clip_folder=clip_folder,
                 cut=work.cut,
+                cache_dtype="float16",
                 runtime=work.runtime,
                 out=folder / "out",
             )
@@ -152,7 +153,12 @@ def memory_row(folder: Path, work: Work) -> Row:
     used: list[float] = []
     with Repeated(lambda: used.append(memory_of_all())):
         extract_features(
-            dataset, clip_folder=clip_folder, cut=work.cut, runtime=work.runtime, out=folder / "out"
+            dataset,
+            clip_folder=clip_folder,
+            cut=work.cut,
+            cache_dtype="float16",
+            runtime=work.runtime,
+            out=folder / "out",
         )
     third = max(1, len(used) // 3)
     grown = max(used[-third:]) - max(used[:third])

@@ -37,7 +37,7 @@ def read_test_split(data: Path, model: ModelParams) -> tuple[Parts, RowStore]:
     """What both networks are built of, and the features of the test split, which say where CLIP was cut."""
     clip = load_clip(data / "clip", pick_device())
     features = RowStore(data / "features" / "test.h5", clip.identity)
-    return read_parts(data, clip, features.identity["cut"], model.semantics), features
+    return read_parts(data, clip, features.identity, model.semantics), features
 
 
 def caption_split(

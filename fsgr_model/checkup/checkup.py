@@ -52,7 +52,7 @@ def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, 
                 "disk", "and memory and hours cannot be estimated before the lists of images can be read"
             )
             return
-        check_disk(size, plan, data, findings)
+        check_disk(size, plan, data, params.clip.cache_dtype, findings=findings)
         check_memory(size, plan, params, timing, findings=findings)
         if timing:
             estimate_hours(size, config, name, params, concepts=concepts, words=words, findings=findings)

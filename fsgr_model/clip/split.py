@@ -152,8 +152,3 @@ def tower_name(clip_model: Any) -> str:
     """The library and the class of the vision tower: `timm.ConvNeXt`."""
     inner = type(getattr(clip_model.visual, "trunk", clip_model.visual))
     return f"{inner.__module__.partition('.')[0]}.{inner.__name__}"
-
-
-def trunk_identity(clip_identity: dict[str, Any], cut: int) -> dict[str, Any]:
-    """What cached tokens depend on."""
-    return {**clip_identity, "cut": cut}

@@ -53,6 +53,10 @@ class ClipParams(Section):
     cut: Annotated[int, Field(ge=0)] = Field(
         description="first block of the tail: blocks below it are cached"
     )
+    cache_dtype: Literal["float16", "int8"] = Field(
+        "float16",
+        description="how tokens are cached; int8, with a scale per token, takes half the space of float16",
+    )
     resize_mode: Literal["squash", "shortest"] = Field(
         "squash",
         description="squash keeps the whole image, as FSGR does; shortest crops its centre, as CLIP does",

@@ -6,6 +6,7 @@ Shapes: B images, S beams per image, L positions, T trunk tokens, W vision width
 import torch
 from torch import Tensor
 
+from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.config.params import DecodeParams
 from fsgr_model.inference.decoding import beam_search
 from fsgr_model.network.assembly import Assembly
@@ -20,7 +21,7 @@ def caption_images(
     assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams, *, precision: Precision
 ) -> list[str]:
     """The best caption of each image."""
-    tokens_BTW = torch.from_numpy(store.rows(image_ids)).to(assembly.device).float()
+    tokens_BTW = read_tokens(store, image_ids, assembly.device)
 
     def caption(images: int) -> Tensor:
         return search(assembly.captioner, tokens_BTW[:images], decode, precision)[1]

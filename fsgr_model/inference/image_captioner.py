@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fsgr_model.clip.maskclip import label_patches
+from fsgr_model.clip.token_cache import round_tokens
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
@@ -80,7 +81,7 @@ class ImageCaptioner:
         with torch.random.fork_rng(devices=[]):
             restored = restore(files.artifacts, files.weights, device or pick_device())
         self.clip, self.assembly = restored.parts.clip, restored.assembly
-        cut = restored.parts.cut
+        cut, self.cache_dtype = restored.parts.cut, restored.parts.cache_dtype
         speed_up_inference(self.assembly.captioner)
         self.trunk = make_trunk(self.clip.model, cut)
         assert restored.parts.codebook is not None, "restore reads it"
@@ -118,10 +119,11 @@ class ImageCaptioner:
 
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
-        """The tokens of prepared images as in the feature cache: [B, T, W], rounded to float16."""
+        """The tokens of prepared images, float32 [B, T, W], rounded as in the cache it was trained on."""
         device = self.assembly.device
         with tf32_products(device):
-            return self.trunk(torch.stack(list(images)).to(device)).half().float()
+            tokens_BTW = self.trunk(torch.stack(list(images)).to(device))
+        return round_tokens(tokens_BTW, self.cache_dtype)
 
     def label_map(self, image: Tensor) -> NDArray[np.int64]:
         """MaskCLIP's concept of each patch, [S, S], as the stage `labels` makes it."""

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsgr_model.clip.token_cache import unpack_tokens
 from fsgr_model.runtime.row_cache import DiskRows, Rows
 from fsgr_model.runtime.row_store import RowStore, groups_of
 from fsgr_model.text.vocabulary import PAD
@@ -26,7 +27,8 @@ POSITIONS = 8
 
 @dataclass(frozen=True)
 class Batch:
-    """`image_ids`: B ids; `tokens_BTW`: trunk tokens float16; `caption_BSL`: word ids int64, <pad> elsewhere;
+    """`image_ids`: B ids; `tokens_BTW`: trunk tokens as rows of the cache
+    (`token_cache`), float32 [B, T, W] after `to`; `caption_BSL`: word ids int64, <pad> elsewhere;
     `label_BG`: the label map, int64, where a loss needs it.
 
     An image with fewer than S captions has rows that are all <pad>, which no loss counts.
@@ -38,10 +40,10 @@ class Batch:
     label_BG: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device, its tokens in float32."""
+        """The same batch on a device, its tokens in float32; they are copied as they are cached."""
         return Batch(
             self.image_ids,
-            self.tokens_BTW.to(device, non_blocking=True).float(),
+            unpack_tokens(self.tokens_BTW.to(device, non_blocking=True)),
             self.caption_BSL.to(device, non_blocking=True),
             None if self.label_BG is None else self.label_BG.to(device, non_blocking=True),
         )

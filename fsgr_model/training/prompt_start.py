@@ -13,6 +13,7 @@ Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts pe
 import numpy as np
 import torch
 
+from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.clip.vit import run_block
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.tuned_tail import TunedTail
@@ -34,7 +35,7 @@ def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed
     assert isinstance(tail, TunedTail) and tail.prompts is not None
     order = np.random.default_rng(seed).permutation(list(train.tokens))
     picked: list[int] = order[:IMAGES].tolist()
-    tokens_BTW = torch.from_numpy(train.features.rows(picked)).to(tail.frozen.device, tail.frozen.dtype)
+    tokens_BTW = read_tokens(train.features, picked, tail.frozen.device).to(tail.frozen.dtype)
     P = tail.prompts.vectors_NPW.shape[1]
     if (patches := tail.frozen.patches(tokens_BTW)[..., 0].numel()) < P:
         raise UserError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fsgr_model.clip.token_cache import token_shape
 from fsgr_model.config.training_params import OptimiserParams, PhaseParams, ScstParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
@@ -132,8 +133,7 @@ def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
     else:
         # A caption is read up to its last word, and predicted from its first.
         words = max(sum(len(caption) - 1 for caption in of_image) for of_image in images.captions.values())
-    T, W = images.store.row_shape
-    return StepSize(params.batch_size, words, (T, W))
+    return StepSize(params.batch_size, words, token_shape(images.store))
 
 
 def hold_features(

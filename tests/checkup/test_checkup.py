@@ -14,6 +14,7 @@ from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.published import compare_with_published, published_splits
 from fsgr_model.clip.model_building import build_model
+from fsgr_model.clip.token_cache import CacheDtype
 from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
 from tests.worlds.small_dataset import draw_noise, karpathy_entry
@@ -206,16 +207,27 @@ def test_presets_name_published_splits(preset: str, counts: tuple[int, ...]) -> 
     assert not findings.problems and "as many images as published" in findings.facts[0]
 
 
-def test_disk_is_images_by_tokens_by_width_by_two_bytes(project: Project) -> None:
-    """Of 6 images of 32 pixels in patches of 8: 17 tokens of width 16, and 16 labels."""
-    assert "the cache is 6 images x 17 tokens x 16 x 2 bytes" in fact(project.check(), "disk")
+def test_the_cache_of_either_dtype_is_told(project: Project) -> None:
+    """Of 6 images of 32 pixels in patches of 8: 17 tokens of width 16."""
+    told = fact(project.check(), "cache")
+    assert "float16 0.00 GB, int8 0.00 GB on disk" in told
+    assert told.endswith("clip.cache_dtype is float16 (6 images x 17 tokens x 16)")
+    project.values["clip"]["cache_dtype"] = "int8"
+    assert "clip.cache_dtype is int8" in fact(project.check(), "cache")
+
+
+@pytest.mark.parametrize(("cache_dtype", "token_bytes"), [("float16", 16 * 2), ("int8", 16 + 2)])
+def test_disk_is_images_by_tokens_by_their_bytes(
+    project: Project, cache_dtype: CacheDtype, token_bytes: int
+) -> None:
+    """Beside the tokens there are 16 labels per image."""
     params = load_params(project.params_file)
     plan = draw_blueprint(TINY_CLIP, "tiny", params, 3, words=9, device=torch.device("meta"))
     size = DatasetSize({"train": 4, "val": 1, "test": 1}, 2, 5, Counter(), 12, unpacked=77)
     clip = sum(weight.numel() for weight in build_model(TINY_CLIP, "tiny").parameters())
     captioner = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
-    assert needs.disk_bytes(size, plan) == {
-        "feature cache": 6 * 17 * 16 * 2,
+    assert needs.disk_bytes(size, plan, cache_dtype) == {
+        "feature cache": 6 * 17 * token_bytes,
         "label maps": 6 * 16 * 2,
         "weights": 4 * (clip + 2 * captioner),
         "unpacked pictures": 77,

@@ -94,7 +94,7 @@ def test_every_format_is_read(project: Project, form: str) -> None:
     project.of_format(form, **FORMATS[form](project))
     findings = project.check()
     assert findings.problems == []
-    assert "train " in fact(findings, "images") and "images x 17 tokens" in fact(findings, "disk")
+    assert "train " in fact(findings, "images") and "images x 17 tokens" in fact(findings, "cache")
 
 
 def test_no_format_is_forgotten() -> None:

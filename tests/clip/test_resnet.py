@@ -13,6 +13,7 @@ from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk
 from fsgr_model.clip.split import Tail, Trunk
+from fsgr_model.clip.token_cache import token_shape
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.params import LabelsParams, RefineParams, RuntimeParams
 from fsgr_model.runtime.errors import UserError
@@ -155,7 +156,12 @@ def test_from_the_checkpoint_to_label_maps(model, dataset, tmp_path, monkeypatch
         out=tmp_path / "clip",
     )
     extract_features(
-        dataset, clip_folder=tmp_path / "clip", cut=0, runtime=runtime, out=tmp_path / "features"
+        dataset,
+        clip_folder=tmp_path / "clip",
+        cut=0,
+        cache_dtype="int8",
+        runtime=runtime,
+        out=tmp_path / "features",
     )
     clip = load_clip(tmp_path / "clip", torch.device("cpu"))
     concepts_KE = F.normalize(torch.randn(5, 16), dim=-1)
@@ -166,13 +172,14 @@ def test_from_the_checkpoint_to_label_maps(model, dataset, tmp_path, monkeypatch
         tmp_path / "clip",
         0,
         places[0],
+        cache_dtype="int8",
         features=places[1],
         params=params,
         runtime=runtime,
         out=tmp_path / "labels",
     )
     features = RowStore(tmp_path / "features" / "val.h5", {**clip.identity, "cut": 0})
-    assert features.row_shape == (10, 256) and features.load_all().any()
+    assert token_shape(features) == (10, 256) and features.load_all().any()
     assert RowStore(tmp_path / "labels" / "val.h5", {}).row_shape == (9,)
     assert isinstance(make_tail(clip.model, 0, "csa"), ResNetTail)
     assert isinstance(make_trunk(clip.model, 0), ResNetTrunk)

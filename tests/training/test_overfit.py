@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.dataset_params import DemoWorldParams
 from fsgr_model.datasets.demo.world import draw_demo_world
 from fsgr_model.datasets.normal_form import Dataset, write_dataset

@@ -11,8 +11,8 @@ from fsgr_model.clip.description import clip_identity, load_description
 from fsgr_model.clip.loading import load_clip, save_clip
 from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.model_building import build_model, default_preprocessing
-from fsgr_model.clip.split import trunk_identity
 from fsgr_model.clip.text_tower import TextTower
+from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.model_params import ModelParams, TailParams
 from fsgr_model.config.params import LabelsParams
 from fsgr_model.config.training_params import (
@@ -149,7 +149,7 @@ def parts_of(data: Path, split: Split = "train", *, codebook: bool = True) -> Pa
     """What a captioner is built of, cut where the features of the split say."""
     clip = load_clip(data / "clip", CPU)
     features = RowStore(data / "features" / f"{split}.h5", clip.identity)
-    return read_parts(data, clip, features.identity["cut"], codebook)
+    return read_parts(data, clip, features.identity, codebook)
 
 
 def assemble(data: Path, split: Split, params: ModelParams, seed: int) -> Assembly:

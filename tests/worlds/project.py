@@ -58,6 +58,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data / "dataset",
             clip_folder=data / "clip",
             cut=params.clip.cut,
+            cache_dtype=params.clip.cache_dtype,
             runtime=params.runtime,
             out=data / "features",
         )
@@ -69,6 +70,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data / "clip",
             params.clip.cut,
             data / "codebook",
+            cache_dtype=params.clip.cache_dtype,
             features=data / "features",
             params=params.labels,
             runtime=params.runtime,
