@@ -26,17 +26,13 @@ from bench.steps import training_step
 from bench.timing import Work, in_turns
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.towers import AnyTail, make_tail, make_trunk
-from fsgr_model.inference.decoding import sample
 from fsgr_model.kernels.attention import avoid_plans
-from fsgr_model.network.captioner import Captioner
-from fsgr_model.network.decoder import DecoderState
 from fsgr_model.runtime.device import tf32_products
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.vocabulary import SPECIALS
 from fsgr_model.training.batches import Batch
-from fsgr_model.training.replayed import replay_on_gpu
 from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.task import Task
 from fsgr_model.training.xe import CrossEntropy
@@ -44,6 +40,7 @@ from fsgr_model.training.xe import CrossEntropy
 PAGE = Path("docs/experiments/gpu.md")
 BATCHES = (20, 50, 200)
 ROUNDS = 7
+DTYPE = torch.bfloat16
 CUT, CONCEPTS, IMAGES = 6, 4_585, 256
 HALF = {"fp16 autocast": torch.float16, "bf16 autocast": torch.bfloat16}
 NEW_SHAPES = 12
@@ -85,13 +82,12 @@ def step_rows(device: torch.device) -> Iterator[Row]:
     for images in BATCHES:
         batch = random_batch(COCO, images, COCO.outputs_width, device)
         for name, build in (("XE", captioner_on_outputs), ("SCST", captioner_with_ends)):
-            works: dict[str, Work] = {}
-            for way in ("plain", "replayed"):
-                model = build(COCO, device)
-                task = task_of(name, reward, way)
-                if way == "replayed":
-                    replay_on_gpu(model)
-                works[way] = training_step(task, batch, model, torch.bfloat16)
+            works: dict[str, Work] = {
+                way: training_step(
+                    task_of(name, reward, way == "replayed"), batch, build(COCO, device), DTYPE
+                )
+                for way in ("plain", "replayed")
+            }
             for work in works.values():
                 for _ in range(3):
                     work()
@@ -101,22 +97,11 @@ def step_rows(device: torch.device) -> Iterator[Row]:
             yield Row(what, 1000 * seconds["replayed"], "ms", ratio=ratio, than="launched one by one")
 
 
-class PlainSelfCritical(SelfCritical):
-    """Draws without a replay."""
-
-    @torch.no_grad()
-    def draw(self, model: Captioner, start: DecoderState) -> Tensor:
-        """As the CPU does it."""
-        count = len(start.layers[0].image_keys)
-        return sample(model.step, start, count, num_samples=self.num_samples, max_length=self.max_length)
-
-
-def task_of(name: str, reward: CiderD, way: str) -> Task[Batch]:
+def task_of(name: str, reward: CiderD, replays: bool) -> Task[Batch]:
     """The task whose steps are timed."""
-    if name == "XE":
-        return CrossEntropy()
-    kind = SelfCritical if way == "replayed" else PlainSelfCritical
-    return kind(reward, COCO.captions, COCO.length)
+    task: Task[Batch] = CrossEntropy() if name == "XE" else SelfCritical(reward, COCO.captions, COCO.length)
+    task.replays = replays
+    return task
 
 
 def cider_row(device: torch.device) -> Row:
@@ -135,7 +120,7 @@ def extraction_rows(device: torch.device) -> Iterator[Row]:
     clip = build_model(COCO.clip, "ViT-B-16").eval().to(device)
     trunk, tail = make_trunk(clip, CUT), make_tail(clip, CUT, "qk_kk")
     image = torch.randn(IMAGES, 3, COCO.image_size, COCO.image_size, device=device)
-    codebook_KE = F.normalize(torch.randn(CONCEPTS, tail.proj.shape[1], device=device), dim=-1)
+    codebook_KE = F.normalize(torch.randn(CONCEPTS, tail.joint_width, device=device), dim=-1)
     with torch.inference_mode():
         with exact():
             true = trunk(image)

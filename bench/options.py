@@ -13,7 +13,6 @@ from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import pick_device
-from fsgr_model.training.replayed import replay_on_gpu
 
 RESULTS, PAGE = Path("bench/results/speed.json"), Path("docs/experiments/speed.md")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -39,7 +38,6 @@ class Variant:
                 part.compile()
         elif trained:
             speed_up_training(model)
-            replay_on_gpu(model)
         elif self.dtype == torch.float32:
             # oneDNN's layout cannot be cast.
             speed_up_inference(model)

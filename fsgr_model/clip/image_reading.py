@@ -6,11 +6,10 @@ import pickle
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -53,7 +52,7 @@ def read_batches(
     images = _Images(records, preprocess)
     if workers and records:
         check_shared_memory(images, batch, workers)
-    loader: Iterable[Any] = DataLoader(
+    loader = DataLoader(
         images,
         batch,
         num_workers=workers,
@@ -61,8 +60,8 @@ def read_batches(
         worker_init_fn=partial(_begin_worker, os.getpid()),
         pin_memory=torch.cuda.is_available(),
     )
-    for batch in loader:
-        problems, ids, images_BCHW = batch.unpack() if isinstance(batch, _Packed) else batch
+    for found in loader:
+        problems, ids, images_BCHW = found.unpack() if isinstance(found, _Packed) else found
         if problems:
             raise _manifest_error(problems)
         yield ids, images_BCHW

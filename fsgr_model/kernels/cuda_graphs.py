@@ -1,53 +1,93 @@
-"""CUDA graphs: a call whose shapes recur is recorded once and then replayed.
+"""CUDA graphs: a call is recorded for each shape of its arguments, and then replayed.
 
 A training step of twenty images launches some 1,500 small kernels, and Python needs three times as long to
 launch them as the GPU needs to run them (docs/experiments/gpu.md). A replay is one launch. It runs the same
-kernels with the same random numbers, so results do not change; the functions must give tensors of shapes that
-depend on the shapes of their arguments alone, and must not wait for the device.
+kernels on the same random numbers as the function; the function must return tensors of shapes that depend on
+the shapes of its arguments alone, and must not wait for the device.
 
-A call is recorded when its shapes occur for the second time: the last batch of an epoch is mostly not.
+A call is recorded when its shapes first occur, so whether a run was interrupted makes no difference. On other
+devices the function is called as it is.
 """
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Function = Callable[..., tuple[Tensor, ...]]
-# Each recording keeps the memory of its intermediate results.
-MOST_RECORDINGS = 12
-# Of the free memory, for the intermediate results of a recording and those of the steps beside it.
-USABLE = 0.4
+# Each recording keeps its results, and a loss the gradients of all weights.
+MOST_RECORDINGS = 16
 
 
 class Replayed:
     """A function of tensors without gradients; its results are the caller's own."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Callable[..., Tensor]) -> None:
         self.function = function
         self._recordings: dict[Hashable, _Recording] = {}
-        self._seen: Counter[Hashable] = Counter()
 
     @torch.no_grad()
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """What the function returns; replayed where the tensors are on a CUDA device and known in shape."""
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """What the function returns."""
         key = _key(tensors)
         if key not in self._recordings:
-            self._seen[key] += 1
-            if not _may_record(tensors, self._seen[key], len(self._recordings)):
+            if not _may_record(tensors, len(self._recordings)):
                 return self.function(*tensors)
-            self._recordings[key] = _Recording(self.function, tensors)
-        return self._recordings[key].replay(tensors)
+            self._recordings[key] = _Recording(lambda *inputs: [self.function(*inputs)], tensors)
+        return self._recordings[key].replay(tensors)[0].clone()
+
+
+class ReplayedLoss:
+    """A scalar loss of tensors and of the weights of `module`; its gradients come with it, for these weights.
+
+    fp16 is not replayed: its gradients need the scale of the loss, which is applied after it. No tensor may
+    hold an earlier graph of these weights while a recording is made.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], module: nn.Module) -> None:
+        self.function, self.module = function, module
+        self.weights = [weight for weight in module.parameters() if weight.requires_grad]
+        self._recordings: dict[Hashable, _Recording] = {}
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """What the function returns."""
+        key = (*_key(tensors), self.module.training)
+        if key not in self._recordings:
+            if _products() == torch.float16 or not _may_record(tensors, len(self._recordings)):
+                return self.function(*tensors)
+            self._recordings[key] = _Recording(self._loss_and_gradients, tensors)
+        return _ReplayedLoss.apply(self._recordings[key], tensors, *self.weights)
+
+    def _loss_and_gradients(self, *tensors: Tensor) -> list[Tensor | None]:
+        loss = self.function(*tensors)
+        return [loss.detach(), *torch.autograd.grad(loss, self.weights, allow_unused=True)]
+
+
+class _ReplayedLoss(torch.autograd.Function):
+    """The loss of a replay, whose gradients are known before anybody asks for them."""
+
+    @staticmethod
+    def forward(ctx: Any, recording: "_Recording", tensors: Sequence[Tensor], *weights: Tensor) -> Tensor:
+        loss, *ctx.gradients = recording.replay(tensors)
+        assert loss is not None
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *of_loss: Tensor) -> tuple[Tensor | None, ...]:
+        known = [gradient for gradient in ctx.gradients if gradient is not None]
+        scaled = iter(torch._foreach_mul(known, of_loss[0]))
+        return (None, None, *(None if gradient is None else next(scaled) for gradient in ctx.gradients))
 
 
 class _Recording:
-    def __init__(self, function: Function, tensors: Sequence[Tensor]) -> None:
+    """One recording: copies of its arguments, which a replay reads, and its results, which it overwrites."""
+
+    def __init__(self, function: Callable[..., list[Any]], tensors: Sequence[Tensor]) -> None:
         self._inputs = [tensor.clone() for tensor in tensors]
         self._graph = torch.cuda.CUDAGraph()
-        state = torch.cuda.get_rng_state(tensors[0].device)
+        random_state = torch.cuda.get_rng_state(tensors[0].device)
         with _autocast_without_cache():
-            # The first run in another stream loads and chooses kernels, which a recording cannot.
+            # The first run, in another stream, loads and chooses kernels, which a recording cannot.
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
@@ -55,77 +95,26 @@ class _Recording:
             torch.cuda.current_stream().wait_stream(stream)
             with torch.cuda.graph(self._graph):
                 self._outputs = function(*self._inputs)
-        torch.cuda.set_rng_state(state, tensors[0].device)
+        torch.cuda.set_rng_state(random_state, tensors[0].device)
 
-    def replay(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def replay(self, tensors: Sequence[Tensor]) -> list[Any]:
         for kept, tensor in zip(self._inputs, tensors, strict=True):
             kept.copy_(tensor)
         self._graph.replay()
-        return tuple(output.clone() for output in self._outputs)
-
-
-class ReplayedWithGradients:
-    """A function of tensors and of the weights of `module`, with the gradients of both.
-
-    Results and gradients of a replay are overwritten by the next one of the same shapes: one backward pass
-    belongs between the two. Without gradients the function is called as it is.
-    """
-
-    def __init__(self, function: Function, module: nn.Module) -> None:
-        self.function, self.module = function, module
-        self._recordings: dict[Hashable, Function] = {}
-        self._seen: Counter[Hashable] = Counter()
-
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """What the function returns; replayed where the tensors are on a CUDA device and known in shape."""
-        if not torch.is_grad_enabled():
-            return self.function(*tensors)
-        key = (*_key(tensors), self.module.training)
-        if key not in self._recordings:
-            self._seen[key] += 1
-            if not _may_record(tensors, self._seen[key], len(self._recordings)):
-                return self.function(*tensors)
-            self._recordings[key] = self._record(tensors)
-        return self._recordings[key](*tensors)
-
-    def _record(self, tensors: Sequence[Tensor]) -> Function:
-        samples = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in tensors)
-        state = torch.cuda.get_rng_state(tensors[0].device)
-        with _autocast_without_cache():
-            recorded = torch.cuda.make_graphed_callables(
-                _Call(self.function, self.module), samples, allow_unused_input=True
-            )
-        torch.cuda.set_rng_state(state, tensors[0].device)
-        return recorded  # type: ignore[return-value]
-
-
-class _Call(nn.Module):
-    """The function as a module, whose weights get gradients."""
-
-    def __init__(self, function: Function, module: nn.Module) -> None:
-        super().__init__()
-        self.function, self.module = function, module
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return self.function(*tensors)
+        return self._outputs
 
 
 def _key(tensors: Sequence[Tensor]) -> tuple[Hashable, ...]:
-    """What a recording depends on beside the values of its inputs."""
-    product = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
-    return (*((tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors), product)
+    """What a recording depends on beside the values of its arguments."""
+    return (*((tensor.shape, tensor.dtype) for tensor in tensors), _products())
 
 
-def _may_record(tensors: Sequence[Tensor], times: int, recordings: int) -> bool:
-    """Whether this is the time to record, and there is memory for it."""
-    device = tensors[0].device
-    if device.type != "cuda" or times != 2 or recordings >= MOST_RECORDINGS:
-        return False
-    # What PyTorch holds without need is returned to the device when a recording asks for it.
-    needless = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free = torch.cuda.mem_get_info(device)[0] + needless
-    peak = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
-    return peak < USABLE * free
+def _products() -> torch.dtype | None:
+    return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+
+
+def _may_record(tensors: Sequence[Tensor], recordings: int) -> bool:
+    return tensors[0].is_cuda and recordings < MOST_RECORDINGS
 
 
 def _autocast_without_cache() -> torch.autocast:

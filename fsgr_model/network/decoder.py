@@ -124,7 +124,6 @@ class CaptionDecoder(nn.Module):
     ) -> None:
         super().__init__()
         num_words, width = word_VE.shape
-        self.memory: MemoryKind = memory
         self.word_embedding = nn.Embedding(num_words, width)
         self.word_projection = nn.Identity() if width == d_model else nn.Linear(width, d_model, bias=False)
         self.layers = nn.ModuleList(

@@ -48,9 +48,9 @@ class DeviceCiderD:
         """
         image_N = torch.from_numpy(self.scorer.places(image_ids)).to(caption_NL.device, non_blocking=True)
         filled_NL = F.pad(caption_NL, (0, -caption_NL.shape[-1] % POSITIONS), value=PAD)
-        return self._replayed(filled_NL, image_N)[0]
+        return self._replayed(filled_NL, image_N)
 
-    def _score(self, caption_NL: Tensor, image_N: Tensor) -> tuple[Tensor, ...]:
+    def _score(self, caption_NL: Tensor, image_N: Tensor) -> Tensor:
         length_N = _lengths(caption_NL, self.scorer.end_token)
         key_NKL = _ngrams(caption_NL, length_N, self.scorer.frequencies.num_words + 1)
         count_NKL = _counts(key_NKL)
@@ -66,7 +66,7 @@ class DeviceCiderD:
         difference_NR = (length_N - 1).clamp(min=0)[:, None] - self.penalised_AR[image_N]
         penalty_NR = torch.exp(-(difference_NR**2) / (2 * SIGMA**2))
         total_N = (cosine_NKR.mean(dim=1) * penalty_NR).sum(dim=1)
-        return (10.0 * total_N / self.num_references_A[image_N].clamp(min=1),)
+        return 10.0 * total_N / self.num_references_A[image_N].clamp(min=1)
 
 
 class _DeviceIndex:

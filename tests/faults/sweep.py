@@ -39,8 +39,8 @@ CONTRADICTIONS = {
     "_taken: opened.write": (errno.ENOENT, errno.EEXIST),
     "_wait_for: owner.read_text": (errno.ENOENT,),
 }
-# Of the wide sweep: how many callers tell two ways to a place apart, and the errors for each of them.
-CALLERS, ERRORS_A_WAY = 3, 2
+# How many errors a place gets, and how many callers tell two ways to it apart; the errors come in turns.
+SWEEPS = {"once": (1, 0), "ways": (2, 3), "errors": (len(NUMBERS), 0)}
 
 
 class Turns:
@@ -57,7 +57,7 @@ class Turns:
         return list(itertools.islice(possible, self.count))
 
 
-def main(folder: Path, wide: bool) -> None:
+def main(folder: Path, errors: int, callers: int) -> None:
     instrument()
     # What imports the project comes after that.
     import torch
@@ -70,7 +70,7 @@ def main(folder: Path, wide: bool) -> None:
 
     torch.set_num_threads(1)
     torch.autograd.set_multithreading_enabled(False)
-    refusals = Refusals(Turns(ERRORS_A_WAY if wide else 1), CALLERS if wide else 0)
+    refusals = Refusals(Turns(errors), callers)
     begin(folder / "world")
     build(Path.cwd())
     watch = Watch(folder)
@@ -115,4 +115,4 @@ def begin(project: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), "wide" in sys.argv[2:])
+    main(Path(sys.argv[1]).resolve(), *SWEEPS[sys.argv[2]])

@@ -7,7 +7,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.faults.refusing import Outcome, read
 
 # A line that tells a user: a command's own error, one of several pictures, or a finding of `check`.
 TOLD = re.compile(r"error: |\d+\. |stopped by ")
+# Seconds, for a sweep that does not end; on two free cores they take some 20, 140 and 900.
+LIMITS = {"once": 600, "ways": 3600, "errors": 7200}
 # Places that no driver comes to, with the reason.
 NOT_REACHED: dict[str, str] = {}
 # Whose message cannot name the very file, with the reason.
@@ -36,10 +39,19 @@ class Sweep:
     unknown: list[str]
 
 
-def sweep(folder: Path, *wide: str) -> Sweep:
-    command = [sys.executable, "-m", "tests.faults.sweep", str(folder), *wide]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+def sweep(kind: str) -> Iterator[Sweep]:
+    """Run a sweep of `sweep.SWEEPS`, in a folder of a short path: sockets have their names in it."""
+    with tempfile.TemporaryDirectory(prefix="sweep-") as name:
+        folder = Path(name)
+        command = [sys.executable, "-m", "tests.faults.sweep", name, kind]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMITS[kind]
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        yield found_in(folder)
+
+
+def found_in(folder: Path) -> Sweep:
     lines = {name: (folder / name).read_text(encoding="utf-8") for name in ("outcomes", "unknown")}
     return Sweep(
         [read(line) for line in lines["outcomes"].split("\n")],
@@ -50,9 +62,9 @@ def sweep(folder: Path, *wide: str) -> Sweep:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def swept() -> Iterator[Sweep]:
     """Every place refused once."""
-    return sweep(tmp_path_factory.mktemp("sweep"))
+    yield from sweep("once")
 
 
 def broken(outcomes: Iterable[Outcome], rule: Callable[[Outcome], bool]) -> str:
@@ -113,15 +125,13 @@ def test_no_output_is_lost_or_half_written(swept: Sweep) -> None:
 
 
 @pytest.mark.nightly
-def test_every_way_to_each_place(tmp_path: Path) -> None:
-    """As above, once for every three callers of a place, each with the next two of 33 errors.
-
-    All errors at all of them would be 15,000 runs; these are some 950, the same ones each time.
-    """
-    found = sweep(tmp_path, "wide").outcomes
-    assert len({outcome.number for outcome in found}) > 30
-    for rule in (is_one_line, names_the_file, is_whole):
-        assert not broken(found, rule)
+@pytest.mark.parametrize("kind", ["ways", "errors"])
+def test_every_way_to_each_place_and_every_error_there(kind: str) -> None:
+    """As above: each three callers of a place with the next two of 33 errors; each place with all of them."""
+    for swept in sweep(kind):
+        assert len({outcome.number for outcome in swept.outcomes}) > 30
+        for rule in (is_one_line, names_the_file, is_whole):
+            assert not broken(swept.outcomes, rule)
 
 
 @pytest.mark.parametrize(
