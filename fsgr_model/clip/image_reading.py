@@ -121,10 +121,11 @@ class _Packed:
 def _begin_worker(parent: int, worker: int) -> None:
     """Let a worker end with its parent; PyTorch misses a parent that is killed while the worker starts.
 
-    Its socket lies beside its images: the path of one has at most 107 bytes, and TMPDIR may be longer.
+    Its socket, by which Linux hands images over, lies beside them: a socket's path has at most 107 bytes, and
+    TMPDIR may be longer.
     """
     end_with_parent(parent)
-    if SHARED_MEMORY.is_dir():
+    if torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
         tempfile.tempdir = str(SHARED_MEMORY)
 
 

@@ -4,9 +4,8 @@ A subprocess of its own imports the project with its file operations wrapped, an
 """
 
 import json
+import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.places import ROOT, Place, places, wrap
+from tests.faults.places import Place, places, wrap
 from tests.faults.refusing import Outcome, read
+from tests.faults.sweep import NUMBERS, impossible
+from tests.faults.watched import started
 
 # A line that tells a user: a command's own error, one of several pictures, or a finding of `check`.
 TOLD = re.compile(r"error: |\d+\. |stopped by ")
-# Seconds, for a sweep that does not end; on two free cores they take some 20, 140 and 900.
-LIMITS = {"once": 600, "ways": 3600, "errors": 7200}
+# A sweep that says nothing for longer than this waits for something that never comes.
+SECONDS_STILL = 300.0
 # Places that no driver comes to, with the reason.
 NOT_REACHED: dict[str, str] = {}
 # Whose message cannot name the very file, with the reason.
@@ -39,16 +40,30 @@ class Sweep:
     unknown: list[str]
 
 
-def sweep(kind: str) -> Iterator[Sweep]:
-    """Run a sweep of `sweep.SWEEPS`, in a folder of a short path: sockets have their names in it."""
+def sweep(kind: str, parts: int = 1) -> Iterator[Sweep]:
+    """Run a sweep of `sweep.SWEEPS` in parts, in a folder of a short path: sockets have their names in it."""
     with tempfile.TemporaryDirectory(prefix="sweep-") as name:
-        folder = Path(name)
-        command = [sys.executable, "-m", "tests.faults.sweep", name, kind]
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMITS[kind]
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        yield found_in(folder)
+        folders = [Path(name) / str(part) for part in range(parts)]
+        running = []
+        try:
+            for part, folder in enumerate(folders):
+                folder.mkdir()
+                running.append(started("tests.faults.sweep", str(folder), kind, str(part), str(parts)))
+            for each in running:
+                assert each.ended(SECONDS_STILL) == 0, each.said()[-5000:]
+        finally:
+            for each in running:
+                each.end()
+        yield joined([found_in(folder) for folder in folders])
+
+
+def joined(found: list[Sweep]) -> Sweep:
+    return Sweep(
+        [outcome for each in found for outcome in each.outcomes],
+        set[Place]().union(*(each.reached for each in found)),
+        set[str]().union(*(each.no_file for each in found)),
+        [line for each in found for line in each.unknown],
+    )
 
 
 def found_in(folder: Path) -> Sweep:
@@ -127,11 +142,17 @@ def test_no_output_is_lost_or_half_written(swept: Sweep) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", ["ways", "errors"])
 def test_every_way_to_each_place_and_every_error_there(kind: str) -> None:
-    """As above: each three callers of a place with the next two of 33 errors; each place with all of them."""
-    for swept in sweep(kind):
-        assert len({outcome.number for outcome in swept.outcomes}) > 30
+    """As above: each three callers of a place with two errors or more; each place with all of them."""
+    for swept in sweep(kind, parts=len(os.sched_getaffinity(0))):
+        assert {outcome.number for outcome in swept.outcomes} == set(NUMBERS)
         for rule in (is_one_line, names_the_file, is_whole):
             assert not broken(swept.outcomes, rule)
+        if kind == "errors":
+            refused = {(outcome.place, outcome.number) for outcome in swept.outcomes}
+            asked = {place for place in places() if place.text not in NOT_REACHED.keys() | swept.no_file}
+            assert refused == {
+                (p, number) for p in asked for number in NUMBERS if number not in impossible(p)
+            }
 
 
 @pytest.mark.parametrize(
