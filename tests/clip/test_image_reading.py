@@ -122,3 +122,16 @@ def test_a_worker_that_something_else_ends_is_told(dataset):
     with pytest.raises(RuntimeError) as ended:
         next(read_batches(read_images(dataset), prepare, 5, 1))
     assert explain(ended.value).startswith("a worker process was ended from outside (DataLoader worker (pid")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("seconds")
+def test_workers_batches_are_pinned_for_a_gpu(dataset, clip_folder):
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    records = read_images(dataset)
+    alone = list(read_batches(records, clip.preprocess, 5, 0))
+    for (ids, images_BCHW), (same, pinned_BCHW) in zip(
+        alone, read_batches(records, clip.preprocess, 5, 2), strict=True
+    ):
+        assert pinned_BCHW.is_pinned()
+        assert ids == same and torch.equal(images_BCHW, pinned_BCHW)
