@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from fsgr_model.runtime.late_compiler import compiler_later
+
 UNUSED = ("timm", "transformers")
 SYMPTOM = "operator torchvision::"
 SCHEMAS = (
@@ -83,6 +85,6 @@ def without_unused() -> Iterator[None]:
 
 # Weights come by plain HTTP, which resumes an interrupted download. The hub's Xet starts from the beginning.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
-with without_unused():
+with without_unused(), compiler_later():
     import_torchvision()
     open_clip: Any = importlib.import_module("open_clip")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fsgr_model.config.section import Count, Rate, Section
-from fsgr_model.runtime.device import Precision
+from fsgr_model.runtime.precision import Precision
 
 PRECISION = "number format of the products: auto is bf16 on a GPU and float32 elsewhere; fp16 scales the loss"
 

@@ -1,11 +1,10 @@
 """Which device a run uses."""
 
 import contextlib
-from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "bf16", "fp16", "float32"]
+from fsgr_model.runtime.precision import Precision
 
 
 def pick_device() -> torch.device:
