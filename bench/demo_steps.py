@@ -17,7 +17,7 @@ from bench.timing import Work
 from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_trunk
-from fsgr_model.config.params import DecodeParams, Params
+from fsgr_model.config.params import Params
 from fsgr_model.inference.captioning import search
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.kernels.training import speed_up_training
@@ -44,7 +44,7 @@ def works(params: Params) -> dict[str, Callable[[], Work]]:
         "train_scst": lambda: caption_step(
             task(reward_of_random_captions(sizes)), sizes, params, images=params.scst.batch_size
         ),
-        "captions": partial(beam_pass, sizes, params, params.decode),
+        "captions": partial(beam_pass, sizes, params),
     }
 
 
@@ -120,12 +120,12 @@ def caption_step(task: CrossEntropy | SelfCritical, sizes: Sizes, params: Params
     return training_step(task, random_batch(sizes, images, sizes.clip_width, CPU), model, torch.float32)
 
 
-def beam_pass(sizes: Sizes, params: Params, decode: DecodeParams) -> Work:
+def beam_pass(sizes: Sizes, params: Params) -> Work:
     """A batch of pictures captioned by beam search."""
     model = demo_captioner(sizes, params)
     speed_up_inference(model)
-    tokens_BTW = random_batch(sizes, decode.batch_size, sizes.clip_width, CPU).tokens_BTW
-    return lambda: search(model, tokens_BTW, decode)
+    tokens_BTW = random_batch(sizes, params.runtime.caption_batch, sizes.clip_width, CPU).tokens_BTW
+    return lambda: search(model, tokens_BTW, params.decode, params.precision)
 
 
 def demo_captioner(sizes: Sizes, params: Params) -> Captioner:

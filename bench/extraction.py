@@ -25,7 +25,8 @@ from bench.destination import parser_of
 from bench.limits import best_seconds, elapsed, large_product, measure_limits
 from bench.rows import Row, publish
 from bench.timing import matmul_flops
-from fsgr_model.clip.loading import Clip, build_model, default_preprocessing, load_clip, save_clip
+from fsgr_model.clip.loading import Clip, load_clip, save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.config.params import RuntimeParams

@@ -9,7 +9,8 @@ import torch
 
 from bench.limits import multiplies_bfloat16
 from bench.networks import COCO, Sizes
-from fsgr_model.kernels.onednn_layers import use_onednn_for_inference, use_onednn_for_training
+from fsgr_model.kernels.inference import speed_up_inference
+from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import pick_device
 
@@ -36,10 +37,10 @@ class Variant:
             for part in (model.tail, model.encoder, model.decoder):
                 part.compile()
         elif trained:
-            use_onednn_for_training(model)
+            speed_up_training(model)
         elif self.dtype == torch.float32:
             # oneDNN's layout cannot be cast.
-            use_onednn_for_inference(model)
+            speed_up_inference(model)
         return model
 
 

@@ -16,7 +16,7 @@ from fsgr_model.config.params import RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint
-from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.device import pick_device, tf32_products
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
@@ -41,15 +41,17 @@ def extract_features(
     Raises:
         UserError: image files that are missing, changed or broken; too little disk space.
     """
-    clip = load_clip(clip_folder, pick_device())
+    device = pick_device()
+    clip = load_clip(clip_folder, device)
     trunk = make_trunk(clip.model, cut)
     speed_up_inference(trunk)
-    records = {split: read_images(dataset, split) for split in SPLITS}
-    check_files([record for of_split in records.values() for record in of_split])
+    images = read_images(dataset)
+    check_files(images)
+    records = {split: [image for image in images if image.split == split] for split in SPLITS}
     row_format = RowFormat("tokens", trunk.token_shape, "float16")
     identity = trunk_identity(clip.identity, cut)
     key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])
-    with resume_point("features", key) as point:
+    with resume_point("features", key) as point, tf32_products(device):
         writers = {
             split: RowWriter(point.folder / f"{split}.h5", row_format, [r.image_id for r in rows], identity)
             for split, rows in records.items()

@@ -1,5 +1,6 @@
 """Stage `labels`: a MaskCLIP label map of every image."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fsgr_model.clip.towers import AnyTail, make_tail
 from fsgr_model.config.params import LabelsParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS
 from fsgr_model.runtime.artifacts import fingerprint
-from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.device import pick_device, tf32_products
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
@@ -44,7 +45,8 @@ def make_label_maps(
     Raises:
         UserError: features or codebook were made with another CLIP or another cut.
     """
-    clip = load_clip(clip_folder, pick_device())
+    device = pick_device()
+    clip = load_clip(clip_folder, device)
     codebook = load_codebook(codebook_folder)
     check_codebook(codebook, clip.identity["weights"])
     tail = make_tail(clip.model, cut, params.attention)
@@ -52,9 +54,9 @@ def make_label_maps(
     stores = {split: RowStore(features / f"{split}.h5", expected) for split in SPLITS}
     identity = label_identity(expected, codebook.identity, params)
     key = fingerprint([identity, [(store.identity, store.image_ids) for store in stores.values()]])
-    with resume_point("labels", key) as point:
+    with resume_point("labels", key) as point, tf32_products(device):
         for split, store in stores.items():
-            patches = store.row_shape[0] - 1
+            patches = math.prod(tail.grid_size)
             row_format = RowFormat("labels", (patches,), "uint16")
             with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
                 _label(
@@ -93,7 +95,7 @@ def _label(
     batch: int,
     split: str,
 ) -> None:
-    device = tail.proj.device
+    device = tail.device
     groups = groups_of(writer.missing(), batch)
     for ids in progress(groups, len(groups), f"label maps of {split}", unit="batches"):
         tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)

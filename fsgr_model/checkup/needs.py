@@ -27,7 +27,7 @@ def disk_bytes(size: DatasetSize, plan: Blueprint) -> dict[str, int]:
     trained = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
     return {
         "feature cache": size.all_images * T * W * FLOAT16,
-        "label maps": size.all_images * (T - 1) * UINT16,
+        "label maps": size.all_images * plan.patches * UINT16,
         "weights": (plan.clip_parameters + 2 * trained) * FLOAT32,
         "unpacked pictures": size.unpacked,
     }

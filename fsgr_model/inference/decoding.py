@@ -25,7 +25,9 @@ NEVER_SPOKEN = (UNK, PAD, BOS)
 def word_log_probs(logits: Tensor) -> Tensor:
     """Log-probabilities of the words that a caption may have, float32; <unk>, <pad> and <bos> have none."""
     logits = logits.float().clone()
-    logits[..., NEVER_SPOKEN] = -torch.inf
+    # One after the other: a list of indices would be copied to the device, which a CUDA graph cannot record.
+    for word in NEVER_SPOKEN:
+        logits[..., word].fill_(-torch.inf)
     return logits.log_softmax(dim=-1)
 
 
@@ -53,19 +55,37 @@ def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) ->
     )
 
 
-def sample(step: Step, state: DecoderState, num_images: int, *, num_samples: int, max_length: int) -> Tensor:
-    """Independent draws from the model, [B, S, L] int64; randomness from torch's global generator.
+def sample(
+    step: Step,
+    state: DecoderState,
+    num_images: int,
+    *,
+    num_samples: int,
+    max_length: int,
+    generators: Sequence[torch.Generator] | None = None,
+    fixed_shapes: bool = False,
+) -> Tensor:
+    """Independent draws from the model, [B, S, L] int64.
 
-    The draws depend only on the shapes and the generator, not on which captions have ended.
+    The draws depend only on the shapes and the generator, not on which captions have ended. With one of
+    `generators` for each image, on the model's device, the draws of an image do not depend on the other
+    images either; without them, randomness comes from torch's global generator. With `fixed_shapes`, captions
+    that have ended stay in the batch up to the last position, L is `max_length`, and no step waits for the
+    device, as a CUDA graph needs it; the draws are the same.
     """
-    shape = (num_images * num_samples,)
 
     def draw(log_prob_BSV: Tensor, row_BS: Tensor) -> Tensor:
         # Gumbel-max: an exact draw from the softmax without its cumulative sum.
-        drawn_NV = log_prob_BSV.new_empty((*shape, log_prob_BSV.shape[-1])).exponential_().clamp_(min=1e-30)
-        return (log_prob_BSV - drawn_NV[row_BS].log()).argmax(dim=-1)
+        noise_NV = log_prob_BSV.new_empty((num_images * num_samples, log_prob_BSV.shape[-1]))
+        if generators is None:
+            noise_NV.exponential_()
+        else:
+            for noise_SV, generator in zip(noise_NV.split(num_samples), generators, strict=True):
+                noise_SV.exponential_(generator=generator)
+        return (log_prob_BSV - noise_NV.clamp_(min=1e-30)[row_BS].log()).argmax(dim=-1)
 
-    return _extend(step, state, (num_images, num_samples), max_length, choose=draw)
+    shape_BS = (num_images, num_samples)
+    return _extend(step, state, shape_BS, max_length, choose=draw, fixed_shapes=fixed_shapes)
 
 
 def _extend(
@@ -75,6 +95,7 @@ def _extend(
     max_length: int,
     *,
     choose: Callable[[Tensor, Tensor], Tensor],
+    fixed_shapes: bool = False,
 ) -> Tensor:
     """Add one chosen word at a time until every caption has ended or is full.
 
@@ -91,6 +112,8 @@ def _extend(
         ended_BS = (word_BS == EOS) | (word_BS == PAD)
         word_BS = torch.where(ended_BS, PAD, choose(word_log_probs(logits_BSV), row_BS))
         caption_NL[row_BS, position] = word_BS
+        if fixed_shapes:
+            continue
         kept = _still_open((word_BS != EOS) & (word_BS != PAD))
         if kept is None:
             break

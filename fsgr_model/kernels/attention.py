@@ -1,8 +1,9 @@
-"""`F.scaled_dot_product_attention`, faster on a CPU where its bias is trained.
+"""`F.scaled_dot_product_attention`, faster on a CPU with a trained bias, and on a GPU where shapes change.
 
 Shapes: N batch rows, H heads, Q queries, M keys, C width per head.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,3 +18,13 @@ def attention(query_NHQC: Tensor, key_NHMC: Tensor, value_NHMC: Tensor, attn_mas
         return F.scaled_dot_product_attention(query_NHQC, key_NHMC, value_NHMC, attn_mask=attn_mask)
     weights_NHQM = query_NHQC / query_NHQC.shape[-1] ** 0.5 @ key_NHMC.transpose(2, 3) + attn_mask
     return weights_NHQM.softmax(dim=-1) @ value_NHMC
+
+
+def avoid_plans() -> None:
+    """Leave attention to PyTorch's own kernels in this process, not to cuDNN.
+
+    For every new shape cuDNN makes a plan, which takes 50 ms on an H100 and 130 ms with gradients, a thousand
+    times as long as the call. The length of captions makes new shapes all the time: without this, a step of
+    self-critical training takes ten times as long (docs/experiments/gpu.md, findings/).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)

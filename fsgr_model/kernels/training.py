@@ -5,7 +5,7 @@ Each kernel computes what PyTorch's layer computes, up to rounding; dropout uses
 
 from torch import nn
 
-from fsgr_model.kernels.attention import attention
+from fsgr_model.kernels.attention import attention, avoid_plans
 from fsgr_model.kernels.drop_ins import ATTENTION
 from fsgr_model.kernels.dropout import FastDropout
 from fsgr_model.kernels.onednn_layers import use_onednn_for_training
@@ -14,6 +14,7 @@ from fsgr_model.kernels.products import speed_up_products
 
 def speed_up_training(network: nn.Module) -> None:
     """Replace layers of a network that will be trained, for the device that it is on."""
+    avoid_plans()
     speed_up_products(network)
     use_onednn_for_training(network)
     if next(network.parameters()).device.type != "cpu":

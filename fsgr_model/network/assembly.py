@@ -20,7 +20,7 @@ from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.tensor_file import checksum, load_tensors, save_tensors
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
 
@@ -81,7 +81,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
     codebook = parts.codebook if params.semantics else None
     codebook_KE = None if codebook is None else codebook.embeddings_KE
     tail = make_tail(parts.clip.model, parts.cut, params.align)
-    joint_width = tail.proj.shape[1]
+    joint_width = tail.joint_width
     for name, vectors in [("codebook", codebook_KE), ("word embeddings", parts.word_VE)]:
         if vectors is not None and (width := vectors.shape[1]) != joint_width:
             raise UserError(f"the {name} have width {width}, their CLIP has {joint_width}; run dvc repro")
@@ -99,7 +99,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
         "words": parts.vocabulary.fingerprint,
         "num_words": len(parts.vocabulary),
     }
-    return Assembly(captioner.to(tail.proj.device), parts.vocabulary, made_with)
+    return Assembly(captioner.to(tail.device), parts.vocabulary, made_with)
 
 
 def parameter_counts(captioner: Captioner) -> dict[str, int]:
@@ -171,6 +171,12 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
     made_with, weights = read_weights(path)
     check_made_with(path, made_with, assembly)
     put_weights(path, weights, assembly)
+
+
+def weights_sha256(assembly: Assembly) -> str:
+    """The SHA-256 of the names and values of the network's weights."""
+    tensors = assembly.captioner.checkpoint_tensors()
+    return checksum({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {})
 
 
 def check_made_with(path: Path, made_with: dict[str, Any], assembly: Assembly) -> None:

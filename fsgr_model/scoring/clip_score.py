@@ -63,7 +63,7 @@ def make_clip_scorer(clip: Clip, store: RowStore, references: Mapping[int, Seque
     image_E: dict[int, Tensor] = {}
     with torch.inference_mode():
         for group in groups_of(sorted(references), IMAGES_PER_STEP):
-            tokens_BTW = torch.from_numpy(store.rows(group)).to(tail.proj.device)
+            tokens_BTW = torch.from_numpy(store.rows(group)).to(tail.device)
             global_BE = F.normalize(tail(tokens_BTW).global_BE, dim=-1).float().cpu()
             image_E |= dict(zip(group, global_BE, strict=True))
     return ClipScorer(clip, image_E, references)

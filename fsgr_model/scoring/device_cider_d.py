@@ -10,14 +10,18 @@ P places of the fullest bucket of an index.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from fsgr_model.kernels.cuda_graphs import Replayed
 from fsgr_model.scoring.cider_d import SIGMA, CiderD
 from fsgr_model.scoring.ngrams import GOLDEN, MAX_ORDER, NOTHING, KeyIndex
 from fsgr_model.text.vocabulary import EOS, PAD
 
 # The same 64 bits as a signed number, which is all that PyTorch multiplies.
 SIGNED_GOLDEN = int(GOLDEN) - 2**64
+# Captions are filled up to a multiple of so many positions, so that few shapes occur.
+POSITIONS = 8
 
 
 class DeviceCiderD:
@@ -32,6 +36,8 @@ class DeviceCiderD:
         self.norm_AKR = torch.from_numpy(scorer.norm_AKR).to(device)
         self.penalised_AR = torch.from_numpy(scorer.penalised_AR).to(device)
         self.num_references_A = torch.from_numpy(scorer.num_references_A).to(device)
+        # A hundred small kernels, which take longer to launch than to run.
+        self._replayed = Replayed(self._score)
 
     @torch.no_grad()
     def score(self, caption_NL: Tensor, image_ids: Sequence[int]) -> Tensor:
@@ -41,6 +47,10 @@ class DeviceCiderD:
             ValueError: an image has no references.
         """
         image_N = torch.from_numpy(self.scorer.places(image_ids)).to(caption_NL.device, non_blocking=True)
+        filled_NL = F.pad(caption_NL, (0, -caption_NL.shape[-1] % POSITIONS), value=PAD)
+        return self._replayed(filled_NL, image_N)
+
+    def _score(self, caption_NL: Tensor, image_N: Tensor) -> Tensor:
         length_N = _lengths(caption_NL, self.scorer.end_token)
         key_NKL = _ngrams(caption_NL, length_N, self.scorer.frequencies.num_words + 1)
         count_NKL = _counts(key_NKL)
@@ -65,7 +75,7 @@ class _DeviceIndex:
     def __init__(self, index: KeyIndex, device: torch.device) -> None:
         self.bits = index.bits
         # One more key than there are, so that a look past the last one is allowed.
-        keys = torch.nn.functional.pad(torch.from_numpy(index.keys), (0, index.deepest + 1), value=NOTHING)
+        keys = F.pad(torch.from_numpy(index.keys), (0, index.deepest + 1), value=NOTHING)
         self.keys = keys.to(device)
         self.start = torch.from_numpy(index.start).to(device)
         self.place_P = torch.arange(index.deepest, device=device)

@@ -13,6 +13,7 @@ from itertools import chain, islice
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsgr_model.runtime.row_cache import DiskRows, Rows
@@ -20,6 +21,7 @@ from fsgr_model.runtime.row_store import RowStore, groups_of
 from fsgr_model.text.vocabulary import PAD
 
 BATCHES_AHEAD = 2
+POSITIONS = 8
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class CaptionedImages:
     """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids.
 
     `tokens` reads the tokens, from the store's file unless it is replaced by the same rows in memory.
-    `waited`: seconds that the consumer had to wait for batches.
+    `waited`: seconds that the consumer of the last `batches` had to wait for features.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class CaptionedImages:
 
     def batches(self, groups: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """A batch for each group of image ids; the next ones are read while this one is used."""
+        self.waited = 0.0
         with ThreadPoolExecutor(max_workers=1) as reader:
             coming = deque(reader.submit(self.batch, group) for group in groups[:BATCHES_AHEAD])
             following = iter(groups[BATCHES_AHEAD:])
@@ -114,6 +117,11 @@ class CaptionedImages:
     def groups(self, batch_size: int) -> list[list[int]]:
         """The image ids of every batch in ascending order, for validation and captioning."""
         return groups_of(self.image_ids, batch_size)
+
+
+def fill_up(caption_BSL: Tensor) -> Tensor:
+    """Captions with <pad> up to a multiple of POSITIONS: few shapes occur then where calls are recorded."""
+    return F.pad(caption_BSL, (0, -caption_BSL.shape[-1] % POSITIONS), value=PAD)
 
 
 def pad_captions(captions: Sequence[Sequence[Sequence[int]]]) -> Tensor:

@@ -1,6 +1,6 @@
 """The inputs of the training stages, each artifact read once at the start; all other code takes values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,10 @@ class Inputs:
     labels: RowStore | None
     images_sha256: str
     captions_sha256: str
+
+    def choose(self, count: int | None, seed: int) -> "Inputs":
+        """The same with `count` of the training images, as `SplitInputs.choose` has it."""
+        return replace(self, train=self.train.choose(count, seed))
 
 
 def read_inputs(data: Path, device: torch.device, *, codebook: bool, labels: bool) -> tuple[Parts, Inputs]:

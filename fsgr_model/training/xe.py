@@ -5,16 +5,18 @@ Shapes: B images, S captions, L positions, V words, N words that count.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.kernels.cuda_graphs import ReplayedLoss
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.packing import Packing
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.auxiliary import AuxiliaryLoss
-from fsgr_model.training.batches import Batch
+from fsgr_model.training.batches import Batch, fill_up
 from fsgr_model.training.prototypes import PrototypeSearch
 from fsgr_model.training.task import Step, Task
 
@@ -35,9 +37,13 @@ class CrossEntropy(Task[Batch]):
         self.auxiliaries = auxiliaries
         self.heads = nn.ModuleList(auxiliary.heads for auxiliary in auxiliaries)
         self.prototypes = prototypes
+        self.replayed: ReplayedLoss | None = None
 
     def loss(self, model: Captioner, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch (scalar, float32); where there are auxiliary losses, its unweighted terms."""
+        alone = not self.auxiliaries and self.prototypes is None
+        if alone and self.replays and batch.tokens_BTW.is_cuda:
+            return self._replay(model, batch), {}
         if self.prototypes is not None:
             self.prototypes.renew_if_due()
         target_BSL = batch.caption_BSL[..., 1:]
@@ -55,6 +61,12 @@ class CrossEntropy(Task[Batch]):
         values = torch.stack([loss, *(term.loss for term in terms)])
         report = dict(zip(["xe", *(term.name for term in terms)], values.tolist(), strict=True))
         return values @ values.new_tensor([1.0, *(term.weight for term in terms)]), report
+
+    def _replay(self, model: Captioner, batch: Batch) -> Tensor:
+        """The loss on a GPU, where a step of few images takes as long as its kernels take to launch."""
+        if self.replayed is None:
+            self.replayed = ReplayedLoss(partial(padded_loss, model), model)
+        return self.replayed(batch.tokens_BTW, fill_up(batch.caption_BSL))
 
     def weights(self, model: Captioner) -> dict[str, Tensor]:
         """The trained weights, without CLIP's frozen ones."""
@@ -81,3 +93,10 @@ class CrossEntropy(Task[Batch]):
         self.heads.load_state_dict({name: tensors[f"heads.{name}"] for name in self.heads.state_dict()})
         if self.prototypes is not None:
             self.prototypes.banks.load(tensors)
+
+
+def padded_loss(model: Captioner, tokens_BTW: Tensor, caption_BSL: Tensor) -> Tensor:
+    """The mean negative log-likelihood, of captions that are read with their padding: shapes are fixed."""
+    logits_BSLV = model(tokens_BTW, caption_BSL[..., :-1])
+    target_BSL = caption_BSL[..., 1:]
+    return F.cross_entropy(logits_BSLV.float().flatten(0, 2), target_BSL.flatten(), ignore_index=PAD)

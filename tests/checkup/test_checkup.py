@@ -13,7 +13,7 @@ from fsgr_model.checkup.blueprint import draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.published import compare_with_published, published_splits
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
 from tests.worlds.small_dataset import draw_noise, karpathy_entry
@@ -44,7 +44,7 @@ def test_all_problems_at_once_numbered_a_line_each(project: Project) -> None:
     project.change_file("captions_test.json", lambda file: file["annotations"][0].update(image_id=77))
     project.change_file("captions_val.json", lambda file: file["annotations"][0].update(caption=" ... "))
     project.values["codebook"]["concepts"] = "nowhere.txt"
-    project.values["vocab"]["file"] = "no_words.json"
+    project.values["vocab"]["words"] = "no_words.json"
     project.values["clip"]["cut"] = 2
     project.values["dataset"]["instances"] = ["masks.json"]
     findings = project.check()
@@ -111,7 +111,7 @@ def test_only_all_images_finds_a_broken_one_outside_of_the_sample(project: Proje
             file["annotations"].append({"id": number, "image_id": number, "caption": "A dog."})
 
     project.change_file("captions_train.json", many)
-    project.values["runtime"]["workers"] = 0
+    project.values["runtime"] = {"workers": 0}
     (project.small.root / "images" / "1101.png").write_text("<html>")
     findings = project.check()
     assert "406 listed, 200 decoded" in fact(findings, "pictures") and not findings.problems
@@ -158,7 +158,7 @@ def test_downloaded_weights_are_found(project: Project, monkeypatch: pytest.Monk
 def test_a_file_that_is_no_checkpoint(project: Project) -> None:
     broken = project.root / "broken.safetensors"
     broken.write_bytes(b"<html>")
-    project.values["clip"]["pretrained"] = str(broken)
+    project.values["clip"] |= {"pretrained": str(broken), "preprocess_as": "ViT-B-16/openai"}
     assert "broken.safetensors" in project.problem()
 
 
@@ -167,18 +167,17 @@ def test_concepts_of_a_dataset_without_masks(project: Project) -> None:
     assert "dataset.instances names no categories" in project.problem()
 
 
-@pytest.mark.parametrize("phase", ["xe", "scst"])
-def test_more_images_to_train_on_than_there_are(project: Project, phase: str) -> None:
-    project.values[phase]["train_images"] = 5
+def test_more_images_to_train_on_than_there_are(project: Project) -> None:
+    project.values["train_images"] = 5
     assert "train_images is 5, but there are only 4 training images" in project.problem()
-    project.values[phase]["train_images"] = 4
+    project.values["train_images"] = 4
     assert project.check().problems == []
 
 
 def test_published_counts(project: Project) -> None:
     entries = [karpathy_entry(each, split) for each, split in [(11, "train"), (21, "val"), (31, "test")]]
     (project.small.root / "dataset_coco.json").write_text(json.dumps({"images": entries}))
-    project.values["dataset"] |= {"format": "karpathy", "karpathy_file": "dataset_coco.json", "images": "."}
+    project.of_format("karpathy", karpathy_file="dataset_coco.json", images=".")
     problems = project.problems()
     assert [f"{count:,} images in {split}, found 1;" in line for line, (split, count) in zip(
         problems, [("train", 113_287), ("val", 5_000), ("test", 5_000)], strict=True

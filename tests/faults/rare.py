@@ -151,6 +151,10 @@ def _killed_between_moves(params: Values) -> None:
     Path("data/codebook").rename("data/codebook.former.partial")
 
 
+def _no_embeddings(params: Values) -> None:
+    Path("data/codebook/codebook.safetensors").unlink()
+
+
 def _broken_list(params: Values) -> None:
     (SOURCE / "captions_val.json").write_text("{")
 
@@ -164,6 +168,7 @@ RARE = [
     Driver("features without locks", features_without_locks),
     Driver("features on two disks", features_on_two_disks),
     command("codebook", prepare=_killed_between_moves),
+    command("labels", prepare=_no_embeddings, ends=1),
     command("check", "--no-timing", prepare=_broken_list, ends=1),
     downloaded, wait, wait_without_locks, killed, elsewhere, stopped, run_spice, run_meteor, download, stand,
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fsgr_model.clip.concepts import read_concepts
-from fsgr_model.config.dataset_params import DatasetParams, ShardParams
+from fsgr_model.config.dataset_params import CaptionFilesDataset, ShardParams
 from fsgr_model.config.params import load_params
 from fsgr_model.datasets.contract import check_contract
 from fsgr_model.datasets.demo.world_file import load_world
@@ -224,7 +224,7 @@ def read_dataset(**changes: Any) -> Callable[[Path], object]:
     """As the stage `dataset` does, but for opening pictures that were not damaged."""
 
     def read(path: Path) -> None:
-        params = DatasetParams.model_validate(
+        params = CaptionFilesDataset.model_validate(
             {"format": "coco", "root": str(path.parent), "watch": ".", "images": "images", "captions": FILES}
             | changes
         )

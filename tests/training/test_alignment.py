@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from fsgr_model.config.training_params import XeParams
-from fsgr_model.network.alignment_heads import AlignmentHead
 from fsgr_model.training.alignment import (
     LEVELS,
+    AlignmentHead,
     ProgressiveAlignment,
     Text,
     contrast,

@@ -95,7 +95,7 @@ def test_matrices_are_made_orthogonal_together_as_each_alone(device, weakest, co
             gram = x @ x.T
             x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
         error = (found_RC - x).norm() / x.norm()
-        bound = 2e-2 if device == "cuda" else 1e-5 if weakest == 1.0 else 1e-4
+        bound = 4e-2 if device == "cuda" else 1e-5 if weakest == 1.0 else 1e-4
         assert error < bound
 
 
