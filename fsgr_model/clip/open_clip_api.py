@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.late_compiler import compiler_later
 
 LATER = ("timm", "transformers")
 # As in pyproject.toml.
@@ -88,7 +87,7 @@ def without_these() -> Iterator[None]:
 
 # Weights come by plain HTTP, which resumes an interrupted download. The hub's Xet starts from the beginning.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
-with without_these(), compiler_later():
+with without_these():
     import_torchvision()
     open_clip: Any = importlib.import_module("open_clip")
 

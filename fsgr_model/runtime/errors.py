@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 
 from fsgr_model.runtime.resources import MAY_BE_DAMAGE, allow_many_files, error_number, explain
 from fsgr_model.runtime.stopping import Stopped, end_with_parent, stop_request
-from fsgr_model.runtime.threads import giving_way
 
 
 class UserError(Exception):
@@ -89,7 +88,7 @@ def run_command(main: Callable[[], None]) -> None:
     if "DVC_STAGE" in os.environ:
         end_with_parent(os.getppid(), signal.SIGTERM)
     try:
-        with stop_request(), giving_way():
+        with stop_request():
             main()
             sys.stdout.flush()
     except UserError as error:
