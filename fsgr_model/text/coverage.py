@@ -1,7 +1,6 @@
 """The share of a text's tokens that a word list covers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
@@ -9,11 +8,11 @@ from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 SHOWN = 50
 
 
-def coverage(vocabulary: Vocabulary, token_lists: Iterable[Sequence[str]]) -> dict[str, Any]:
-    """Count the tokens, those that the list has (and their share), its words that never occur, and the
-    unknown tokens, of which the 50 most frequent are listed with their counts.
+def coverage(vocabulary: Vocabulary, counts: Counter[str]) -> dict[str, Any]:
+    """Of the tokens of a text, given with their counts: how many there are, those that the list has (and
+    their share), its words that never occur, and the unknown tokens, of which the 50 most frequent are listed
+    with their counts.
     """
-    counts = Counter(token for tokens in token_lists for token in tokens)
     unknown = Counter({token: count for token, count in counts.items() if token not in vocabulary})
     total, known = counts.total(), counts.total() - unknown.total()
     return {

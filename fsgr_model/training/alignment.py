@@ -17,7 +17,7 @@ Every image occurs once in a batch, with one caption, so no image has a caption 
 Shapes: B images, G patches, R regions, P phrases, N words, C tokens, D d_model, E joint width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ class ProgressiveAlignment:
 
     def __init__(
         self,
-        captions: dict[int, list[list[str]]],
+        captions: Mapping[int, list[list[str]]],
         tower: TextTower,
         d_model: int,
         *,

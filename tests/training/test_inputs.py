@@ -1,7 +1,6 @@
 """What training reads: which images of a split, and that each artifact is read once."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -48,15 +47,13 @@ def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
     """The same curve, whether the others are left out by the parameter or do not exist."""
     few = run_in("by parameter")
     train_xe(few, 1e-3, model_params, xe_params.model_copy(update={"train_images": 5}))
-    plain = inputs_module.read_lists
+    plain = inputs_module.tokens_of
 
-    def only_few(folder):
-        lists = plain(folder)
-        kept = choose_images(lists.tokens_of("train"), 5, few.seed)
-        images = [image for image in lists.images if image.split != "train" or image.image_id in kept]
-        return replace(lists, images=images)
+    def only_few(tokens, split):
+        found = plain(tokens, split)
+        return choose_images(found, 5, few.seed) if split == "train" else found
 
-    monkeypatch.setattr(inputs_module, "read_lists", only_few)
+    monkeypatch.setattr(inputs_module, "tokens_of", only_few)
     alone = run_in("not there")
     train_xe(alone, 1e-3, model_params, xe_params)
     assert few.curve.read_bytes() == alone.curve.read_bytes()
@@ -81,7 +78,7 @@ def test_every_artifact_is_opened_once_in_a_stage(run_in, tiny_data, model_param
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     monkeypatch.setattr(h5py.File, "__init__", open_file)
     train_xe(run_in("run"), 1e-3, model_params, xe_params.model_copy(update={"contrast": CONTRAST}))
-    assert opened["images.json"] == opened["captions.json"] == 1
+    assert opened["tokens.npz"] == 1 and not opened["images.json"] and not opened["captions.json"]
     assert {name for name in opened if name.endswith(".h5")} == {"train.h5", "val.h5"}
     assert opened["val.h5"] == 1 and opened["train.h5"] == 2, "features and label maps of the training split"
     assert max(opened.values()) <= 2
