@@ -111,7 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
             images = round(share * IMAGES)
             make_coco(folder / "coco", texts, images)
             projects = {
-                name: make_project(folder / name, code, folder / "coco") for name, code in places.items()
+                name: make_project(folder / name, code=code, coco=folder / "coco")
+                for name, code in places.items()
             }
             costs += measure(projects, places, images, stages=given.stages, rounds=given.rounds)
     page = markdown(costs)
@@ -168,7 +169,7 @@ def jpeg(seed: int) -> bytes:
     return target.getvalue()
 
 
-def make_project(folder: Path, code: Path, coco: Path) -> Path:
+def make_project(folder: Path, *, code: Path, coco: Path) -> Path:
     """A folder with the parameters of a version, the pictures, the concepts and a CLIP."""
     folder.mkdir(parents=True, exist_ok=True)
     values = load_yaml(code / "presets" / "coco.yaml")
