@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pickle
 import shutil
 import stat
 import tempfile
@@ -109,7 +108,7 @@ class _Packed:
         self._bytes = bytes(ForkingPickler.dumps(_stack(items)))
 
     def unpack(self) -> Stacked:
-        stacked: Stacked = pickle.loads(self._bytes)
+        stacked: Stacked = ForkingPickler.loads(self._bytes)
         return stacked
 
     def pin_memory(self) -> Stacked:

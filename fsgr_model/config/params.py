@@ -15,8 +15,8 @@ from fsgr_model.config.moved import WHOLE_MEMORY, moved
 from fsgr_model.config.section import Count, Fraction, Rate, Section, Seed
 from fsgr_model.config.training_params import OptimiserParams, ScstParams, XeParams
 from fsgr_model.runtime.artifacts import load_yaml
-from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.precision import Precision
 
 # What pydantic adds to the name of a parameter that may have one of several types.
 UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned")

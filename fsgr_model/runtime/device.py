@@ -2,13 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 
 from fsgr_model.runtime.errors import UserError
-
-Precision = Literal["auto", "bf16", "fp16", "float32"]
+from fsgr_model.runtime.precision import Precision
 
 
 def pick_device() -> torch.device:
