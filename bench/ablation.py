@@ -33,8 +33,8 @@ RESULTS, IMAGES = Path("bench/results"), Path("docs/images")
 CONTRAST = ("xe.contrast={weight: 0.0005, anchors: 4096}",)
 VISUAL = (
     "model.tail={adapters: true, prompts: 1, prompt_start: patches}",
-    "xe.visual_lr_factor=1.0",
-    "scst.visual_lr_factor=0.3",
+    "optimiser.visual_lr_factor=1.0",
+    "scst.optimiser={name: muon, weight_decay: 0, grad_clip_norm: 1.0, visual_lr_factor: 0.3}",
 )
 PROTOTYPES = "model.memory={kind: prototypes, size: 2, window: %d, refresh: %d, neighbours: 16}"
 MEMORY = (PROTOTYPES % (250, 125),)
@@ -51,7 +51,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "all": (*CONTRAST, *VISUAL, *MEMORY, *ALIGNMENT),
 }
 # There are 21 runs, and the table does not need METEOR.
-COMMON = ("evaluate.meteor=off",)
+COMMON = ("evaluate.java=[]",)
 # FSGR supposes a CLIP that has seen far more than the captioner: here it trains on 16,000 pictures of its
 # own, which include the held-out looks, and the captioner on 250 others of 1,000. Concepts are looks ("brown
 # cat"), and patches attend only to concepts, as in FSGR. The memory's window fits into the short training,
@@ -65,14 +65,12 @@ FEW = (
     "model.patch_attention=false",
     "model.dropout=0.3",
     "lr=0.001",
-    "xe.train_images=250",
+    "train_images=250",
     "xe.batch_size=8",
     "xe.epochs=20",
-    "xe.warmup_epochs=1",
     "xe.patience=20",
-    "xe.decay=[{epoch: 13, factor: 0.3}, {epoch: 17, factor: 0.1}]",
+    "xe.schedule={warmup_epochs: 1, decay: [{epoch: 13, factor: 0.3}, {epoch: 17, factor: 0.1}]}",
     "scst.lr=0.0001",
-    "scst.train_images=250",
     "scst.batch_size=8",
     "scst.epochs=20",
     "scst.patience=20",
@@ -126,13 +124,13 @@ def cost(changes: Sequence[str]) -> dict[str, float]:
     parts, inputs = read_inputs(
         Path("data"), pick_device(), codebook=model.semantics, labels=xe.contrast is not None
     )
+    inputs = inputs.choose(params.train_images, params.seed)
     assembly = build_captioner(parts, model, params.seed)
     task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=params.seed)
-    train = inputs.train.choose(xe.train_images, params.seed)
-    images = captioned_images(train, assembly.vocabulary, xe, labels=inputs.labels)
+    images = captioned_images(inputs.train, assembly.vocabulary, xe, labels=inputs.labels)
     speed_up_training(assembly.captioner)
     captioner = assembly.captioner.train()
-    optimiser = Optimiser(captioner, params.xe.optimiser, params.lr, weight_decay=0.0, heads=task.heads)
+    optimiser = Optimiser(captioner, params.optimiser.name, params.lr, weight_decay=0.0, heads=task.heads)
     seconds = []
     groups = images.epoch_groups(params.xe.batch_size, seed=params.seed, epoch=1)[
         : WARM_UP_STEPS + TIMED_STEPS

@@ -29,7 +29,7 @@ from fsgr_model.runtime.errors import run_command
 from fsgr_model.text.vocabulary import BOS, EOS, PAD
 from fsgr_model.training.batches import Batch
 
-# 50 is decode.batch_size; the references are slow, and are compared at 10.
+# 50 is runtime.caption_batch; the references are slow, and are compared at 10.
 CPU_BATCHES = (10, 50)
 LARGEST_REFERENCE = 10
 BEAMS = 5

@@ -31,7 +31,8 @@ import yaml
 from PIL import Image
 
 from bench.rows import device_name
-from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.runtime.artifacts import load_json, load_yaml, save_json, whole_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
@@ -110,7 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
             images = round(share * IMAGES)
             make_coco(folder / "coco", texts, images)
             projects = {
-                name: make_project(folder / name, code, folder / "coco") for name, code in places.items()
+                name: make_project(folder / name, code=code, coco=folder / "coco")
+                for name, code in places.items()
             }
             costs += measure(projects, places, images, stages=given.stages, rounds=given.rounds)
     page = markdown(costs)
@@ -167,7 +169,7 @@ def jpeg(seed: int) -> bytes:
     return target.getvalue()
 
 
-def make_project(folder: Path, code: Path, coco: Path) -> Path:
+def make_project(folder: Path, *, code: Path, coco: Path) -> Path:
     """A folder with the parameters of a version, the pictures, the concepts and a CLIP."""
     folder.mkdir(parents=True, exist_ok=True)
     values = load_yaml(code / "presets" / "coco.yaml")

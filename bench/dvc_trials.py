@@ -34,7 +34,7 @@ TINY = {
     "xe.epochs": 40,
     "xe.patience": 40,
     "xe.batch_size": 6,
-    "xe.decay": [],
+    "xe.schedule": None,
     "scst.epochs": 1,
 }
 WEIGHTS = "data/models/xe/model.safetensors"

@@ -25,7 +25,8 @@ from bench.destination import parser_of
 from bench.limits import best_seconds, elapsed, large_product, measure_limits
 from bench.rows import Row, publish
 from bench.timing import matmul_flops
-from fsgr_model.clip.loading import Clip, build_model, default_preprocessing, load_clip, save_clip
+from fsgr_model.clip.loading import Clip, load_clip, save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.config.params import RuntimeParams
@@ -119,6 +120,7 @@ def measure(folder: Path, work: Work, device: torch.device) -> list[Row]:
                 made,
                 clip_folder=clip_folder,
                 cut=work.cut,
+                cache_dtype="float16",
                 runtime=work.runtime,
                 out=folder / "out",
             )
@@ -151,7 +153,12 @@ def memory_row(folder: Path, work: Work) -> Row:
     used: list[float] = []
     with Repeated(lambda: used.append(memory_of_all())):
         extract_features(
-            dataset, clip_folder=clip_folder, cut=work.cut, runtime=work.runtime, out=folder / "out"
+            dataset,
+            clip_folder=clip_folder,
+            cut=work.cut,
+            cache_dtype="float16",
+            runtime=work.runtime,
+            out=folder / "out",
         )
     third = max(1, len(used) // 3)
     grown = max(used[-third:]) - max(used[:third])

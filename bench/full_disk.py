@@ -21,7 +21,7 @@ TINY = {
     "dataset.demo": {"train_images": 24, "val_images": 6, "test_images": 6},
     "clip.training.epochs": 1,
     "xe.epochs": 1,
-    "xe.decay": [],
+    "xe.schedule": None,
     "scst.epochs": 1,
     "runtime.workers": 0,
     "runtime.image_batch": 8,

@@ -120,7 +120,7 @@ def extraction_rows(device: torch.device) -> Iterator[Row]:
     clip = build_model(COCO.clip, "ViT-B-16").eval().to(device)
     trunk, tail = make_trunk(clip, CUT), make_tail(clip, CUT, "qk_kk")
     image = torch.randn(IMAGES, 3, COCO.image_size, COCO.image_size, device=device)
-    codebook_KE = F.normalize(torch.randn(CONCEPTS, tail.proj.shape[1], device=device), dim=-1)
+    codebook_KE = F.normalize(torch.randn(CONCEPTS, tail.joint_width, device=device), dim=-1)
     with torch.inference_mode():
         with exact():
             true = trunk(image)

@@ -49,8 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
 @torch.inference_mode()
 def measure(photographs: Sequence[bytes], clip: Clip, trunk: AnyTrunk) -> list[Row]:
     """Speed of both ways of decoding, and what the faster one changes."""
-    side: int = trunk.visual.image_size[0]
     exact = [clip.preprocess(decode(data)) for data in photographs]
+    side = exact[0].shape[-1]
     scaled = [clip.preprocess(decode(data, side)) for data in photographs]
     pixels = [float((a - b).abs().mean()) for a, b in zip(exact, scaled, strict=True)]
     tokens = [relative(trunk(a[None]), trunk(b[None])) for a, b in zip(exact, scaled, strict=True)]

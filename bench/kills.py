@@ -44,7 +44,7 @@ TINY = {
     "runtime.save_minutes": 0.002,
     "xe.batch_size": 3,
     "xe.epochs": 2,
-    "xe.decay": [],
+    "xe.schedule": None,
     "scst.batch_size": 4,
 }
 

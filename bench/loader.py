@@ -113,7 +113,6 @@ def best_rate(run: Callable[[], None], items: int) -> float:
 
 def waiting_row(images: CaptionedImages, groups: list[list[int]]) -> Row:
     """The share of an epoch that waits for features, where a step keeps a GPU busy and not the CPU."""
-    images.waited = 0.0
     start = time.perf_counter()
     for _ in images.batches(groups):
         time.sleep(STEP_SECONDS)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.reference.clip import WholeClip
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, TailOutput
 from fsgr_model.config.model_params import ModelParams, TailParams
@@ -103,17 +103,14 @@ TINY = Sizes(
 class GivenOutputs(nn.Module):
     """A frozen tail whose outputs were kept: reads them from one tensor, computes nothing."""
 
-    proj: Tensor
-
-    def __init__(self, grid_width: int, joint_width: int) -> None:
+    def __init__(self, width: int, joint_width: int) -> None:
         super().__init__()
-        self.register_buffer("proj", torch.zeros(grid_width, joint_width))
-        self.grid_width = grid_width
+        self.width, self.joint_width = width, joint_width
 
     def forward(self, outputs: Tensor) -> TailOutput:
         """[B, 1 + G, W + E]: the image embedding first, then grid and aligned features of each patch."""
-        grid_BGW, align_BGE = outputs[:, 1:].split([self.grid_width, self.proj.shape[1]], dim=-1)
-        return TailOutput(grid_BGW, outputs[:, 0, self.grid_width :], align_BGE)
+        grid_BGW, align_BGE = outputs[:, 1:].split([self.width, self.joint_width], dim=-1)
+        return TailOutput(grid_BGW, outputs[:, 0, self.width :], align_BGE)
 
 
 def captioner_on_outputs(sizes: Sizes, device: torch.device) -> Captioner:

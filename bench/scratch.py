@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
     "xe.batch_size": 6,
     "scst.epochs": 2,
     "scst.batch_size": 6,
-    "evaluate.meteor": "off",
+    "evaluate.java": [],
     "runtime.workers": 1,
     "runtime.image_batch": 2,
     "runtime.save_minutes": 0.01,
@@ -119,6 +119,6 @@ def write_params(path: Path, changes: dict[str, Any]) -> None:
         *sections, key = name.split(".")
         inner = values
         for section in sections:
-            inner = inner[section]
+            inner = inner.setdefault(section, {})
         inner[key] = value
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

@@ -55,7 +55,7 @@ def main() -> None:
     given = parser.parse_args()
     results, images = RESULTS.resolve(), IMAGES.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Scratch(Path(folder), {"xe.epochs": 1, "scst.epochs": 1, "xe.decay": []})
+        scratch = Scratch(Path(folder), {"xe.epochs": 1, "scst.epochs": 1, "xe.schedule": None})
         scratch.run_stages(*PREPARATION)
         with contextlib.chdir(scratch.folder):
             os.environ.pop("DVC_ROOT", None)
@@ -85,7 +85,15 @@ def median_step(params: Params, stage: str) -> float:
     """Train a phase; the median CPU milliseconds of its steps."""
     phase = stage.removeprefix("train_")
     curve = Path("plots") / f"{phase}.tsv"
-    run = Run(stage, Path("data"), Path("data/models") / phase, curve, params.seed, save_minutes=60)
+    run = Run(
+        stage,
+        Path("data"),
+        Path("data/models") / phase,
+        curve,
+        seed=params.seed,
+        save_minutes=60,
+        optimiser=params.optimiser,
+    )
     with step_times() as seconds, Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         if phase == "xe":
             train_xe(run, params.lr, params.model, params.xe)

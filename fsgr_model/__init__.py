@@ -3,16 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsgr_model.api import Captioner, load_captioner
+    from fsgr_model.api import Caption, Captioner, DescribedImage, UserError, load_captioner
 
 __version__ = "0.1.0"
-__all__ = ["Captioner", "__version__", "load_captioner"]
+__all__ = ["Caption", "Captioner", "DescribedImage", "UserError", "__version__", "load_captioner"]
 
 
 def __getattr__(name: str) -> Any:
-    """The public interface, imported when it is first asked for: PyTorch takes seconds."""
-    if name in ("Captioner", "load_captioner"):
+    """The public interface (`fsgr_model/api.py`), imported at its first use since PyTorch takes seconds."""
+    if name in __all__:
         from fsgr_model import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is in the module, with the names that are not imported yet."""
+    return sorted({*globals(), *__all__})

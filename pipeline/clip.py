@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsgr_model.clip.loading import (
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import (
     build_model,
     build_preprocess,
     build_tokenizer,
     default_preprocessing,
-    save_clip,
 )
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config
 from fsgr_model.clip.split import vision_tower
-from fsgr_model.clip.towers import make_trunk
+from fsgr_model.clip.towers import check_tower
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING, read_lists
 from fsgr_model.runtime.artifacts import fingerprint, whole_folder
@@ -37,6 +37,7 @@ def prepare_clip(
     *,
     pretrained: str,
     resize_mode: str,
+    preprocess_as: str | None,
     training: ClipTrainingParams | None,
     dataset: Path,
     runtime: RuntimeParams,
@@ -45,9 +46,9 @@ def prepare_clip(
     """Write `data/clip/`.
 
     Args:
-        model, pretrained, resize_mode, training: the parameters of section `clip`, but for `cut`, which only
-            later stages use. `pretrained: demo` trains on the training split of `dataset`, or on the
-            pictures for CLIP alone where it has such.
+        model, pretrained, resize_mode, preprocess_as, training: the parameters of section `clip`, but for
+            `cut`, which only later stages use. `pretrained: demo` trains on the training split of `dataset`,
+            or on the pictures for CLIP alone where it has such.
 
     Raises:
         UserError: unknown architecture or tag, no connection, or weights that do not fit.
@@ -57,7 +58,7 @@ def prepare_clip(
     # Training's resume point, which it holds, is deleted only after the weights are written.
     with ExitStack() as held:
         if folder:
-            name, (clip, config, wanted, origin) = folder.name, load_folder(folder)
+            name, (clip, config, wanted, origin) = folder.name, load_folder(folder, preprocess_as)
         else:
             name, config = read_config(model)
             if pretrained == "demo":
@@ -66,9 +67,9 @@ def prepare_clip(
                     name, config, resize, training, dataset=dataset, runtime=runtime, held=held
                 )
             else:
-                clip, config, wanted, origin = load_pretrained(name, config, pretrained)
+                clip, config, wanted, origin = load_pretrained(name, config, pretrained, preprocess_as)
         preprocessing = default_preprocessing(config, wanted | resize)
-        make_trunk(clip, cut=0)
+        check_tower(clip)
         with whole_folder(out) as partial:
             save_clip(partial, clip, name, config, preprocessing=preprocessing, origin=origin)
     print(f"clip: {name}, {'QuickGELU' if config.get('quick_gelu') else 'GELU'}, weights: {origin}")
@@ -123,6 +124,7 @@ def main() -> None:
         model=params.clip.model,
         pretrained=params.clip.pretrained,
         resize_mode=params.clip.resize_mode,
+        preprocess_as=params.clip.preprocess_as,
         training=params.clip.training,
         dataset=DATASET,
         runtime=params.runtime,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import DatasetParams, DemoDataset
 from fsgr_model.config.params import load_params
 from fsgr_model.datasets.demo.world import draw_demo_world, draw_pretraining
 from fsgr_model.datasets.image_check import duplicate_groups, refuse_duplicates
@@ -25,11 +25,11 @@ def build_dataset(params: DatasetParams, place: Path, workers: int) -> None:
     with whole_folder(place) as folder:
         reading = (
             _draw(params, place, folder)
-            if params.format == "demo"
+            if isinstance(params, DemoDataset)
             else read_dataset(params, place, folder, workers)
         )
         groups = duplicate_groups(reading.dataset.images)
-        if params.on_duplicate_image == "fail":
+        if not isinstance(params, DemoDataset) and params.on_duplicate_image == "fail":
             refuse_duplicates(groups)
         report = dataset_report(reading.dataset, reading.bad, groups, reading.notes, read=reading.read)
         write_dataset(folder, replace(reading.dataset, report=report))
@@ -45,8 +45,7 @@ def _fill_folders(folder: Path) -> None:
             (folder / name / "README").write_text("The stage made no pictures for this dataset.\n", "utf-8")
 
 
-def _draw(params: DatasetParams, place: Path, folder: Path) -> Reading:
-    assert params.demo is not None
+def _draw(params: DemoDataset, place: Path, folder: Path) -> Reading:
     world = Path(params.root) / params.watch
     if params.demo.pretraining_images:
         apart = folder / PRETRAINING

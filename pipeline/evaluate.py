@@ -18,10 +18,10 @@ from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.listing import listed
 from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.scoring.clip_score import make_clip_scorer
-from fsgr_model.scoring.coco_files import read_results
 from fsgr_model.scoring.coco_metrics import shared_meteor
-from fsgr_model.scoring.provenance import Fact, pipeline_provenance, tokenizer_fact
+from fsgr_model.scoring.provenance import Fact, parameters_fact, pipeline_provenance, tokenizer_fact
 from fsgr_model.scoring.report import Report
+from fsgr_model.scoring.result_file import read_results_and_sum
 from fsgr_model.scoring.split_scores import LABEL_METRICS, score_labels, score_phases
 from fsgr_model.scoring.standing import standing
 
@@ -90,6 +90,7 @@ def evaluate(
         reports = score_phases(
             split.references, split.results, split.instances, domains, params=params, meteor=meteor
         )
+    parameters = parameters_fact(params_file)
     # After METEOR, because this uses all cores.
     clip_scorer = make_clip_scorer(split.clip, split.features, split.references)
     for phase, (report, scores) in reports.items():
@@ -102,7 +103,7 @@ def evaluate(
         provenance = [
             Fact(what="CIDEr signature", value=scores.signature),
             tokenizer_fact(params.tokenizer),
-            *pipeline_provenance(split.sums[phase], params_file, split.clip.identity),
+            *pipeline_provenance(split.sums[phase], parameters, split.clip.identity),
         ]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {summary(report)}")
@@ -120,22 +121,24 @@ def read_test_split(data: Path) -> TestSplit:
     concepts = load_codebook(data / "codebook").names
     clip = load_clip(data / "clip", pick_device())
     labels = RowStore(data / "labels" / "test.h5", {}, below=len(concepts))
-    captions = {phase: data / "captions" / f"{phase}.json" for phase in PHASES}
-    results = {phase: read_results(path) for phase, path in captions.items()}
-    for phase in PHASES:
-        if odd := sorted(set(ids) ^ results[phase].keys()):
+    captions = {phase: read_results_and_sum(data / "captions" / f"{phase}.json") for phase in PHASES}
+    for phase, (results, _) in captions.items():
+        if odd := sorted(set(ids) ^ results.keys()):
             raise UserError(
                 f"the captions of {phase} and the test images differ: {listed(odd)}; run dvc repro captions"
             )
+    of_both = {
+        "dataset images": lists.images_sha256,
+        "dataset captions": lists.captions_sha256,
+        "vocabulary": sha256_file(data / "vocab" / "words.json"),
+    }
     sums = {
         phase: {
-            "dataset images": lists.images_sha256,
-            "dataset captions": lists.captions_sha256,
-            "vocabulary": sha256_file(data / "vocab" / "words.json"),
+            **of_both,
             "model": sha256_file(data / "models" / phase / "model.safetensors"),
-            "captions": sha256_file(captions[phase]),
+            "captions": captions_sha256,
         }
-        for phase in PHASES
+        for phase, (_, captions_sha256) in captions.items()
     }
     return TestSplit(
         images,
@@ -145,7 +148,7 @@ def read_test_split(data: Path) -> TestSplit:
         clip,
         RowStore(data / "features" / "test.h5", clip.identity),
         labels.rows(ids),
-        results,
+        {phase: results for phase, (results, _) in captions.items()},
         sums,
     )
 

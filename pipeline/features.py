@@ -10,7 +10,7 @@ import torch
 
 from fsgr_model.clip.image_reading import check_files, read_batches
 from fsgr_model.clip.loading import Clip, load_clip
-from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.token_cache import CacheDtype, pack_tokens, refuse_unfinite, token_format, trunk_identity
 from fsgr_model.clip.towers import AnyTrunk, make_trunk
 from fsgr_model.config.params import RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
@@ -21,7 +21,7 @@ from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import resume_point
-from fsgr_model.runtime.row_store import BackgroundWriter, RowFormat, RowWriter, publish
+from fsgr_model.runtime.row_store import BackgroundWriter, RowWriter, publish
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
@@ -32,9 +32,15 @@ CACHED_NUMBERS = 2**20
 
 
 def extract_features(
-    dataset: Path, *, clip_folder: Path, cut: int, runtime: RuntimeParams, out: Path
+    dataset: Path,
+    *,
+    clip_folder: Path,
+    cut: int,
+    cache_dtype: CacheDtype,
+    runtime: RuntimeParams,
+    out: Path,
 ) -> None:
-    """Write `out`/{train,val,test}.h5: tokens [N, T, W] float16 entering block `cut`, by image id.
+    """Write `out`/{train,val,test}.h5: the tokens entering block `cut` as rows of `token_cache`, by image id.
 
     An interrupted run resumes where it stopped.
 
@@ -45,10 +51,11 @@ def extract_features(
     clip = load_clip(clip_folder, device)
     trunk = make_trunk(clip.model, cut)
     speed_up_inference(trunk)
-    records = {split: read_images(dataset, split) for split in SPLITS}
-    check_files([record for of_split in records.values() for record in of_split])
-    row_format = RowFormat("tokens", trunk.token_shape, "float16")
-    identity = trunk_identity(clip.identity, cut)
+    images = read_images(dataset)
+    check_files(images)
+    records = {split: [image for image in images if image.split == split] for split in SPLITS}
+    row_format = token_format(trunk.token_shape, cache_dtype)
+    identity = trunk_identity(clip.identity, cut, cache_dtype)
     key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])
     with resume_point("features", key) as point, tf32_products(device):
         writers = {
@@ -57,8 +64,11 @@ def extract_features(
         }
         check_free_space(point.folder, row_format.bytes * sum(len(w.missing()) for w in writers.values()))
         for split, writer in writers.items():
+            name = f"features of {split}"
             with writer:
-                _fill(writer, records[split], clip, trunk, runtime=runtime, name=f"features of {split}")
+                _fill(
+                    writer, records[split], clip, trunk, cache_dtype=cache_dtype, runtime=runtime, name=name
+                )
         publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
 
 
@@ -69,6 +79,7 @@ def _fill(
     clip: Clip,
     trunk: AnyTrunk,
     *,
+    cache_dtype: CacheDtype,
     runtime: RuntimeParams,
     name: str,
 ) -> None:
@@ -81,9 +92,9 @@ def _fill(
         for ids, images in progress(batches, total, name, unit="batches", done=total - left):
             encode = partial(_encode, trunk, images.to(device, non_blocking=True))
             with suggest_batch_size(encode, len(ids), "runtime.image_batch"):
-                tokens_BTW = encode(len(ids))
+                rows = pack_tokens(encode(len(ids)), cache_dtype)
             # Copied to the CPU in the writer's thread, so that the next batch does not wait for this one.
-            background.write(ids, partial(_to_cpu, tokens_BTW))
+            background.write(ids, partial(_to_cpu, ids, rows))
 
 
 def _encode(trunk: AnyTrunk, images: torch.Tensor, count: int) -> torch.Tensor:
@@ -93,13 +104,22 @@ def _encode(trunk: AnyTrunk, images: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat([trunk(part) for part in images[:count].split(piece)])
 
 
-def _to_cpu(tokens_BTW: torch.Tensor) -> np.ndarray:
-    return tokens_BTW.cpu().numpy()
+def _to_cpu(ids: Sequence[int], rows: torch.Tensor) -> np.ndarray:
+    found = rows.cpu().numpy()
+    refuse_unfinite(ids, found)
+    return found
 
 
 def main() -> None:
     params = load_params()
-    extract_features(DATASET, clip_folder=CLIP, cut=params.clip.cut, runtime=params.runtime, out=FEATURES)
+    extract_features(
+        DATASET,
+        clip_folder=CLIP,
+        cut=params.clip.cut,
+        cache_dtype=params.clip.cache_dtype,
+        runtime=params.runtime,
+        out=FEATURES,
+    )
 
 
 if __name__ == "__main__":

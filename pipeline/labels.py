@@ -1,5 +1,6 @@
 """Stage `labels`: a MaskCLIP label map of every image."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.maskclip import label_identity, label_patches
-from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.token_cache import CacheDtype, open_of_trunk, read_tokens, trunk_identity
 from fsgr_model.clip.towers import AnyTail, make_tail
 from fsgr_model.config.params import LabelsParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS
@@ -32,6 +33,7 @@ def make_label_maps(
     cut: int,
     codebook_folder: Path,
     *,
+    cache_dtype: CacheDtype,
     features: Path,
     params: LabelsParams,
     runtime: RuntimeParams,
@@ -42,20 +44,20 @@ def make_label_maps(
     An interrupted run resumes where it stopped.
 
     Raises:
-        UserError: features or codebook were made with another CLIP or another cut.
+        UserError: features or codebook were made with another CLIP, another cut or another rounding.
     """
     device = pick_device()
     clip = load_clip(clip_folder, device)
     codebook = load_codebook(codebook_folder)
     check_codebook(codebook, clip.identity["weights"])
     tail = make_tail(clip.model, cut, params.attention)
-    expected = trunk_identity(clip.identity, cut)
-    stores = {split: RowStore(features / f"{split}.h5", expected) for split in SPLITS}
+    expected = trunk_identity(clip.identity, cut, cache_dtype)
+    stores = {split: open_of_trunk(features / f"{split}.h5", expected) for split in SPLITS}
     identity = label_identity(expected, codebook.identity, params)
     key = fingerprint([identity, [(store.identity, store.image_ids) for store in stores.values()]])
     with resume_point("labels", key) as point, tf32_products(device):
         for split, store in stores.items():
-            patches = store.row_shape[0] - 1
+            patches = math.prod(tail.grid_size)
             row_format = RowFormat("labels", (patches,), "uint16")
             with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
                 _label(
@@ -94,10 +96,10 @@ def _label(
     batch: int,
     split: str,
 ) -> None:
-    device = tail.proj.device
+    device = tail.device
     groups = groups_of(writer.missing(), batch)
     for ids in progress(groups, len(groups), f"label maps of {split}", unit="batches"):
-        tokens_BTW = torch.from_numpy(store.rows(ids)).to(device)
+        tokens_BTW = read_tokens(store, ids, device)
         label = partial(_label_first, tail, tokens_BTW, codebook_KE.to(device), params=params)
         with suggest_batch_size(label, len(ids), "runtime.image_batch"):
             labels_BG = label(len(ids))
@@ -116,6 +118,7 @@ def main() -> None:
         CLIP,
         params.clip.cut,
         CODEBOOK,
+        cache_dtype=params.clip.cache_dtype,
         features=FEATURES,
         params=params.labels,
         runtime=params.runtime,

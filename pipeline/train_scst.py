@@ -1,12 +1,12 @@
 """Stage `train_scst`: self-critical training on CIDEr-D, starting from the XE weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.params import load_params
 from fsgr_model.config.training_params import ScstParams
-from fsgr_model.network.assembly import build_captioner, load_weights
-from fsgr_model.runtime.artifacts import sha256_file
+from fsgr_model.network.assembly import build_captioner, load_weights, weights_sha256
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.scoring.cider_d import CiderDByBatch
@@ -27,14 +27,19 @@ def main() -> None:
         curve=Path("plots/scst.tsv"),
         seed=params.seed,
         save_minutes=params.runtime.save_minutes,
+        optimiser=params.optimiser,
         cache=params.runtime.cache,
+        precision=params.precision,
+        train_images=params.train_images,
     )
     train_scst(run, Path("data/models/xe"), params.model, params.scst)
 
 
 def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:
     """Start from the weights in `start_from`; write the best weights and the curve."""
+    run = replace(run, optimiser=scst.optimiser or run.optimiser)
     parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=False)
+    inputs = inputs.choose(run.train_images, run.seed)
     vocabulary = parts.vocabulary
     frequencies = DocumentFrequencies.load(
         run.data / "vocab" / "document_frequencies.safetensors", vocabulary
@@ -52,7 +57,7 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
         task,
         params=scst,
         peak_rate=scst.lr,
-        further_inputs={"start_from": sha256_file(start_from / "model.safetensors")},
+        further_inputs={"start_from": weights_sha256(assembly)},
     ) as loop:
         history = loop.run()
         write_outputs(run, assembly, history)

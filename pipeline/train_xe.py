@@ -32,7 +32,10 @@ def main() -> None:
         curve=Path("plots/xe.tsv"),
         seed=params.seed,
         save_minutes=params.runtime.save_minutes,
+        optimiser=params.optimiser,
         cache=params.runtime.cache,
+        precision=params.precision,
+        train_images=params.train_images,
     )
     train_xe(run, params.lr, params.model, params.xe)
 
@@ -41,6 +44,7 @@ def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:
     """Train from fresh weights at the peak rate `lr`; write the best weights and the curve."""
     labels = xe.contrast is not None
     parts, inputs = read_inputs(run.data, pick_device(), codebook=model.semantics, labels=labels)
+    inputs = inputs.choose(run.train_images, run.seed)
     assembly = build_captioner(parts, model, run.seed)
     task = prepare_xe(assembly, parts, inputs, model=model, xe=xe, seed=run.seed)
     # The memory of CLIP below the cut, and of an unused text tower, is released.
@@ -66,7 +70,7 @@ def prepare_xe(
     assembly: Assembly, parts: Parts, inputs: Inputs, *, model: ModelParams, xe: XeParams, seed: int
 ) -> CrossEntropy:
     """The losses on a fresh network, with prompts initialised from patches if that is asked for."""
-    train = inputs.train.choose(xe.train_images, seed)
+    train = inputs.train
     if model.tail and model.tail.prompts and model.tail.prompt_start == "patches":
         initialise_prompts_from_patches(assembly, train, seed)
     auxiliaries: list[AuxiliaryLoss] = []
@@ -77,7 +81,7 @@ def prepare_xe(
         auxiliaries.append(progressive_alignment(train.tokens, tower, model.d_model, xe, seed=seed))
     prototypes = None
     if isinstance(model.memory, PrototypeParams):
-        check_window(model, xe, len(inputs.train.tokens))
+        check_window(model, xe, len(train.tokens))
         prototypes = PrototypeSearch(assembly.captioner, model.memory, model.d_model)
     return CrossEntropy(auxiliaries, prototypes)
 

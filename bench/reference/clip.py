@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.clip.split import Tail, TailOutput, run_block
+from fsgr_model.clip.split import Tail, TailOutput
+from fsgr_model.clip.vit import Block, run_block
 from fsgr_model.network.tuned_tail import Adapter, LatePrompts
 
 
@@ -23,8 +24,8 @@ class WholeClip(nn.Module):
         self.visual = clip_model.visual
         self.frozen = Tail(clip_model, 0, "csa")
         clip_model.requires_grad_(False)
-        self.proj = self.frozen.proj
-        blocks, width = len(self.frozen.blocks), self.proj.shape[0]
+        self.width, self.joint_width = self.frozen.width, self.frozen.joint_width
+        blocks, width = len(self.frozen.blocks), self.width
         self.adapters = {number: Adapter(width) for number in range(cut, blocks)}
         self.adapters_in_order = nn.ModuleList(self.adapters.values())
         self.prompts = LatePrompts(
@@ -46,7 +47,7 @@ class WholeClip(nn.Module):
 
 
 def prompted_block(
-    block: nn.Module, prompts: LatePrompts, number: int, tokens_BTW: Tensor, *, adapter: nn.Module | None
+    block: Block, prompts: LatePrompts, number: int, tokens_BTW: Tensor, *, adapter: nn.Module | None
 ) -> Tensor:
     """A whole block over CLS, prompts and patches; what it made of the prompts is dropped."""
     prompt_BPW = prompts(number, len(tokens_BTW)).to(tokens_BTW.dtype)

@@ -1,14 +1,15 @@
 """The network of a parameter file without weights: shapes and parameter counts, without using memory.
 
-Shapes: T tokens = 1 CLS + G patches, W vision width, E joint width, K concepts, V words.
+Shapes: T tokens of the cache, G patches, W vision width, E joint width, K concepts, V words.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.towers import AnyTail, AnyTrunk, make_tail, make_trunk
 from fsgr_model.config.params import Params
 from fsgr_model.network.captioner import Captioner
@@ -31,6 +32,11 @@ class Blueprint:
         """(T, W), the shape of an image's tokens in the cache."""
         return self.trunk.token_shape
 
+    @property
+    def patches(self) -> int:
+        """G, the positions of the grid that the captioner sees."""
+        return math.prod(self.tail.grid_size)
+
 
 def draw_blueprint(
     config: dict[str, Any], name: str, params: Params, concepts: int, *, words: int, device: torch.device
@@ -49,7 +55,7 @@ def draw_blueprint(
                 f"clip.model: the encoder needs a square grid of patches, {name} has {tail.grid_size}; "
                 "choose an architecture with square images"
             )
-        width = tail.proj.shape[1]
+        width = tail.joint_width
         codebook_KE = torch.randn(concepts, width) if params.model.semantics else None
         captioner = Captioner(
             tail, tail.grid_size[0], codebook_KE, torch.randn(words, width), params=params.model

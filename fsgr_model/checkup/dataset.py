@@ -10,7 +10,7 @@ from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.needed_files import check_all_json, check_files
 from fsgr_model.checkup.pictures import Decoding, check_pictures, check_shards
 from fsgr_model.checkup.published import compare_with_published
-from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import DatasetParams, DemoDataset, ShardDataset, UserDataset
 from fsgr_model.datasets import contract
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.instances import InstanceFile
@@ -71,7 +71,7 @@ def check_dataset(
         check_all_json(params, findings)
         return None
     try:
-        if params.format == "demo":
+        if isinstance(params, DemoDataset):
             return _demo_size(params, findings)
         raw, shards = read_lists(params)
     except UserError as error:
@@ -98,15 +98,14 @@ def check_dataset(
     return replace(size, categories=categories, decoding=decoding)
 
 
-def read_lists(params: DatasetParams) -> tuple[RawDataset, Shards | None]:
+def read_lists(params: UserDataset) -> tuple[RawDataset, Shards | None]:
     """Read the lists of any format except the demo, as stage `dataset` does; nothing is unpacked.
 
     Raises:
         UserError: a file is not of its format.
     """
     root = Path(params.root)
-    if params.format == "webdataset":
-        assert params.shards is not None, "DatasetParams sees to it"
+    if isinstance(params, ShardDataset):
         shards = read_shards(root, params.shards)
         return shards.raw, shards
     return read_files(params, root), None
@@ -139,14 +138,14 @@ def _tell_counts(size: DatasetSize, findings: Findings) -> None:
     findings.fact("images", f"{counts}; {size.captions:,} captions")
 
 
-def _tell_folders(params: DatasetParams, raw: RawDataset, findings: Findings) -> None:
+def _tell_folders(params: UserDataset, raw: RawDataset, findings: Findings) -> None:
     root = Path(params.root)
     parts = folders_below(params)
     if parts and all((root / name).is_dir() for name in image_folders(params)):
         findings.fact("read", described_read(count_read(raw, file_names_root(params), parts)))
 
 
-def _check_instances(params: DatasetParams, raw: RawDataset, findings: Findings) -> int:
+def _check_instances(params: UserDataset, raw: RawDataset, findings: Findings) -> int:
     """How many categories the mask files name. Sizes of masks and images are compared by the stage only."""
     ours = {image.image_id for image in raw.images}
     categories: set[int] = set()
@@ -171,8 +170,7 @@ def _check_captions_have_words(raw: RawDataset) -> None:
     caption_records([caption for caption in raw.captions if not LETTER_OR_DIGIT.search(caption.text)])
 
 
-def _demo_size(params: DatasetParams, findings: Findings) -> DatasetSize:
-    assert params.demo is not None, "DatasetParams sees to it"
+def _demo_size(params: DemoDataset, findings: Findings) -> DatasetSize:
     world = load_world(Path(params.root) / params.watch)
     counts = (params.demo.train_images, params.demo.val_images, params.demo.test_images)
     size = DatasetSize(

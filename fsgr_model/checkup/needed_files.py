@@ -3,31 +3,10 @@
 from pathlib import Path
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.dataset_params import FILES_OF_FORMAT, DatasetParams
-from fsgr_model.datasets.caption_lists import is_pattern
-from fsgr_model.datasets.normal_form import SPLITS
+from fsgr_model.config.dataset_params import DatasetParams, DemoDataset
+from fsgr_model.datasets.formats import FORMATS
 from fsgr_model.datasets.reading import image_folders
 from fsgr_model.runtime.artifacts import load_json
-
-M2_FILES = tuple(f"coco_{name}_ids.npy" for name in ("train", "restval", "dev", "test"))
-
-
-def list_files(params: DatasetParams) -> dict[str, str]:
-    """The files that list images and captions, below the root, with the parameter that names each."""
-    if params.format == "demo":
-        return {params.watch: "dataset.watch"}
-    if FILES_OF_FORMAT[params.format] == "captions" and params.captions:
-        named = {getattr(params.captions, split): f"dataset.captions.{split}" for split in SPLITS}
-        # The reader looks up the files that a pattern matches.
-        return {name: rule for name, rule in named.items() if not is_pattern(params.format, name)}
-    if params.format == "karpathy" and params.karpathy_file:
-        return {params.karpathy_file: "dataset.karpathy_file"}
-    if params.format == "folder" and params.table:
-        return params.table.files | params.table.lists
-    if params.format == "m2" and params.m2:
-        ids = {f"{params.m2.ids}/{name}": "dataset.m2.ids" for name in M2_FILES}
-        return ids | {source.captions: "dataset.m2.sources" for source in params.m2.sources}
-    return {}  # the shards of webdataset are patterns, which their reader looks up
 
 
 def check_files(params: DatasetParams, findings: Findings) -> bool:
@@ -39,12 +18,13 @@ def check_files(params: DatasetParams, findings: Findings) -> bool:
             "dataset.root in the parameter file to its path"
         )
         return False
-    lists = list_files(params)
-    others = dict.fromkeys(params.instances, "dataset.instances")
+    lists = FORMATS[params.format].files(params)
+    of_user = None if isinstance(params, DemoDataset) else params
+    others = dict.fromkeys(of_user.instances if of_user else [], "dataset.instances")
     if not (root / params.watch).exists():
         others |= {} if params.watch in lists else {params.watch: "dataset.watch"}
     there = [_is_readable(root / name, rule, findings) for name, rule in (lists | others).items()]
-    for name in dict.fromkeys(image_folders(params)):
+    for name in dict.fromkeys(image_folders(of_user) if of_user else []):
         if not (root / name).is_dir():
             findings.problem(
                 f"dataset.images: there is no folder {root / name}; unpack the images there, or name the "
@@ -72,7 +52,7 @@ def _is_readable(path: Path, rule: str, findings: Findings) -> bool:
 
 def check_all_json(params: DatasetParams, findings: Findings) -> None:
     """Report every list that is not valid JSON; a reader would stop at the first of them."""
-    for path in (Path(params.root) / name for name in list_files(params)):
+    for path in (Path(params.root) / name for name in FORMATS[params.format].files(params)):
         if path.suffix == ".json" and path.is_file():
             with findings.collected():
                 load_json(path)

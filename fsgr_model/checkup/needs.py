@@ -5,44 +5,58 @@ Shapes: T tokens = 1 CLS + G patches, G patches, W vision width.
 
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from fsgr_model.checkup.blueprint import Blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
+from fsgr_model.clip.token_cache import CacheDtype, token_format
 from fsgr_model.config.params import Params
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.training.step_memory import FLOAT32, GB, StepSize, device_memory, step_bytes
 
-FLOAT16 = UINT16 = 2
+UINT16 = 2
 
 
-def disk_bytes(size: DatasetSize, plan: Blueprint) -> dict[str, int]:
-    """Bytes that the stages write: cached tokens [N, T, W] float16, label maps [N, G] uint16, weights of
-    CLIP and of two captioners float32, pictures out of tar files.
-    N is the number of all images.
+def cache_bytes(size: DatasetSize, plan: Blueprint) -> dict[CacheDtype, int]:
+    """Bytes of the tokens of all images, by `clip.cache_dtype`: on disk, and where they are in memory."""
+    return {
+        kind: size.all_images * token_format(plan.token_shape, kind).bytes for kind in get_args(CacheDtype)
+    }
+
+
+def disk_bytes(size: DatasetSize, plan: Blueprint, cache_dtype: CacheDtype) -> dict[str, int]:
+    """Bytes that the stages write: cached tokens, label maps [N, G] uint16, weights of CLIP and of two
+    captioners float32, pictures out of tar files. N is the number of all images.
     """
-    T, W = plan.token_shape
     trained = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
     return {
-        "feature cache": size.all_images * T * W * FLOAT16,
-        "label maps": size.all_images * (T - 1) * UINT16,
+        "feature cache": cache_bytes(size, plan)[cache_dtype],
+        "label maps": size.all_images * plan.patches * UINT16,
         "weights": (plan.clip_parameters + 2 * trained) * FLOAT32,
         "unpacked pictures": size.unpacked,
     }
 
 
-def check_disk(size: DatasetSize, plan: Blueprint, data: Path, findings: Findings) -> None:
+def check_disk(
+    size: DatasetSize, plan: Blueprint, data: Path, cache_dtype: CacheDtype, *, findings: Findings
+) -> None:
     """Compare the space that a run from scratch needs with the free space of the disk of `data`."""
-    parts = {name: count for name, count in disk_bytes(size, plan).items() if count}
+    parts = {name: count for name, count in disk_bytes(size, plan, cache_dtype).items() if count}
     needed, free = sum(parts.values()), shutil.disk_usage(data).free
     T, W = plan.token_shape
     shown = ", ".join(f"{name} {count / GB:.2f}" for name, count in parts.items())
     findings.fact(
         "disk",
-        f"{needed / GB:.2f} GB needed, {free / GB:.2f} GB free ({shown}; the cache is "
-        f"{size.all_images:,} images x {T} tokens x {W} x 2 bytes)",
+        f"{needed / GB:.2f} GB needed, {free / GB:.2f} GB free ({shown})",
+    )
+    choices = ", ".join(f"{kind} {count / GB:.2f} GB" for kind, count in cache_bytes(size, plan).items())
+    findings.fact(
+        "cache",
+        f"{choices} on disk, and in memory where training keeps it there; clip.cache_dtype is {cache_dtype} "
+        f"({size.all_images:,} images x {T} tokens x {W})",
     )
     if needed > free:
         findings.problem(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import UserDataset
 from fsgr_model.datasets.image_check import check_images, inspect_image
 from fsgr_model.datasets.image_file import BadImage, check_image_file, decode_rgb
 from fsgr_model.datasets.raw_form import RawImage
@@ -29,7 +29,7 @@ class Decoding:
 
 
 def check_pictures(
-    images: list[RawImage], params: DatasetParams, all_images: bool, workers: int, *, findings: Findings
+    images: list[RawImage], params: UserDataset, all_images: bool, workers: int, *, findings: Findings
 ) -> Decoding | None:
     """Look for every file and decode all of them, or a sample spread evenly over the lists; None if there is
     nothing to decode.
@@ -62,7 +62,7 @@ def check_pictures(
 
 
 def check_shards(
-    places: dict[Path, dict[str, str]], params: DatasetParams, all_images: bool, findings: Findings
+    places: dict[Path, dict[str, str]], params: UserDataset, all_images: bool, findings: Findings
 ) -> Decoding | None:
     """Decode the first pictures of every tar file, or all of them."""
     bad, count, start = [], 0, time.perf_counter()

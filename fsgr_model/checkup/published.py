@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fsgr_model.checkup.findings import Findings
-from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import CaptionFilesDataset, KarpathyDataset, M2Dataset, UserDataset
 from fsgr_model.datasets.normal_form import SPLITS, Split
 
 # Karpathy and Fei-Fei, arXiv 1412.2306; restval counted as training.
@@ -31,16 +31,16 @@ class Published:
     images: int
 
 
-def published_splits(params: DatasetParams) -> dict[Split, Published]:
+def published_splits(params: UserDataset) -> dict[Split, Published]:
     """The published splits by the names of the user's files; other files are left out."""
-    if params.format == "karpathy" and params.karpathy_file:
+    if isinstance(params, KarpathyDataset):
         name = PurePosixPath(params.karpathy_file).name
         counts = KARPATHY.get(name, {})
         return {split: Published(name, counts[split]) for split in SPLITS if split in counts}
-    if params.format == "m2" and params.m2 and not params.m2.partial:
+    if isinstance(params, M2Dataset) and not params.m2.partial:
         counts = KARPATHY["dataset_coco.json"]
         return {split: Published("coco_*_ids.npy", counts[split]) for split in SPLITS}
-    if params.format in ("coco", "nocaps") and params.captions:
+    if isinstance(params, CaptionFilesDataset) and params.format in ("coco", "nocaps"):
         names = {split: PurePosixPath(getattr(params.captions, split)).name for split in SPLITS}
         return {
             split: Published(name, CAPTION_FILES[name])
@@ -50,7 +50,7 @@ def published_splits(params: DatasetParams) -> dict[Split, Published]:
     return {}
 
 
-def compare_with_published(params: DatasetParams, images: dict[Split, int], findings: Findings) -> None:
+def compare_with_published(params: UserDataset, images: dict[Split, int], findings: Findings) -> None:
     """Report each split whose size differs from that of the published file of the same name."""
     expected = published_splits(params)
     wrong = False

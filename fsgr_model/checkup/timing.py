@@ -15,7 +15,6 @@ from fsgr_model.checkup.blueprint import Blueprint, draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.config.params import Params
-from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.runtime.device import autocast, pick_device
 from fsgr_model.runtime.unset_weights import UnsetWeights
@@ -81,29 +80,30 @@ class Steps:
     @torch.no_grad()
     def validation(self, n: int) -> None:
         model = self.plan.captioner.eval()
-        with autocast(self.device, self.params.xe.precision):
+        with autocast(self.device, self.params.precision):
             start = model.encode(self._batch(n).tokens_BTW).start
             greedy(model.step, start, n, self.params.xe.max_length)
 
     def xe(self, n: int) -> None:
         xe = self.params.xe
         contrast = [PatchContrast(xe.contrast.weight, xe.contrast.anchors)] if xe.contrast else []
-        self._train(CrossEntropy(contrast), self._batch(n), xe)
+        self._train(CrossEntropy(contrast), self._batch(n))
 
     def scst(self, n: int) -> None:
         batch, scst = self._batch(n), self.params.scst
         references = dict(zip(batch.image_ids, batch.caption_BSL.tolist(), strict=True))
         frequencies = DocumentFrequencies.build(references.values(), self.plan.words)
         reward = CiderD(references, frequencies, scst.end_token)
-        self._train(SelfCritical(reward, scst.samples, scst.max_length), batch, scst)
+        self._train(SelfCritical(reward, scst.samples, scst.max_length), batch)
 
-    def _train(self, task: Task, batch: Batch, params: PhaseParams) -> None:
+    def _train(self, task: Task, batch: Batch) -> None:
         model = self.plan.captioner.train(task.uses_dropout)
-        optimiser = Optimiser(model, params.optimiser, self.params.lr, weight_decay=params.weight_decay)
-        with autocast(self.device, params.precision):
+        asked = self.params.optimiser
+        optimiser = Optimiser(model, asked.name, self.params.lr, weight_decay=asked.weight_decay)
+        with autocast(self.device, self.params.precision):
             loss, _ = task.loss(model, batch, FIRST)
         loss.backward()
-        optimiser.clip_gradients(optimiser.gradient_norm().item(), params.grad_clip_norm)
+        optimiser.clip_gradients(optimiser.gradient_norm().item(), asked.grad_clip_norm)
         optimiser.step()
 
     def _batch(self, n: int) -> Batch:
@@ -112,7 +112,7 @@ class Steps:
         L = min(self.size.longest, self.params.xe.max_length - 1)
         word_BSL = self.rng.integers(len(SPECIALS), self.plan.words, (n, S, L))
         caption_BSL = np.pad(word_BSL, ((0, 0), (0, 0), (1, 1)), constant_values=((0, 0), (0, 0), (BOS, EOS)))
-        label_BG = self.rng.integers(0, self.plan.concepts, (n, T - 1))
+        label_BG = self.rng.integers(0, self.plan.concepts, (n, self.plan.patches))
         tokens_BTW = torch.randn(n, T, W, dtype=torch.float16)
         batch = Batch(list(range(n)), tokens_BTW, torch.from_numpy(caption_BSL), torch.from_numpy(label_BG))
         return batch.to(self.device)
@@ -180,10 +180,11 @@ def stage_seconds(size: DatasetSize, params: Params, step: dict[str, float]) -> 
     workers = max(params.runtime.workers, 1)
     decoding = size.all_images * size.decoding.seconds_each / workers if size.decoding else 0.0
     batches = size.all_images / params.runtime.image_batch
+    trained = params.train_images or size.images["train"]
     training = {
         stage: phase.epochs
         * (
-            phase.steps_per_epoch(size.images["train"]) * step[kind]
+            phase.steps_per_epoch(trained) * step[kind]
             + size.images["val"] / params.xe.batch_size * step["validation"]
         )
         for stage, kind, phase in (("train_xe", "XE", params.xe), ("train_scst", "SCST", params.scst))

@@ -24,7 +24,7 @@ def check_clip(params: ClipParams, findings: Findings) -> tuple[str, Config] | N
     with findings.collected():
         folder = clip_folder(params.model, params.pretrained)
         if folder:
-            _, config, _, origin = load_folder(folder)
+            _, config, _, origin = load_folder(folder, params.preprocess_as)
             findings.fact("clip", f"{folder}: weights {origin['pretrained']} fit")
             return folder.name, config
         name, config = read_config(params.model)
@@ -32,15 +32,16 @@ def check_clip(params: ClipParams, findings: Findings) -> tuple[str, Config] | N
             findings.fact("clip", f"{name}, trained here on the training split: nothing to download")
             return name, config
         with findings.collected():
-            _check_weights(name, config, params.pretrained, findings)
+            _check_weights(name, config, params, findings)
         return name, config
     return None
 
 
-def _check_weights(name: str, config: Config, pretrained: str, findings: Findings) -> None:
+def _check_weights(name: str, config: Config, params: ClipParams, findings: Findings) -> None:
+    pretrained = params.pretrained
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     if not tag:
-        load_pretrained(name, config, pretrained)
+        load_pretrained(name, config, pretrained, params.preprocess_as)
         findings.fact("clip", f"{name}: weights {pretrained} fit")
         return
     found = downloaded(tag)

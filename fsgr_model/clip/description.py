@@ -28,9 +28,12 @@ def load_description(folder: Path) -> dict[str, Any]:
 
 def clip_identity(description: dict[str, Any]) -> dict[str, Any]:
     """What a feature of this CLIP depends on, from the contents of `clip.json`."""
-    return {
+    identity = {
         "model": description["model"],
         "config": fingerprint(description["config"]),
         "weights": description["weights_sha256"],
         "preprocessing": description["preprocessing"],
     }
+    if "text_sha256" in description:
+        identity["text"] = fingerprint(description["text_sha256"])
+    return identity

@@ -36,10 +36,13 @@ DEFAULT_TOWERS = {
 
 @dataclass(frozen=True)
 class ClipFolder:
-    """The contents of a folder: an open_clip config, preprocessing, and weights under open_clip's names."""
+    """The contents of a folder: an open_clip config, preprocessing, and weights under open_clip's names.
+
+    `preprocessing` is None where the folder does not say it.
+    """
 
     config: Config
-    preprocessing: Config
+    preprocessing: Config | None
     weights: Weights
     file: Path
 
@@ -61,7 +64,7 @@ def read_clip_folder(folder: Path) -> ClipFolder:
         described = load_json(path)
         if not isinstance(described, dict) or "model_cfg" not in described:
             raise UserError(f"clip.model: {path} has no model_cfg; get it again")
-        return ClipFolder(described["model_cfg"], described.get("preprocess_cfg", {}), weights, file)
+        return ClipFolder(described["model_cfg"], described.get("preprocess_cfg"), weights, file)
     wanted = hf_preprocessing(folder / "preprocessor_config.json")
     try:
         return ClipFolder(hf_config(folder / "config.json", weights), wanted, open_clip_names(weights), file)

@@ -4,8 +4,10 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import torch
@@ -19,6 +21,8 @@ from fsgr_model.runtime.resources import OF_MACHINE
 from fsgr_model.runtime.stopping import end_with_parent
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
+# The problems of a batch, else its image ids and images [n, 3, H, W].
+Stacked = tuple[list[str], list[int], torch.Tensor]
 SHOWN = 20
 # Worker processes return images through shared memory, as many batches as a DataLoader prefetches.
 SHARED_MEMORY = Path("/dev/shm")
@@ -51,11 +55,12 @@ def read_batches(
         images,
         batch,
         num_workers=workers,
-        collate_fn=_stack,
-        worker_init_fn=partial(_exit_with_parent, os.getpid()),
+        collate_fn=_Packed if workers else _stack,
+        worker_init_fn=partial(_begin_worker, os.getpid()),
         pin_memory=torch.cuda.is_available(),
     )
-    for problems, ids, images_BCHW in loader:
+    for found in loader:
+        problems, ids, images_BCHW = found.unpack() if isinstance(found, _Packed) else found
         if problems:
             raise _manifest_error(problems)
         yield ids, images_BCHW
@@ -82,7 +87,7 @@ class _Images(Dataset):
             return f"image {record.image_id}: {error}"
 
 
-def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list[int], torch.Tensor]:
+def _stack(items: list[tuple[int, torch.Tensor] | str]) -> Stacked:
     """The problems of a batch, else its ids and images. Workers stack, so they return a single tensor."""
     problems = [item for item in items if isinstance(item, str)]
     read = [item for item in items if not isinstance(item, str)]
@@ -91,9 +96,36 @@ def _stack(items: list[tuple[int, torch.Tensor] | str]) -> tuple[list[str], list
     return [], [image_id for image_id, _ in read], torch.stack([image for _, image in read])
 
 
-def _exit_with_parent(parent: int, worker: int) -> None:
-    """Let a worker end with its parent; PyTorch misses a parent that is killed while the worker starts."""
+class _Packed:
+    """A batch on its way out of a worker, as the bytes that say where in shared memory it lies.
+
+    A queue pickles in a thread that drops what the system refuses to share (too many open files, no folder
+    for a socket), and the other process would wait for it without end. Here it is pickled before it is put
+    into the queue, where PyTorch passes errors on.
+    """
+
+    def __init__(self, items: list[tuple[int, torch.Tensor] | str]) -> None:
+        self._bytes = bytes(ForkingPickler.dumps(_stack(items)))
+
+    def unpack(self) -> Stacked:
+        stacked: Stacked = ForkingPickler.loads(self._bytes)
+        return stacked
+
+    def pin_memory(self) -> Stacked:
+        """Called by PyTorch's own thread where there is a GPU."""
+        problems, ids, images_BCHW = self.unpack()
+        return problems, ids, images_BCHW.pin_memory()
+
+
+def _begin_worker(parent: int, worker: int) -> None:
+    """Let a worker end with its parent; PyTorch misses a parent that is killed while the worker starts.
+
+    Its socket, by which Linux hands images over, lies beside them: a socket's path has at most 107 bytes, and
+    TMPDIR may be longer.
+    """
     end_with_parent(parent)
+    if torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
+        tempfile.tempdir = str(SHARED_MEMORY)
 
 
 def check_shared_memory(images: _Images, batch: int, workers: int) -> None:

@@ -1,32 +1,32 @@
 """The CLIP that every other stage uses: `data/clip/` = `clip.safetensors` + `clip.json`.
 
 `clip.json` holds the open_clip model config, the preprocessing, where the weights come from and their
-SHA-256, so that the folder is enough to build the model again, offline.
+SHA-256, so that the folder is enough to build the model again, offline. Where the text tower or the tokenizer
+is one of transformers, its files lie in `data/clip/text/`.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
-from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.model_building import build_model, build_preprocess, build_tokenizer
+from fsgr_model.clip.text_files import check_text_files, keep_text_files, kept_text_files, text_hashes
 from fsgr_model.kernels.products import speed_up_products
 from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
-from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
+from fsgr_model.runtime.errors import UserError, naming_file
+from fsgr_model.runtime.tensor_file import read_and_hash
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.lines import lines_of
 
 WEIGHTS = "clip.safetensors"
-# Settings of an open_clip config that bring in towers or tokenizers from elsewhere.
-FOREIGN_SETTINGS = ("timm_model_name", "hf_model_name", "hf_tokenizer_name", "multimodal_cfg")
 
 
 @dataclass(frozen=True)
@@ -48,48 +48,6 @@ class Clip:
         return build_tokenizer(self.config)
 
 
-def build_model(config: dict[str, Any], name: str) -> nn.Module:
-    """A randomly initialised open_clip model in float32.
-
-    Raises:
-        UserError: the config is not one of open_clip's, or asks for towers that are not open_clip's own.
-    """
-    settings = {**config, **config.get("vision_cfg", {}), **config.get("text_cfg", {})}
-    foreign = [key for key in FOREIGN_SETTINGS if settings.get(key)]
-    if foreign:
-        raise UserError(
-            f"clip.model {name} is not a plain CLIP (its config has {', '.join(foreign)}); choose an "
-            "architecture with open_clip's own transformers and tokenizer, such as ViT-B-16"
-        )
-    arguments = {key: value for key, value in config.items() if key != "custom_text"}
-    model_class = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
-    try:
-        return model_class(**arguments)
-    except (TypeError, AssertionError) as error:
-        raise UserError(f"clip.model {name} is not a valid open_clip config: {error}") from None
-
-
-def build_tokenizer(config: dict[str, Any]) -> Callable[[list[str]], torch.Tensor]:
-    """open_clip's own BPE tokenizer: texts -> int64 [N, context_length]."""
-    text = config["text_cfg"]
-    return open_clip.SimpleTokenizer(
-        context_length=text.get("context_length", 77), **(text.get("tokenizer_kwargs") or {})
-    )
-
-
-def build_preprocess(preprocessing: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]:
-    """open_clip's transform: RGB picture -> float32 [3, H, W]; no augmentation."""
-    return open_clip.transform.image_transform_v2(
-        open_clip.transform.PreprocessCfg(**preprocessing), is_train=False
-    )
-
-
-def default_preprocessing(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """open_clip's preprocessing for a config: its image size, CLIP's mean and deviation, then `overrides`."""
-    values = asdict(open_clip.transform.PreprocessCfg(size=config["vision_cfg"]["image_size"]))
-    return open_clip.transform.merge_preprocess_dict(values, overrides)
-
-
 def save_clip(
     folder: Path,
     model: nn.Module,
@@ -99,18 +57,20 @@ def save_clip(
     preprocessing: dict[str, Any],
     origin: dict[str, Any],
 ) -> None:
-    """Write the two files of `data/clip/`. Weights are stored as float32."""
+    """Write `data/clip/`. Weights are stored as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.float().contiguous() for key, value in model.state_dict().items()}
     with naming_file(folder / WEIGHTS):
         save_file(weights, folder / WEIGHTS)
     description = {
         "model": name,
-        "config": config,
+        "config": keep_text_files(config, model, folder),
         "preprocessing": preprocessing,
         "origin": origin,
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
+    if text := text_hashes(folder):
+        description["text_sha256"] = text
     save_json(folder / DESCRIPTION, description | {"fingerprint": fingerprint(description)})
 
 
@@ -121,13 +81,19 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
         UserError: a file is missing, or the weights are not those that the description names.
     """
     description = load_description(folder)
-    _check_weights(folder / WEIGHTS, description["weights_sha256"])
+    weights = _read_weights(folder / WEIGHTS, description["weights_sha256"])
+    check_text_files(folder, description.get("text_sha256", {}))
+    config = kept_text_files(description["config"], folder)
     with UnsetWeights():
-        model = build_model(description["config"], description["model"])
+        model = build_model(config, description["model"])
+    # A counter of batches is a whole number in the model, and float32 in the file.
+    kinds = {name: tensor.dtype for name, tensor in model.state_dict().items()}
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise_if_refused(error, folder / WEIGHTS)
+        # The tensors become the model's own, so that memory holds them once.
+        model.load_state_dict(
+            {name: tensor.to(kinds.get(name, tensor.dtype)) for name, tensor in weights.items()}, assign=True
+        )
+    except RuntimeError as error:
         raise UserError(
             f"{folder / WEIGHTS} does not fit {description['model']}: {first_line(error)}; "
             "run dvc repro -f clip"
@@ -137,20 +103,30 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     return Clip(
         model,
         build_preprocess(description["preprocessing"]),
-        description["config"],
+        config,
         clip_identity(description),
     )
 
 
-def _check_weights(path: Path, expected: str) -> None:
+def _read_weights(path: Path, expected: str) -> dict[str, torch.Tensor]:
+    """The weights, if their file has this SHA-256.
+
+    Raises:
+        UserError: it has not, or does not exist.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist; run dvc repro clip")
-    found = sha256_file(path)
+    with naming_file(path):
+        try:
+            weights, found = read_and_hash(path)
+        except ValueError:
+            weights, found = {}, sha256_file(path)
     if found != expected:
         raise UserError(
             f"{path} is not the file that {path.with_name(DESCRIPTION)} describes: SHA-256 is {found[:12]}…, "
             f"expected {expected[:12]}…; it was changed or cut short, run dvc repro -f clip"
         )
+    return weights
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.towers import AnyTail
-from fsgr_model.config.params import LabelsParams
+from fsgr_model.config.params import LabelsParams, RefineParams
 
 # CLIP's learned logit scale ends at its clamp, 100 (arXiv 2103.00020, section 2.5).
 LOGIT_SCALE = 100.0
@@ -25,9 +25,9 @@ def label_patches(
     """Concept of every patch: int64 [B, G]. `tail.align` must be `params.attention`."""
     assert tail.align == params.attention
     score_BGK = F.normalize(tail.aligned(tokens_BTW), dim=-1) @ codebook_KE.T
-    if params.prompt_denoising:
-        score_BGK = denoise_prompts(score_BGK, params.prompt_denoising)
-    if params.key_smoothing:
+    if params.refine and params.refine.prompt_denoising:
+        score_BGK = denoise_prompts(score_BGK, params.refine.prompt_denoising)
+    if params.refine and params.refine.key_smoothing:
         score_BGK = smooth_by_keys(score_BGK, tail.last_keys(tokens_BTW))
     return score_BGK.argmax(dim=-1)
 
@@ -52,4 +52,9 @@ def label_identity(
     features: dict[str, Any], codebook: dict[str, Any], params: LabelsParams
 ) -> dict[str, Any]:
     """What label maps depend on: the same as the features, and also the codebook and the settings."""
-    return {**features, "codebook": codebook, "labels": params.model_dump()}
+    refine = params.refine or RefineParams(prompt_denoising=0.0, key_smoothing=False)
+    return {
+        **features,
+        "codebook": codebook,
+        "labels": {"attention": params.attention, **refine.model_dump()},
+    }

@@ -3,8 +3,8 @@
 - Some CPU builds of PyTorch come with a torchvision whose operator library does not load; importing it then
   stops at "operator torchvision::nms does not exist". The project uses torchvision's image transforms only,
   so declaring the operators that the import asks for is enough.
-- timm and transformers are for towers of other kinds, which `loading.build_model` refuses. open_clip does
-  without them where they are not installed, and so it does here: they take seconds to import.
+- timm and transformers are for towers of other kinds. open_clip does without them where they are not
+  installed, and so it does here until such a tower is built: they take seconds to import.
 """
 
 import importlib
@@ -20,7 +20,11 @@ from typing import Any
 
 import torch
 
-UNUSED = ("timm", "transformers")
+from fsgr_model.runtime.errors import UserError
+
+LATER = ("timm", "transformers")
+# As in pyproject.toml.
+TRANSFORMERS = '"transformers>=5,<6"'
 SYMPTOM = "operator torchvision::"
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -65,14 +69,14 @@ class _NotFound(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """None for what others find."""
-        if fullname.partition(".")[0] in UNUSED:
+        if fullname.partition(".")[0] in LATER:
             raise ModuleNotFoundError(f"{fullname} is not imported for open_clip", name=fullname)
         return None
 
 
 @contextmanager
-def without_unused() -> Iterator[None]:
-    """Within this block the unused packages cannot be imported; what was imported before stays as it is."""
+def without_these() -> Iterator[None]:
+    """Within this block these packages cannot be imported; what was imported before stays as it is."""
     finder = _NotFound()
     sys.meta_path.insert(0, finder)
     try:
@@ -83,6 +87,38 @@ def without_unused() -> Iterator[None]:
 
 # Weights come by plain HTTP, which resumes an interrupted download. The hub's Xet starts from the beginning.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
-with without_unused():
+with without_these():
     import_torchvision()
     open_clip: Any = importlib.import_module("open_clip")
+
+
+def import_timm() -> Any:
+    """timm, for open_clip's adapter too."""
+    return _import_for("timm", "timm_model")
+
+
+def import_transformers(what: str) -> Any:
+    """transformers, for open_clip's adapter too.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return _import_for("transformers", "hf_model")
+    except ModuleNotFoundError as error:
+        if error.name != "transformers":
+            raise
+        raise UserError(
+            f"{what} is one of the library transformers, which is not installed; "
+            f"run pip install {TRANSFORMERS}"
+        ) from None
+
+
+def _import_for(package: str, adapter: str) -> Any:
+    """Import a package that open_clip was imported without, and let its adapter see it."""
+    module = importlib.import_module(package)
+    theirs = getattr(open_clip, adapter)
+    if getattr(theirs, package) is None:
+        # Classes that were made before look their globals up in the same module.
+        importlib.reload(theirs)
+    return module

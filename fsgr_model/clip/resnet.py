@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsgr_model.clip.split import Align, TailOutput, correlative_attention, mix_values
+from fsgr_model.clip.split import FrozenTail, TailOutput
+from fsgr_model.clip.vit import Align, correlative_attention, mix_values
 from fsgr_model.runtime.errors import UserError
 
 
@@ -36,7 +37,7 @@ class ResNetTrunk(nn.Module):
         return torch.cat([map_BGW.mean(dim=1, keepdim=True), map_BGW], dim=1)
 
 
-class ResNetTail(nn.Module):
+class ResNetTail(FrozenTail):
     """The attention pool, with the outputs of `Tail`.
 
     `align`: with `plain`, every position of the map is a query as the mean is; `csa` is correlative attention
@@ -52,27 +53,19 @@ class ResNetTail(nn.Module):
         self.pool = resnet_tower(clip_model, cut).attnpool
         side = round((self.pool.positional_embedding.shape[0] - 1) ** 0.5)
         self.grid_size = (side, side)
+        self.joint_width, self.width = self.pool.c_proj.weight.shape
         self.align = align
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "ResNetTail":
-        """Stay in evaluation mode: nothing here is trained, whatever mode the network around it has."""
-        return super().train(False)
-
-    @property
-    def proj(self) -> torch.Tensor:
-        """[W, E], as a vision transformer has it."""
-        return self.pool.c_proj.weight.T
-
     def forward(self, tokens_BTW: torch.Tensor) -> TailOutput:
         """From the cache (float16 or float32) to the three outputs, in the precision of the weights."""
-        tokens_BTW = tokens_BTW.to(self.proj.dtype)
+        tokens_BTW = tokens_BTW.to(self.dtype)
         global_BE = self._pool(tokens_BTW, asking=slice(0, 1))[:, 0]
         return TailOutput(tokens_BTW[:, 1:], global_BE, self.aligned(tokens_BTW))
 
     def aligned(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         """Only `align_BGE`."""
-        tokens_BTW = tokens_BTW.to(self.proj.dtype)
+        tokens_BTW = tokens_BTW.to(self.dtype)
         if self.align == "value":
             return self.pool.c_proj(self.pool.v_proj(tokens_BTW[:, 1:]))
         if self.align == "plain":
@@ -83,7 +76,7 @@ class ResNetTail(nn.Module):
 
     def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         """Keys of the positions of the map, heads concatenated: [B, G, W]."""
-        return self._query_key_value(tokens_BTW.to(self.proj.dtype))[1][:, 1:]
+        return self._query_key_value(tokens_BTW.to(self.dtype))[1][:, 1:]
 
     def _pool(self, tokens_BTW: torch.Tensor, asking: slice) -> torch.Tensor:
         """The attention output of the query tokens `asking` over all tokens: [B, number of queries, E]."""

@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from fsgr_model.clip.hf_folder import read_clip_folder
-from fsgr_model.clip.loading import (
-    build_model,
-    first_line,
-)
+from fsgr_model.clip.loading import first_line
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.picture_form import form_of_file, form_of_tag, refuse_preprocess_as
+from fsgr_model.clip.text_files import text_files_beside
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
 from fsgr_model.runtime.artifacts import load_json, sha256_file
 from fsgr_model.runtime.errors import UserError
@@ -43,7 +43,9 @@ def read_config(model: str) -> tuple[str, Config]:
     return model, config
 
 
-def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Module, Config, Config, Config]:
+def load_pretrained(
+    name: str, config: Config, pretrained: str, preprocess_as: str | None
+) -> tuple[nn.Module, Config, Config, Config]:
     """Model with weights, its config, the preprocessing that the weights want, and where they come from.
 
     The activation (GELU or QuickGELU) is the one that the weights were trained with. A tag and an archive of
@@ -56,6 +58,7 @@ def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Modu
             f"clip.pretrained: {pretrained!r} is no file, and no tag of {name} (its tags: {tags}); "
             "give one of them, the path of a checkpoint, or demo"
         )
+    wanted = _picture_form(name, pretrained, tag, preprocess_as)
     path = _download(name, pretrained, tag) if tag else Path(pretrained)
     if tag or is_torchscript(path):
         config = {**config, "quick_gelu": tag.get("quick_gelu", False) if tag else True}
@@ -64,7 +67,17 @@ def load_pretrained(name: str, config: Config, pretrained: str) -> tuple[nn.Modu
     model = build_model(config, name)
     load_weights(model, path, name)
     origin = {"pretrained": pretrained if tag else path.name, "file_sha256": sha256_file(path)}
-    return model, config, tag, origin
+    return model, config, wanted, origin
+
+
+def _picture_form(name: str, pretrained: str, tag: Config, preprocess_as: str | None) -> Config:
+    if tag:
+        refuse_preprocess_as(preprocess_as, f"the tag {pretrained} says")
+        return form_of_tag(tag)
+    if is_torchscript(Path(pretrained)):
+        refuse_preprocess_as(preprocess_as, f"{pretrained} is OpenAI's archive, which settles")
+        return {}
+    return form_of_file(name, preprocess_as)
 
 
 def note_activation(name: str, config: Config) -> None:
@@ -97,10 +110,16 @@ def clip_folder(model: str, pretrained: str) -> Path | None:
     return folder
 
 
-def load_folder(folder: Path) -> tuple[nn.Module, Config, Config, Config]:
+def load_folder(folder: Path, preprocess_as: str | None) -> tuple[nn.Module, Config, Config, Config]:
     """The CLIP of a folder; the same four things as `load_pretrained` returns."""
     found = read_clip_folder(folder)
-    model = build_model(found.config, folder.name)
+    wanted = found.preprocessing
+    if wanted is None:
+        wanted = form_of_file(folder.name, preprocess_as)
+    else:
+        refuse_preprocess_as(preprocess_as, f"the folder {folder} says")
+    config = text_files_beside(found.config, folder)
+    model = build_model(config, folder.name)
     try:
         put_weights(model, found.weights)
     except CHECKPOINT_ERRORS as error:
@@ -109,7 +128,7 @@ def load_folder(folder: Path) -> tuple[nn.Module, Config, Config, Config]:
             "get the whole repository again"
         ) from None
     origin = {"pretrained": found.file.name, "file_sha256": sha256_file(found.file)}
-    return model, found.config, found.preprocessing, origin
+    return model, config, wanted, origin
 
 
 def _download(name: str, pretrained: str, tag: Config) -> Path:

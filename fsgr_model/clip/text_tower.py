@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.clip.clip_vit import ClipBlock
 from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.split import run_blocks
+from fsgr_model.clip.vit import Block, run_blocks
 from fsgr_model.runtime.errors import UserError
 
 
@@ -35,7 +36,7 @@ class TextLayers(NamedTuple):
     token_embedding: nn.Embedding
     position_CW: Tensor
     causal_CC: Tensor
-    blocks: nn.ModuleList
+    blocks: list[Block]
     ln_final: nn.Module
     projection_WE: Tensor
 
@@ -128,7 +129,7 @@ def causal_text_layers(clip_model: Any) -> TextLayers | None:
     the blocks are not CLIP's own.
     """
     tower, pool_type = text_part(clip_model)
-    causal = tower.attn_mask is not None and getattr(tower, "cls_emb", None) is None
+    causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
     if pool_type != "argmax" or not causal or not isinstance(tower.text_projection, Tensor):
         return None
     if not isinstance(tower.transformer.resblocks[0], open_clip.transformer.ResidualAttentionBlock):
@@ -137,7 +138,7 @@ def causal_text_layers(clip_model: Any) -> TextLayers | None:
         tower.token_embedding,
         tower.positional_embedding,
         tower.attn_mask,
-        tower.transformer.resblocks,
+        [ClipBlock(block) for block in tower.transformer.resblocks],
         tower.ln_final,
         tower.text_projection,
     )
@@ -147,4 +148,6 @@ def text_part(clip_model: Any) -> tuple[Any, str]:
     """The module that contains the text layers, and how it pools their states."""
     if hasattr(clip_model, "token_embedding"):
         return clip_model, clip_model.text_pool_type
-    return clip_model.text, clip_model.text.pool_type
+    tower = clip_model.text
+    # A tower of transformers has a layer that pools instead.
+    return tower, tower.pool_type if hasattr(tower, "pool_type") else type(tower.pooler).__name__

@@ -1,32 +1,74 @@
-"""Trunk and tail of any CLIP that the pipeline can use: a vision transformer or a ResNet."""
+"""Trunk and tail of any CLIP that the pipeline can use, by the kind of its vision tower."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk
-from fsgr_model.clip.split import Align, Tail, Trunk
+from fsgr_model.clip.split import VITS, Align, Tail, Trunk, tower_name
+from fsgr_model.clip.stages import FORMS, StagedTail, StagedTrunk
+from fsgr_model.runtime.errors import UserError
 
-AnyTrunk = Trunk | ResNetTrunk
-AnyTail = Tail | ResNetTail
+AnyTrunk = Trunk | ResNetTrunk | StagedTrunk
+AnyTail = Tail | ResNetTail | StagedTail
+
+
+class Kind(NamedTuple):
+    """How towers of a kind are split. `first_cut` is the lowest `clip.cut` that all of them have."""
+
+    trunk: Callable[[Any, int], AnyTrunk]
+    tail: Callable[[Any, int, Align], AnyTail]
+    first_cut: int
+
+
+TRANSFORMER = Kind(Trunk, Tail, first_cut=0)
+RESNET = Kind(ResNetTrunk, ResNetTail, first_cut=0)
+STAGED = Kind(StagedTrunk, StagedTail, first_cut=1)
+KINDS = {
+    **dict.fromkeys(VITS, TRANSFORMER),
+    "open_clip.ModifiedResNet": RESNET,
+    **dict.fromkeys(FORMS, STAGED),
+}
 
 
 def make_trunk(clip_model: nn.Module, cut: int) -> AnyTrunk:
-    """What is cached: the blocks below `cut`, or a ResNet without its attention pool.
+    """What is cached: the blocks or stages below `cut`, or a ResNet without its attention pool.
 
     Raises:
         UserError: the model has another kind of vision tower, or cannot be cut there.
     """
-    return ResNetTrunk(clip_model, cut) if _is_resnet(clip_model) else Trunk(clip_model, cut)
+    return kind_of(clip_model).trunk(clip_model, cut)
 
 
 def make_tail(clip_model: nn.Module, cut: int, align: Align) -> AnyTail:
     """What runs from the cache.
 
     Raises:
-        UserError: as `make_trunk`.
+        UserError: as `make_trunk`; or the tower has no attention, which `align` asks for.
     """
-    return ResNetTail(clip_model, cut, align) if _is_resnet(clip_model) else Tail(clip_model, cut, align)
+    return kind_of(clip_model).tail(clip_model, cut, align)
 
 
-def _is_resnet(clip_model: nn.Module) -> bool:
-    return isinstance(clip_model.visual, open_clip.modified_resnet.ModifiedResNet)
+def check_tower(clip_model: nn.Module) -> None:
+    """Refuse a CLIP whose vision tower cannot be cut anywhere.
+
+    Raises:
+        UserError: it cannot.
+    """
+    make_trunk(clip_model, kind_of(clip_model).first_cut)
+
+
+def kind_of(clip_model: nn.Module) -> Kind:
+    """The kind of the model's vision tower.
+
+    Raises:
+        UserError: it is of none that is known.
+    """
+    name = tower_name(clip_model)
+    if name not in KINDS:
+        raise UserError(
+            f"clip.model has the vision tower {name}, which cannot be cut; choose an architecture of "
+            "docs/reference/towers.md"
+        )
+    return KINDS[name]

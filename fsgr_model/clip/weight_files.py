@@ -12,6 +12,7 @@ from torch import nn
 from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
+from fsgr_model.runtime.tensor_file import why_unreadable
 
 Weights = dict[str, torch.Tensor]
 # The exceptions of PyTorch and open_clip for files that are not a checkpoint of this model.
@@ -24,13 +25,14 @@ CHECKPOINT_ERRORS = (
     LookupError,
     TypeError,
 )
+POSITION_IDS = ("text.transformer.embeddings.position_ids",)
 # Numbers that OpenAI's archives contain next to the weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, the form in which OpenAI published CLIP."""
-    if not zipfile.is_zipfile(path):
+    if path.suffix == ".safetensors" or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.split("/")[1:2] == ["constants.pkl"] for name in archive.namelist())
@@ -64,9 +66,10 @@ def read_weights(path: Path) -> Weights:
     """
     if path.suffix == ".safetensors":
         with naming_file(path):
-            # safetensors calls every file that it cannot open missing.
-            path.open("rb").close()
-            return load_file(path)
+            try:
+                return load_file(path)
+            except FileNotFoundError as error:
+                raise why_unreadable(error, path) from None
     if is_torchscript(path):
         weights = torch.jit.load(path, map_location="cpu").state_dict()
         return {key: value for key, value in weights.items() if key not in OPENAI_EXTRAS}
@@ -84,8 +87,13 @@ def put_weights(model: nn.Module, weights: Weights) -> None:
     Raises:
         RuntimeError: a weight is missing, unknown, or of another size.
     """
+    # MobileCLIP's own names.
+    weights = open_clip.convert.convert_state_dict(model, weights)
     if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
         weights = open_clip.model.convert_to_custom_text_state_dict(weights)
-    shape = model.state_dict()["logit_scale"].shape
-    # Some training runs saved the scale as one number in a list.
-    model.load_state_dict({**weights, "logit_scale": weights["logit_scale"].reshape(shape)}, strict=True)
+    own = model.state_dict()
+    # Older versions of transformers saved these indices.
+    kept = {key: value for key, value in weights.items() if key not in POSITION_IDS or key in own}
+    # Some training runs saved scale and bias as one number in a list.
+    single = {key: kept[key].reshape(own[key].shape) for key in ("logit_scale", "logit_bias") if key in own}
+    model.load_state_dict({**kept, **single}, strict=True)

@@ -23,7 +23,9 @@ def main() -> None:
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
 
     files = exported_model(arguments.model) if arguments.model else pipeline_model(arguments.phase)
-    captioner = ImageCaptioner(files, arguments.beam_size, arguments.sample, arguments.seed)
+    captioner = ImageCaptioner(
+        files, beam_size=arguments.beam_size, samples=arguments.sample, seed=arguments.seed
+    )
     if not caption_files(captioner, arguments.images, arguments.json, arguments.overlay):
         raise SystemExit(1)
 

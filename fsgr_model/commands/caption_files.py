@@ -33,7 +33,7 @@ def caption_files(
     if overlay is not None:
         shows.append(Sheets(captioner, overlay, files))
     failed: Counter[str] = Counter()
-    size = captioner.decode.batch_size
+    size = captioner.batch_size
     with ThreadPoolExecutor() as readers:
         for start in range(0, len(files), size):
             failed += _caption_group(captioner, files[start : start + size], readers, shows)

@@ -2,19 +2,20 @@
 
 A and B are names that DVC or git know (experiments, branches, tags, commits), `workspace`, COCO result files,
 or files that fsgr score --by-image wrote. With --references, files need no project. Every score is resampled
-over the test images, with the same resamples for both; a difference is significant if the interval that holds
-95% of the resampled differences excludes 0. The images that changed most are drawn on a sheet, if their
+over the test images, with the same resamples for both; a difference is real if the interval that holds 95%
+of the resampled differences excludes 0. The images that changed most are drawn on a sheet, if their
 pictures are on this machine.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fsgr_model.reporting.comparison_sheet import draw_comparison
+from fsgr_model.datasets.normal_form import read_instances
+from fsgr_model.reporting.sample_sheet import SheetRow, draw_sample_sheet
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.bootstrap import RESAMPLES
-from fsgr_model.scoring.coco_files import SPLIT_CHOICES, read_reference_file
+from fsgr_model.scoring.coco_files import SPLIT_CHOICES, ReferenceFile, read_reference_file
 from fsgr_model.scoring.comparison import (
     References,
     as_table,
@@ -44,7 +45,7 @@ def main() -> None:
     rows = most_changed(a, b, arguments.images)
     print(f"\nimages that changed most: {', '.join(str(a.image_ids[row]) for row in rows) or 'none'}")
     if rows:
-        print(draw(arguments, a, b, rows))
+        print(draw(arguments, references, a, b, rows=rows))
 
 
 def find_references(arguments: argparse.Namespace) -> References | None:
@@ -56,12 +57,13 @@ def find_references(arguments: argparse.Namespace) -> References | None:
         raise UserError("--split chooses from the file of --references; name one")
     if not (DATASET / "images.json").exists():
         return None
-    return references_of_test_split(DATASET, arguments.tokenizer, subset=arguments.subset)
+    file = references_of_test_split(DATASET)
+    return References(file, read_instances(DATASET), arguments.tokenizer, arguments.subset)
 
 
 def notes(a: ImageScores, b: ImageScores, references: References | None) -> Iterator[str]:
     """Notes on which part of the references is scored, and what is left out."""
-    if references is not None and a.references == references.fingerprint(a.image_ids):
+    if references is not None and a.references == references.file.fingerprint(a.image_ids):
         yield from (f"{fact['what']}: {fact['value']}" for fact in references.file.facts)
         everything = len(references.file.texts)
         if len(a.image_ids) < everything:
@@ -72,20 +74,56 @@ def notes(a: ImageScores, b: ImageScores, references: References | None) -> Iter
         yield f"intervals are left out: {ONE_IMAGE_NO_INTERVAL}"
 
 
-def draw(arguments: argparse.Namespace, a: ImageScores, b: ImageScores, rows: list[int]) -> str:
+def draw(
+    arguments: argparse.Namespace,
+    references: References | None,
+    a: ImageScores,
+    b: ImageScores,
+    *,
+    rows: list[int],
+) -> str:
     """Draw the sheet if the pictures are on this machine; return a line that says what was done."""
     if not (DATASET / "images.json").exists():
         return f"no sheet: the pictures are not on this machine ({DATASET} is missing)"
     try:
-        own = references_of_test_split(DATASET, arguments.tokenizer)
+        if references is None or arguments.references:
+            own = references_of_test_split(DATASET)
+        else:
+            own = references.file  # those of the test split were read already
         if a.references != own.fingerprint(a.image_ids):
             return "no sheet: the images are not the test images on this machine"
         draw_comparison(
-            arguments.sheet, dataset=DATASET, a=a, b=b, rows=rows, names=(arguments.a, arguments.b)
+            arguments.sheet, references=own, a=a, b=b, rows=rows, names=(arguments.a, arguments.b)
         )
     except UserError as error:
         return f"no sheet: {error}"
     return f"drawn on {arguments.sheet}"
+
+
+def draw_comparison(
+    path: Path,
+    *,
+    references: ReferenceFile,
+    a: ImageScores,
+    b: ImageScores,
+    rows: Sequence[int],
+    names: tuple[str, str],
+) -> None:
+    """Write a PNG with the pictures of these rows, both captions, a reference and the change of CIDEr.
+
+    `references.names` are the paths of the pictures; `names` are those of A and B.
+    """
+    cards = []
+    for row in rows:
+        image_id = a.image_ids[row]
+        before, after = a.columns["CIDEr"][row], b.columns["CIDEr"][row]
+        texts = [("A", a.captions[row]), ("B", b.captions[row]), ("human", references.texts[image_id][0])]
+        cards.append(
+            SheetRow(Path(references.names[image_id]), texts, remark=f"CIDEr {before:.2f} to {after:.2f}")
+        )
+    draw_sample_sheet(
+        path, cards, concepts=[], title=f"CIDEr changed most, from A ({names[0]}) to B ({names[1]})"
+    )
 
 
 def parse() -> argparse.Namespace:

@@ -1,10 +1,10 @@
-"""The section `dataset` of params.yaml: where images and captions come from."""
+"""The section `dataset` of params.yaml: where images and captions come from, named as its format has them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from fsgr_model.config.section import Count, Fraction, Section
+from fsgr_model.config.section import Count, Fraction, Section, Seed
 
 
 class DemoWorldParams(Section):
@@ -96,53 +96,29 @@ def _named(files: str | PerSplit, parameter: str) -> dict[str, str]:
     return {name: f"{parameter}.{split}" for split, name in files}
 
 
-# The parameter that holds the files of each format.
-FILES_OF_FORMAT = {
-    "demo": "demo",
-    "coco": "captions",
-    "nocaps": "captions",
-    "blip": "captions",
-    "textcaps": "captions",
-    "narratives": "captions",
-    "karpathy": "karpathy_file",
-    "m2": "m2",
-    "folder": "table",
-    "webdataset": "shards",
-}
+FORMAT = "which reader turns the files into the normal form"
 
 
-class DatasetParams(Section):
-    """Where images and captions come from."""
+class AnyDataset(Section):
+    """What the dataset of every format has."""
 
-    format: Literal[
-        "demo",
-        "coco",
-        "nocaps",
-        "blip",
-        "textcaps",
-        "narratives",
-        "karpathy",
-        "m2",
-        "folder",
-        "webdataset",
-    ] = Field(description="which reader turns the files into the normal form")
     root: str = Field(description="folder of the dataset; DVC watches `root`/`watch`")
     watch: str = Field(
         description="file or folder below root whose change reruns everything; '.' is the whole root"
     )
-    images: str | PerSplit = Field(
-        ".", description="folder of the images, below root; or one per split, where the lists are one a split"
-    )
-    captions: PerSplit | None = Field(
-        None,
-        description="coco, nocaps, blip, textcaps and narratives: one caption file per split, below root",
-    )
-    karpathy_file: str | None = Field(None, description="format karpathy: dataset_*.json, below root")
-    m2: M2Params | None = Field(None, description="format m2: id files and caption files")
-    table: TableParams | None = Field(None, description="format folder: the table of captions")
-    shards: ShardParams | None = Field(
-        None, description="format webdataset: the tar files of each split, as a pattern below root"
-    )
+
+
+class DemoDataset(AnyDataset):
+    """A world that the project draws itself; `watch` names its file."""
+
+    format: Literal["demo"] = Field(description=FORMAT)
+    demo: DemoWorldParams
+    seed: Seed = Field(description="seed of all that is drawn")
+
+
+class PictureDataset(AnyDataset):
+    """What every dataset of the user's own pictures has."""
+
     instances: list[str] = Field(
         [], description="COCO instance files below root, for CHAIR and label accuracy"
     )
@@ -153,21 +129,79 @@ class DatasetParams(Section):
     on_duplicate_image: Literal["fail", "report"] = Field(
         "report", description="if two files have the same bytes: stop, or only report them"
     )
-    demo: DemoWorldParams | None = Field(None, description="format demo: number of scenes")
-    seed: Annotated[int, Field(ge=0)] = Field(
-        42, description="seed of the demo world, and of the splits of a table that names none"
-    )
+
+
+class CaptionFilesDataset(PictureDataset):
+    """One caption file per split, as COCO, nocaps, BLIP, TextCaps or Localized Narratives have them."""
+
+    format: Literal["coco", "nocaps", "blip", "textcaps", "narratives"] = Field(description=FORMAT)
+    images: str | PerSplit = Field(description="folder of the images, below root; or one per split")
+    captions: PerSplit = Field(description="one caption file per split, below root")
 
     @model_validator(mode="after")
-    def _format_has_its_files(self) -> "DatasetParams":
-        needed = FILES_OF_FORMAT[self.format]
-        if getattr(self, needed) is None:
-            raise ValueError(f"format {self.format} needs dataset.{needed}")
-        by_split = needed == "captions" or (
-            self.format == "folder" and self.table is not None and isinstance(self.table.file, PerSplit)
-        )
-        if isinstance(self.images, PerSplit) and not by_split:
-            raise ValueError(f"format {self.format} has one folder of images; give dataset.images as one")
+    def _nocaps_has_no_masks(self) -> "CaptionFilesDataset":
         if self.format == "nocaps" and self.instances:
             raise ValueError("format nocaps has no masks; set dataset.instances: []")
         return self
+
+
+class KarpathyDataset(PictureDataset):
+    """The split that captioning papers use (arXiv 1412.2306)."""
+
+    format: Literal["karpathy"] = Field(description=FORMAT)
+    images: str = Field(description="folder of the images, below root")
+    karpathy_file: str = Field(description="dataset_*.json, below root")
+
+
+class M2Dataset(PictureDataset):
+    """The split of the M2 Transformer."""
+
+    format: Literal["m2"] = Field(description=FORMAT)
+    m2: M2Params
+
+
+class TableDataset(PictureDataset):
+    """A folder of pictures and a table of captions."""
+
+    format: Literal["folder"] = Field(description=FORMAT)
+    images: str | PerSplit = Field(
+        description="folder of the images, below root; or one per split, if the table is one per split"
+    )
+    table: TableParams
+    seed: Seed = Field(description="seed of the splits, if the table names none")
+
+    @model_validator(mode="after")
+    def _folders_go_with_tables(self) -> "TableDataset":
+        if isinstance(self.images, PerSplit) and isinstance(self.table.file, str):
+            raise ValueError("one table for all splits has one folder of images; give dataset.images as one")
+        return self
+
+
+class ShardDataset(PictureDataset):
+    """Tar files, as WebDataset has them."""
+
+    format: Literal["webdataset"] = Field(description=FORMAT)
+    shards: ShardParams
+
+
+UserDataset = CaptionFilesDataset | KarpathyDataset | M2Dataset | TableDataset | ShardDataset
+DatasetParams = Annotated[DemoDataset | UserDataset, Field(discriminator="format")]
+KINDS = (DemoDataset, CaptionFilesDataset, KarpathyDataset, M2Dataset, TableDataset, ShardDataset)
+KIND_OF_FORMAT: dict[str, type[AnyDataset]] = {
+    name: kind for kind in KINDS for name in get_args(kind.model_fields["format"].annotation)
+}
+
+
+def foreign_names(values: object) -> list[str]:
+    """The parameters of a section `dataset` that other formats have, and its own has not."""
+    if not isinstance(values, dict) or not isinstance(values.get("format"), str):
+        return []
+    kind = KIND_OF_FORMAT.get(values["format"])
+    known = {name for each in KINDS for name in each.model_fields}
+    return [name for name in values if kind and name in known and name not in kind.model_fields]
+
+
+def files_of_format(name: str) -> str:
+    """The parameter of a section `dataset` that names the files of its format."""
+    files = {"captions", "karpathy_file", "m2", "table", "shards", "demo"}
+    return next(field for field in KIND_OF_FORMAT[name].model_fields if field in files)

@@ -4,61 +4,23 @@ Unknown names, wrong types and values out of range are refused in one line befor
 The file is read as DVC reads it; numbers that a program wrote as text become numbers again.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, foreign_names
 from fsgr_model.config.model_params import ModelParams
-from fsgr_model.config.section import Count, Fraction, Rate, Section
-from fsgr_model.config.training_params import PRECISION, ScstParams, XeParams
+from fsgr_model.config.moved import WHOLE_MEMORY, moved
+from fsgr_model.config.section import Count, Fraction, Rate, Section, Seed
+from fsgr_model.config.training_params import OptimiserParams, ScstParams, XeParams
 from fsgr_model.runtime.artifacts import load_yaml
-from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.precision import Precision
 
 # What pydantic adds to the name of a parameter that may have one of several types.
 UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned")
-
-
-def _is_present(value: object) -> bool:
-    return value is not ...
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-WHOLE_MEMORY = (
-    "model.memory: null, {kind: prototypes, size, window, refresh, neighbours} or {kind: learned, size}"
-)
 KINDS = "'prototypes', 'learned'"
-# Section, names of an older version with what distinguishes them from today's, and today's form.
-MOVED: tuple[tuple[str, dict[str, Callable[[object], bool]], str], ...] = (
-    (
-        "model",
-        {
-            "memory": _is_text,
-            "memory_size": _is_present,
-            "memory_window": _is_present,
-            "memory_refresh": _is_present,
-            "memory_neighbours": _is_present,
-        },
-        WHOLE_MEMORY,
-    ),
-    (
-        "model",
-        {"adapters": _is_present, "prompts": _is_present, "prompt_start": _is_present},
-        "model.tail: null or {adapters, prompts, prompt_start}",
-    ),
-    (
-        "xe",
-        {"contrast_weight": _is_present, "contrast_anchors": _is_present},
-        "xe.contrast: null or {weight, anchors}",
-    ),
-    ("xe", {"alignment": _is_text, "alignment_weight": _is_present}, "xe.alignment: null or {weight}"),
-)
 
 
 class ClipTrainingParams(Section):
@@ -76,7 +38,7 @@ class ClipTrainingParams(Section):
         0.0,
         description="probability that a picture loses its colours in a step, so that shapes are learned too",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(42, description="of this training")
+    seed: Seed = Field(42, description="of this training")
 
 
 class ClipParams(Section):
@@ -91,9 +53,18 @@ class ClipParams(Section):
     cut: Annotated[int, Field(ge=0)] = Field(
         description="first block of the tail: blocks below it are cached"
     )
+    cache_dtype: Literal["float16", "int8"] = Field(
+        "float16",
+        description="how tokens are cached; int8, with a scale per token, takes half the space of float16",
+    )
     resize_mode: Literal["squash", "shortest"] = Field(
         "squash",
         description="squash keeps the whole image, as FSGR does; shortest crops its centre, as CLIP does",
+    )
+    preprocess_as: str | None = Field(
+        None,
+        description="open_clip tag whose mean, deviation and interpolation a weight file wants (openai, or "
+        "of another architecture: ViT-B-16/openai); null: those that all tags of the architecture have",
     )
     training: ClipTrainingParams | None = Field(None, description="settings for pretrained: demo")
 
@@ -101,6 +72,8 @@ class ClipParams(Section):
     def _demo_has_settings(self) -> "ClipParams":
         if self.pretrained == "demo" and self.training is None:
             raise ValueError("pretrained: demo needs clip.training")
+        if self.pretrained == "demo" and self.preprocess_as is not None:
+            raise ValueError("preprocess_as is for weights of a file; set it to null")
         return self
 
 
@@ -113,6 +86,15 @@ class CodebookParams(Section):
     )
 
 
+class RefineParams(Section):
+    """MaskCLIP's refinement of the label maps (arXiv 2112.01071, section 3.4)."""
+
+    prompt_denoising: Fraction = Field(
+        description="drop concepts whose best patch confidence is below this; 0: off; the paper has 0.5"
+    )
+    key_smoothing: bool = Field(description="average the scores of patches with similar keys")
+
+
 class LabelsParams(Section):
     """MaskCLIP label maps (arXiv 2112.01071)."""
 
@@ -121,25 +103,25 @@ class LabelsParams(Section):
         description="last block: MaskCLIP's value path, SCLIP's correlative self-attention, plain attention "
         "plus keys with keys (the best where the image embedding is the mean of the patches), or plain",
     )
-    prompt_denoising: Fraction = Field(
-        0.0, description="drop concepts whose best patch confidence is below this; 0: off; the paper has 0.5"
+    refine: RefineParams | None = Field(
+        None, description="MaskCLIP's refinement of the scores; null: none, as MaskCLIP's default"
     )
-    key_smoothing: bool = Field(False, description="average the scores of patches with similar keys")
 
 
 class VocabParams(Section):
     """The word list."""
 
-    min_count: Count = Field(description="how often a word must occur in the captions that count")
-    count_in: Literal["train", "train_val"] = Field(
-        "train",
-        description="which captions count; train_val: those for validation too, as in RSTNet and FSGR",
+    words: Annotated[str, Field(min_length=1)] = Field(
+        description="train: those of the training captions; train_val: of the validation captions too, as in "
+        "RSTNet and FSGR; or a file: JSON list of words, every id kept, or cocotalk.json or WORDMAP_*.json "
+        "of other toolkits; DVC watches data/word_lists only"
     )
-    file: str | None = Field(
-        None,
-        description="JSON list of words to use instead, every id kept, or cocotalk.json or WORDMAP_*.json of "
-        "other toolkits; DVC watches data/word_lists only",
-    )
+    min_count: Count = Field(description="how often a word must occur in them; a file is kept whole")
+
+    @property
+    def file(self) -> str | None:
+        """The file of the words, if they do not come from captions."""
+        return None if self.words in ("train", "train_val") else self.words
 
 
 class DecodeParams(Section):
@@ -149,38 +131,43 @@ class DecodeParams(Section):
     max_length: Annotated[int, Field(ge=1, le=500)] = Field(
         description="longest caption in positions, including the end token"
     )
-    batch_size: Count = Field(50, description="images per step")
-    precision: Precision = Field("auto", description=PRECISION)
-
-
-def _off(value: object) -> object:
-    """Programs with YAML 1.1 read a bare `off` as false, and write it as false."""
-    return "off" if value is False else value
 
 
 class EvaluateParams(Section):
     """Scores and pictures."""
 
-    meteor: Annotated[Literal["auto", "off"], BeforeValidator(_off)] = Field(
-        "auto", description="auto: METEOR if a Java runtime is found, else it is recorded as left out"
+    java: list[Literal["meteor", "spice", "tokenizer"]] = Field(
+        description="what Java computes. meteor: METEOR, recorded as left out where there is no Java; spice: "
+        "SPICE, which needs Java 8 to 15 and a download of 384 MB (docs/howto/scores.md); tokenizer: the "
+        "official tokenizer of the COCO metrics in place of our PTB tokenizer"
     )
-    tokenizer: Literal["python", "java"] = Field(
-        "python",
-        description="tokenizer of the COCO metrics: our PTB tokenizer, or the official one, which needs Java",
-    )
-    spice: bool = Field(
-        False, description="SPICE as well; needs Java 8 to 15 and a download of 384 MB: docs/howto/scores.md"
-    )
-    sheet_images: Count = Field(12, description="test images on the sample sheet")
+    sheet_images: Count = Field(description="test images on the sample sheet")
+
+    @property
+    def meteor(self) -> Literal["auto", "off"]:
+        """Whether METEOR is computed where there is a Java runtime."""
+        return "auto" if "meteor" in self.java else "off"
+
+    @property
+    def spice(self) -> bool:
+        return "spice" in self.java
+
+    @property
+    def tokenizer(self) -> Literal["python", "java"]:
+        return "java" if "tokenizer" in self.java else "python"
 
 
 class RuntimeParams(Section):
-    """How the work is done; no stage depends on it, since it must not change any result."""
+    """How the work is done; no stage depends on it, since it must not change any result.
+
+    It may be left out, wholly or in part.
+    """
 
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"
     )
     image_batch: Count = Field(64, description="images per step of feature extraction")
+    caption_batch: Count = Field(50, description="images per step of beam search")
     cache: Literal["auto", "gpu", "ram", "disk"] = Field(
         "auto",
         description="where features are kept for training; auto: the fastest of the three that they fit into",
@@ -194,15 +181,26 @@ class Params(Section):
     """All of params.yaml."""
 
     lr: Rate = Field(description="peak learning rate of XE training")
-    seed: Annotated[int, Field(ge=0)] = Field(
+    seed: Seed = Field(
         description="seed of the captioner: its initial weights, the order of images, and all random draws"
     )
-    dataset: DatasetParams
+    precision: Precision = Field(
+        description="number format of the products in training and beam search: auto is bf16 on a GPU and "
+        "float32 elsewhere; fp16 scales the loss"
+    )
+    train_images: Count | None = Field(
+        description="train the captioner on this many training images, drawn with `seed`; null: on all. "
+        "CLIP and the word list know the others too, as a real CLIP has seen far more than COCO",
+    )
+    dataset: DatasetParams = Field(
+        description="where images and captions come from; each format has parameters of its own"
+    )
     clip: ClipParams
     codebook: CodebookParams
     labels: LabelsParams
     vocab: VocabParams
     model: ModelParams
+    optimiser: OptimiserParams
     xe: XeParams
     scst: ScstParams
     decode: DecodeParams
@@ -229,38 +227,39 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     if not path.exists():
         raise UserError(f"{path} does not exist; run this from the project's root")
     values = load_yaml(path)
-    if moved := _moved(values):
-        raise UserError(f"{path} is of an older version of this project: {'; '.join(moved)}")
+    if found := moved(values):
+        raise UserError(f"{path} is of an older version of this project: {'; '.join(found)}")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_one_line(problem) for problem in error.errors())) from None
+        problems = "; ".join(_one_line(problem, values) for problem in error.errors())
+        raise UserError(f"{path}: {problems}") from None
 
 
-def _moved(values: Any) -> list[str]:
-    """The parameters of a file that have another place or form today."""
-    found = []
-    for section, names, today in MOVED:
-        inner = values.get(section) if isinstance(values, dict) else None
-        old = [
-            name for name, value in names.items() if isinstance(inner, dict) and value(inner.get(name, ...))
-        ]
-        if old:
-            found.append(f"{', '.join(f'{section}.{name}' for name in old)}: write {today}")
-    return found
-
-
-def _one_line(problem: object) -> str:
+def _one_line(problem: Any, values: Any) -> str:
     """`xe.epochs: Input should be greater than or equal to 1 (found 0)`"""
-    assert isinstance(problem, dict)
-    name = ".".join(str(part) for part in problem["loc"] if part not in UNION_MEMBERS) or "the file"
-    if problem["type"] == "extra_forbidden":
-        return f"{name}: unknown parameter (found {problem['input']!r}); check its spelling"
-    if problem["type"] == "missing":
-        return f"{name}: missing; add it"
-    if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
-        kinds = problem["ctx"].get("expected_tags", KINDS)
-        return f"{name}: needs a `kind`, one of {kinds}; write {WHOLE_MEMORY}"
-    found = problem["input"]
+    name, found = _name(problem["loc"]) or "the file", problem["input"]
+    match problem["type"]:
+        case "extra_forbidden":
+            if name in [f"dataset.{foreign}" for foreign in foreign_names(values.get("dataset"))]:
+                return f"{name}: format {values['dataset']['format']} has no such parameter; leave it out"
+            return f"{name}: unknown parameter (found {found!r}); check its spelling"
+        case "missing":
+            return f"{name}: missing; add it"
+        case "union_tag_not_found" if name == "dataset":
+            return "dataset.format: missing; add it"
+        case "union_tag_invalid" if name == "dataset":
+            tag = found["format"]
+            return f"dataset.format: Input should be {problem['ctx']['expected_tags']} (found {tag!r})"
+        case "union_tag_not_found" | "union_tag_invalid":
+            kinds = problem["ctx"].get("expected_tags", KINDS)
+            return f"{name}: needs a `kind`, one of {kinds}; write {WHOLE_MEMORY}"
     shown = "" if isinstance(found, dict | BaseModel) else f" (found {found!r})"
     return f"{name}: {problem['msg']}{shown}"
+
+
+def _name(location: tuple[str | int, ...]) -> str:
+    """The dotted name of a parameter, without the types that pydantic names in it."""
+    if location[:1] == ("dataset",) and location[1:2] and location[1] in KIND_OF_FORMAT:
+        location = ("dataset", *location[2:])
+    return ".".join(str(part) for part in location if part not in UNION_MEMBERS)

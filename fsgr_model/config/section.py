@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Rate = Annotated[float, Field(gt=0, le=0.01)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):

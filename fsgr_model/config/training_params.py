@@ -1,4 +1,4 @@
-"""The sections `xe` and `scst` of params.yaml: how the captioner is trained."""
+"""The sections `optimiser`, `xe` and `scst` of params.yaml: how the captioner is trained."""
 
 from math import ceil
 from typing import Annotated, Literal
@@ -6,9 +6,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fsgr_model.config.section import Count, Rate, Section
-from fsgr_model.runtime.device import Precision
 
-PRECISION = "number format of the products: auto is bf16 on a GPU and float32 elsewhere; fp16 scales the loss"
+
+class OptimiserParams(Section):
+    """What turns a gradient into a step."""
+
+    name: Literal["adam", "muon"] = Field(
+        description="muon: matrices of the layers by Muon, half of the steps when training from scratch"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="decoupled weight decay; 0: plain Adam")
+    grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
+    visual_lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="what `model.tail` trains learns at this share of the rate of everything else"
+    )
 
 
 class DecayStep(Section):
@@ -18,40 +28,31 @@ class DecayStep(Section):
     factor: Annotated[float, Field(gt=0, le=1)]
 
 
+class ScheduleParams(Section):
+    """How the rate rises to its peak and falls from it, by epochs."""
+
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        description="epochs of warm-up: the rate rises to its peak in equal steps"
+    )
+    decay: list[DecayStep] = Field(description="steps by which the rate decays")
+
+
 class PhaseParams(Section):
     """The parameters that XE and SCST share: one loop runs both."""
 
     epochs: Count = Field(description="at most this many passes over the training images")
-    train_images: Count | None = Field(
-        None,
-        description="train the captioner on this many training images, drawn with `seed`; null: on all. "
-        "CLIP and the word list know the others too, as a real CLIP has seen far more than COCO",
-    )
     batch_size: Count = Field(description="images per step, each with all of its captions")
-    precision: Precision = Field("auto", description=PRECISION)
-    optimiser: Literal["adam", "muon"] = Field(
-        "adam",
-        description="muon: matrices of the layers by Muon, half of the steps when training from scratch",
+    schedule: ScheduleParams | None = Field(
+        None, description="warm-up and decay of the rate; null: the rate stays at its peak"
     )
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        0, description="epochs of warm-up: the rate rises to its peak in equal steps"
-    )
-    decay: list[DecayStep] = Field([], description="steps by which the rate decays")
-    visual_lr_factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.1, description="adapters and prompts learn at this share of the rate of everything else"
-    )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="decoupled weight decay; 0: plain Adam"
-    )
-    grad_clip_norm: Annotated[float, Field(gt=0)] = Field(description="largest norm of the gradient")
     patience: Count = Field(description="stop after this many epochs without a better validation CIDEr-D")
     max_length: Annotated[int, Field(ge=2, le=500)] = Field(
         description="longest caption, given or sampled, in positions including the end token; the rest is cut"
     )
 
     def steps_per_epoch(self, images: int) -> int:
-        """Steps per epoch for a training split of `images` images."""
-        return ceil((self.train_images or images) / self.batch_size)
+        """Steps per epoch with `images` training images."""
+        return ceil(images / self.batch_size)
 
 
 class ContrastParams(Section):
@@ -92,6 +93,9 @@ class ScstParams(PhaseParams):
     lr: Rate = Field(description="peak learning rate")
     samples: Annotated[int, Field(ge=2)] = Field(
         description="captions sampled per image; the baseline of each is the mean of the others"
+    )
+    optimiser: OptimiserParams | None = Field(
+        None, description="an optimiser of its own; null: the one that XE has, at the top"
     )
     end_token: bool = Field(
         True, description="count the end token in the reward; without it captions end in 'with a'"

@@ -23,6 +23,7 @@ from fsgr_model.runtime.listing import listed
 
 # restval: the part of COCO's validation images that the split uses for training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "dev": "val", "test": "test"}
+ID_FILES = {name: f"coco_{name}_ids.npy" for name in SPLIT_OF}
 Ids = dict[str, list[int]]
 # What NumPy raises for files that are not its own; MemoryError if a header claims absurd sizes.
 NUMPY_ERRORS = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TokenError, BadZipFile)
@@ -58,7 +59,7 @@ def read_m2(root: Path, params: M2Params) -> RawDataset:
             caption files.
     """
     known = read_caption_files(root, params.sources)
-    ids = {name: read_id_file(root / params.ids / f"coco_{name}_ids.npy") for name in SPLIT_OF}
+    ids = {name: read_id_file(root / params.ids / file) for name, file in ID_FILES.items()}
     check_each_id_once(ids)
     if params.partial:
         check_annotations_fit_better(ids, known)

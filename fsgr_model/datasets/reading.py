@@ -5,29 +5,20 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from fsgr_model.config.dataset_params import DatasetParams, PerSplit
-from fsgr_model.datasets.caption_lists import READERS as LISTS
-from fsgr_model.datasets.caption_lists import read_lists
-from fsgr_model.datasets.coco import read_coco
+from fsgr_model.config.dataset_params import M2Dataset, PerSplit, ShardDataset, UserDataset
 from fsgr_model.datasets.coco_pictures import located
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
+from fsgr_model.datasets.formats import FORMATS
 from fsgr_model.datasets.image_check import check_images, links_out, refuse_bad_images
 from fsgr_model.datasets.instances import read_instance_files
-from fsgr_model.datasets.karpathy import read_karpathy
-from fsgr_model.datasets.m2 import read_m2
-from fsgr_model.datasets.nocaps import read_nocaps
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
 from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks, refuse_same_pictures
 from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
-from fsgr_model.datasets.table import read_table
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
-
-# Lists of these formats use picture names of one COCO release; those of the other denote the same pictures.
-BY_COCO_NAME = (*LISTS, "karpathy", "folder")
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class Pictures:
     place: Path
 
 
-def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int) -> Reading:
+def read_dataset(params: UserDataset, place: Path, folder: Path, workers: int) -> Reading:
     """Read what `params` names; pictures of tar files are unpacked to `folder`, which will become `place`.
 
     Raises:
@@ -78,7 +69,7 @@ def read_dataset(params: DatasetParams, place: Path, folder: Path, workers: int)
     return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, notes, read)
 
 
-def _check_folders(params: DatasetParams, root: Path) -> None:
+def _check_folders(params: UserDataset, root: Path) -> None:
     if not root.is_dir():
         raise UserError(
             f"dataset.root: there is no folder {root}; put the dataset or a link to it there, "
@@ -92,34 +83,37 @@ def _check_folders(params: DatasetParams, root: Path) -> None:
             )
 
 
-def image_folders(params: DatasetParams) -> list[str]:
+def image_folders(params: UserDataset) -> list[str]:
     """The folders of the images below root."""
-    if params.m2 and params.format == "m2":
+    if isinstance(params, M2Dataset):
         return [source.images for source in params.m2.sources]
-    if isinstance(params.images, PerSplit):
-        return [params.images.train, params.images.val, params.images.test]
-    return [params.images]
+    images = _images(params)
+    return [images] if isinstance(images, str) else [images.train, images.val, images.test]
 
 
-def file_names_root(params: DatasetParams) -> Path:
+def file_names_root(params: UserDataset) -> Path:
     """The folder that file names of images are relative to."""
     root = Path(params.root)
-    return root / params.images if isinstance(params.images, str) else root
+    images = _images(params)
+    return root / images if isinstance(images, str) else root
 
 
-def folders_below(params: DatasetParams) -> list[str]:
+def folders_below(params: UserDataset) -> list[str]:
     """The same folders relative to `file_names_root`; none if the pictures come from tar files."""
-    if params.format == "webdataset":
+    if isinstance(params, ShardDataset):
         return []
-    return ["."] if params.format != "m2" and isinstance(params.images, str) else image_folders(params)
+    one = not isinstance(params, M2Dataset) and isinstance(params.images, str)
+    return ["."] if one else image_folders(params)
 
 
-def _read_lists(
-    params: DatasetParams, root: Path, *, place: Path, folder: Path
-) -> tuple[RawDataset, Pictures]:
+def _images(params: UserDataset) -> str | PerSplit:
+    """The folder of the images, or one per split; root itself where the lists name the folders below it."""
+    return "." if isinstance(params, M2Dataset | ShardDataset) else params.images
+
+
+def _read_lists(params: UserDataset, root: Path, *, place: Path, folder: Path) -> tuple[RawDataset, Pictures]:
     """The contents of the lists, checked against the contract, and where the pictures are."""
-    if params.format == "webdataset":
-        assert params.shards is not None
+    if isinstance(params, ShardDataset):
         shards = read_shards(root, params.shards)
         check_contract(shards.raw)
         unpack_pictures(shards, folder / "images")
@@ -130,27 +124,12 @@ def _read_lists(
     return raw, Pictures(start, start)
 
 
-def read_files(params: DatasetParams, root: Path) -> RawDataset:
+def read_files(params: UserDataset, root: Path) -> RawDataset:
     """Read the lists with the reader of their format."""
-    folders = params.images if isinstance(params.images, PerSplit) else None
-    if params.format in BY_COCO_NAME:
-        return located(_read(params, root, folders), file_names_root(params))
-    return _read(params, root, folders)
-
-
-def _read(params: DatasetParams, root: Path, folders: PerSplit | None) -> RawDataset:
-    if params.format == "coco" and params.captions:
-        return read_coco(root, params.captions, folders)
-    if params.format == "nocaps" and params.captions:
-        return read_nocaps(root, params.captions, folders)
-    if params.format in LISTS and params.captions:
-        return read_lists(params.format, root, params.captions, folders)
-    if params.format == "karpathy" and params.karpathy_file:
-        return read_karpathy(root, params.karpathy_file)
-    if params.format == "m2" and params.m2:
-        return read_m2(root, params.m2)
-    assert params.format == "folder" and params.table, "DatasetParams sees to it"
-    return read_table(root, params.table, params.seed, params.images)
+    form = FORMATS[params.format]
+    assert form.read is not None, "the pictures of the other formats are made first"
+    raw = form.read(params, root)
+    return located(raw, file_names_root(params)) if form.by_coco_name else raw
 
 
 def caption_records(

@@ -6,40 +6,43 @@ Shapes: B images, S beams per image, L positions, T trunk tokens, W vision width
 import torch
 from torch import Tensor
 
+from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.config.params import DecodeParams
 from fsgr_model.inference.decoding import beam_search
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
-from fsgr_model.runtime.device import autocast
+from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.row_store import RowStore
 
 
 def caption_images(
-    assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams
+    assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams, *, precision: Precision
 ) -> list[str]:
     """The best caption of each image."""
-    tokens_BTW = torch.from_numpy(store.rows(image_ids)).to(assembly.device).float()
+    tokens_BTW = read_tokens(store, image_ids, assembly.device)
 
     def caption(images: int) -> Tensor:
-        return search(assembly.captioner, tokens_BTW[:images], decode)[1]
+        return search(assembly.captioner, tokens_BTW[:images], decode, precision)[1]
 
     count = len(image_ids)
-    with suggest_batch_size(caption, count, "decode.batch_size"):
+    with suggest_batch_size(caption, count, "runtime.caption_batch"):
         caption_BSL = caption(count)
     return [assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist()]
 
 
 @torch.no_grad()
-def search(captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams) -> tuple[Encoded, Tensor]:
+def search(
+    captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams, precision: Precision
+) -> tuple[Encoded, Tensor]:
     """The encoded images, and their captions [B, S, L] int64 by beam search, the best first.
 
     Raises:
         UserError: the best caption of an image has no finite probability.
     """
     captioner.eval()
-    with autocast(tokens_BTW.device, decode.precision):
+    with autocast(tokens_BTW.device, precision):
         encoded = captioner.encode(tokens_BTW)
         caption_BSL, score_BS = beam_search(
             captioner.step,

@@ -62,20 +62,27 @@ def sample(
     *,
     num_samples: int,
     max_length: int,
+    generators: Sequence[torch.Generator] | None = None,
     fixed_shapes: bool = False,
 ) -> Tensor:
-    """Independent draws from the model, [B, S, L] int64; randomness from torch's global generator.
+    """Independent draws from the model, [B, S, L] int64.
 
-    The draws depend only on the shapes and the generator, not on which captions have ended. With
-    `fixed_shapes`, captions that have ended stay in the batch up to the last position, L is `max_length`, and
-    no step waits for the device, as a CUDA graph needs it; the draws are the same.
+    The draws depend only on the shapes and the generator, not on which captions have ended. With one of
+    `generators` for each image, on the model's device, the draws of an image do not depend on the other
+    images either; without them, randomness comes from torch's global generator. With `fixed_shapes`, captions
+    that have ended stay in the batch up to the last position, L is `max_length`, and no step waits for the
+    device, as a CUDA graph needs it; the draws are the same.
     """
-    shape = (num_images * num_samples,)
 
     def draw(log_prob_BSV: Tensor, row_BS: Tensor) -> Tensor:
         # Gumbel-max: an exact draw from the softmax without its cumulative sum.
-        drawn_NV = log_prob_BSV.new_empty((*shape, log_prob_BSV.shape[-1])).exponential_().clamp_(min=1e-30)
-        return (log_prob_BSV - drawn_NV[row_BS].log()).argmax(dim=-1)
+        noise_NV = log_prob_BSV.new_empty((num_images * num_samples, log_prob_BSV.shape[-1]))
+        if generators is None:
+            noise_NV.exponential_()
+        else:
+            for noise_SV, generator in zip(noise_NV.split(num_samples), generators, strict=True):
+                noise_SV.exponential_(generator=generator)
+        return (log_prob_BSV - noise_NV.clamp_(min=1e-30)[row_BS].log()).argmax(dim=-1)
 
     shape_BS = (num_images, num_samples)
     return _extend(step, state, shape_BS, max_length, choose=draw, fixed_shapes=fixed_shapes)

@@ -1,21 +1,24 @@
 """Captions of image files without any cache: trunk, tail and decoder run together.
 
-Shapes: B images, S captions per image, L positions, T trunk tokens, W vision width, G patches;
-maps are [S, S].
+Shapes: B images, S captions per image, L positions, Q = S * L words of an image's captions, T trunk tokens,
+W vision width, G patches, H heads, C width per head; maps are [S, S].
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsgr_model.clip.maskclip import label_patches
+from fsgr_model.clip.token_cache import round_tokens
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.params import DecodeParams, LabelsParams
 from fsgr_model.inference.captioning import search
@@ -23,8 +26,9 @@ from fsgr_model.inference.decoding import caption_log_probs, preceding_words, sa
 from fsgr_model.inference.model_folder import ModelFiles
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
-from fsgr_model.network.attention_maps import recorded_image_attention
+from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.captioner import Encoded
+from fsgr_model.network.decoder import CaptionDecoder, DecoderLayer
 from fsgr_model.runtime.device import autocast, pick_device, tf32_products
 from fsgr_model.text.vocabulary import EOS, PAD
 
@@ -56,19 +60,28 @@ class ImageCaptioner:
         files: the paths of the network.
         beam_size: the number of hypotheses kept; by default from the model's own parameters.
         samples: draw this many captions from the model instead of searching for the likeliest.
-        seed: the seed of these draws.
+        seed: the seed of these draws; they are a function of seed and picture, whatever else is captioned.
+        device: the device to run on; by default that of `pick_device`.
 
     Raises:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
 
     def __init__(
-        self, files: ModelFiles, beam_size: int | None = None, samples: int | None = None, seed: int = 0
+        self,
+        files: ModelFiles,
+        *,
+        beam_size: int | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         params = files.params()
-        restored = restore(files.artifacts, files.weights, pick_device())
+        # open_clip draws numbers when it builds a model; the caller's random state is left unchanged.
+        with torch.random.fork_rng(devices=[]):
+            restored = restore(files.artifacts, files.weights, device or pick_device())
         self.clip, self.assembly = restored.parts.clip, restored.assembly
-        cut = restored.parts.cut
+        cut, self.cache_dtype = restored.parts.cut, restored.parts.cache_dtype
         speed_up_inference(self.assembly.captioner)
         self.trunk = make_trunk(self.clip.model, cut)
         assert restored.parts.codebook is not None, "restore reads it"
@@ -76,12 +89,13 @@ class ImageCaptioner:
         self.labels: LabelsParams = params.labels
         self.label_tail = make_tail(self.clip.model, cut, params.labels.attention)
         self.decode: DecodeParams = params.decode
+        self.precision, self.batch_size = params.precision, params.runtime.caption_batch
         if beam_size is not None:
             self.decode = self.decode.model_copy(update={"beam_size": beam_size})
         # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
         self.samples = samples
-        torch.manual_seed(seed)
+        self.seed = seed
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """A picture that `image_file.open_rgb` opened, as CLIP sees it: float32 [3, height, width]."""
@@ -90,8 +104,8 @@ class ImageCaptioner:
     @torch.no_grad()
     def describe(self, images: Sequence[Tensor]) -> list[DescribedImage]:
         """Captions of prepared images."""
-        encoded, caption_BSL = self._decode(self.tokens(images))
-        with autocast(caption_BSL.device, self.decode.precision):
+        encoded, caption_BSL = self._decode(images)
+        with autocast(caption_BSL.device, self.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
         log_prob_BS = caption_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
         captions = [
@@ -105,10 +119,11 @@ class ImageCaptioner:
 
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
-        """The tokens of prepared images as in the feature cache: [B, T, W], rounded to float16."""
+        """The tokens of prepared images, float32 [B, T, W], rounded as in the cache it was trained on."""
         device = self.assembly.device
         with tf32_products(device):
-            return self.trunk(torch.stack(list(images)).to(device)).half().float()
+            tokens_BTW = self.trunk(torch.stack(list(images)).to(device))
+        return round_tokens(tokens_BTW, self.cache_dtype)
 
     def label_map(self, image: Tensor) -> NDArray[np.int64]:
         """MaskCLIP's concept of each patch, [S, S], as the stage `labels` makes it."""
@@ -127,17 +142,17 @@ class ImageCaptioner:
             return np.empty((0, *self.label_tail.grid_size), dtype=np.float32)
         captioner, device = self.assembly.captioner, self.assembly.device
         word_11L = torch.tensor([[caption.word_ids]], device=device)
-        with autocast(device, self.decode.precision), recorded_image_attention(captioner.decoder) as recorded:
+        with autocast(device, self.precision), recorded_image_attention(captioner.decoder) as recorded:
             captioner.decoder(preceding_words(word_11L), captioner.encode(self.tokens([image])).start)
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
 
-    def _decode(self, tokens_BTW: Tensor) -> tuple[Encoded, Tensor]:
+    def _decode(self, images: Sequence[Tensor]) -> tuple[Encoded, Tensor]:
         """The encoded images, and the requested captions: the best one, or the samples."""
-        captioner = self.assembly.captioner
+        captioner, tokens_BTW = self.assembly.captioner, self.tokens(images)
         if self.samples is None:
-            encoded, caption_BSL = search(captioner, tokens_BTW, self.decode)
+            encoded, caption_BSL = search(captioner, tokens_BTW, self.decode, self.precision)
             return encoded, caption_BSL[:, :1]
-        with autocast(tokens_BTW.device, self.decode.precision):
+        with autocast(tokens_BTW.device, self.precision):
             encoded = captioner.encode(tokens_BTW)
             drawn_BSL = sample(
                 captioner.step,
@@ -145,8 +160,14 @@ class ImageCaptioner:
                 len(tokens_BTW),
                 num_samples=self.samples,
                 max_length=self.decode.max_length,
+                generators=[self._generator(image) for image in images],
             )
         return encoded, drawn_BSL
+
+    def _generator(self, image: Tensor) -> torch.Generator:
+        """A generator whose seed is a function of `seed` and the pixels of a prepared image."""
+        digest = hashlib.sha256(image.cpu().numpy().tobytes() + str(self.seed).encode()).digest()
+        return torch.Generator(self.assembly.device).manual_seed(int.from_bytes(digest[:8]) >> 1)
 
     def _grid(self, of_patches: NDArray[Any]) -> NDArray[Any]:
         """The last axis, G patches, as rows and columns."""
@@ -156,3 +177,32 @@ class ImageCaptioner:
     def _caption(self, caption_L: list[int], log_probability: float) -> Caption:
         word_ids = list(takewhile(lambda word: word not in (EOS, PAD), caption_L))
         return Caption(self.assembly.vocabulary.decode(word_ids), word_ids, log_probability)
+
+
+@contextmanager
+def recorded_image_attention(decoder: CaptionDecoder) -> Iterator[list[Tensor]]:
+    """A list to which every layer adds its weights [B, H, Q, G] while the block runs, beside its computation.
+
+    The decoder attends with PyTorch's fused kernels, which return no weights. Hooks read the inputs of its
+    attention to the image and compute the weights again; without them nothing is slower.
+    """
+    recorded: list[Tensor] = []
+
+    def listen(attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(attention, MultiHeadAttention)
+        recorded.append(attention_weights(attention, inputs[0], inputs[1]))
+
+    layers = cast(list[DecoderLayer], list(decoder.layers))
+    hooks = [layer.image_attention.register_forward_pre_hook(listen) for layer in layers]
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def attention_weights(attention: MultiHeadAttention, query_BQD: Tensor, keys_BHGC: Tensor) -> Tensor:
+    """softmax(query . key / sqrt(C)) over the patches, [B, H, Q, G] float32."""
+    query_BHQC = attention.split_heads(attention.query(query_BQD)).float()
+    logits_BHQG = query_BHQC @ keys_BHGC.float().transpose(2, 3) / query_BHQC.shape[-1] ** 0.5
+    return torch.softmax(logits_BHQG, dim=-1)

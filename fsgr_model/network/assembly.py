@@ -6,6 +6,7 @@ of it differs.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from pydantic import ValidationError
 
 from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.loading import Clip, load_clip
-from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.token_cache import CacheDtype, cache_dtype_of, trunk_identity
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.tensor_file import checksum, load_tensors, save_tensors
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
 
@@ -44,12 +45,14 @@ class Assembly:
 class Parts:
     """What a network is built of, each artifact read once.
 
-    `cut`: the block of CLIP at which its features were cached. `codebook` is None where nothing asks for it.
+    `cut`: the block of CLIP at which its features were cached; `cache_dtype`: how they were rounded.
+    `codebook` is None where nothing asks for it.
     `word_VE`: CLIP's embedding of every word, unit float32 rows.
     """
 
     clip: Clip
     cut: int
+    cache_dtype: CacheDtype
     codebook: Codebook | None
     vocabulary: Vocabulary
     word_VE: torch.Tensor
@@ -57,11 +60,13 @@ class Parts:
     @property
     def trunk(self) -> dict[str, Any]:
         """What the caches of CLIP's features must be."""
-        return trunk_identity(self.clip.identity, self.cut)
+        return trunk_identity(self.clip.identity, self.cut, self.cache_dtype)
 
 
-def read_parts(artifacts: Path, clip: Clip, cut: int, codebook: bool = True) -> Parts:
+def read_parts(artifacts: Path, clip: Clip, trunk: Mapping[str, Any], codebook: bool = True) -> Parts:
     """Read `artifacts`/{vocab,codebook}, the latter if asked for, for a CLIP that was read already.
+
+    `trunk`: the identity of its features, which says where it is cut and how they are rounded.
 
     Raises:
         UserError: an artifact is missing or damaged.
@@ -69,7 +74,7 @@ def read_parts(artifacts: Path, clip: Clip, cut: int, codebook: bool = True) -> 
     concepts = load_codebook(artifacts / "codebook") if codebook else None
     vocabulary = Vocabulary.load(artifacts / "vocab" / "words.json")
     word_VE = load_word_embeddings(artifacts / "vocab" / "embeddings.safetensors", vocabulary)
-    return Parts(clip, cut, concepts, vocabulary, word_VE)
+    return Parts(clip, int(trunk["cut"]), cache_dtype_of(trunk), concepts, vocabulary, word_VE)
 
 
 def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
@@ -81,7 +86,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
     codebook = parts.codebook if params.semantics else None
     codebook_KE = None if codebook is None else codebook.embeddings_KE
     tail = make_tail(parts.clip.model, parts.cut, params.align)
-    joint_width = tail.proj.shape[1]
+    joint_width = tail.joint_width
     for name, vectors in [("codebook", codebook_KE), ("word embeddings", parts.word_VE)]:
         if vectors is not None and (width := vectors.shape[1]) != joint_width:
             raise UserError(f"the {name} have width {width}, their CLIP has {joint_width}; run dvc repro")
@@ -99,7 +104,7 @@ def build_captioner(parts: Parts, params: ModelParams, seed: int) -> Assembly:
         "words": parts.vocabulary.fingerprint,
         "num_words": len(parts.vocabulary),
     }
-    return Assembly(captioner.to(tail.proj.device), parts.vocabulary, made_with)
+    return Assembly(captioner.to(tail.device), parts.vocabulary, made_with)
 
 
 def parameter_counts(captioner: Captioner) -> dict[str, int]:
@@ -132,13 +137,13 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
     clip = load_clip(artifacts / "clip", device)
     try:
         params = ModelParams.model_validate(made_with["model"])
-        cut = int(made_with["trunk"]["cut"])
+        trunk = {**made_with["trunk"], "cut": int(made_with["trunk"]["cut"])}
     except (KeyError, ValidationError):
         raise UserError(
             f"{path} does not say how its network was built, or says so in the form of another version of "
             "this project; make it again with dvc repro"
         ) from None
-    parts = read_parts(artifacts, clip, cut)
+    parts = read_parts(artifacts, clip, trunk)
     with UnsetWeights():
         assembly = build_captioner(parts, params, seed=0)
     check_made_with(path, made_with, assembly)
@@ -171,6 +176,12 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
     made_with, weights = read_weights(path)
     check_made_with(path, made_with, assembly)
     put_weights(path, weights, assembly)
+
+
+def weights_sha256(assembly: Assembly) -> str:
+    """The SHA-256 of the names and values of the network's weights."""
+    tensors = assembly.captioner.checkpoint_tensors()
+    return checksum({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {})
 
 
 def check_made_with(path: Path, made_with: dict[str, Any], assembly: Assembly) -> None:

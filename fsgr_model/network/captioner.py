@@ -48,10 +48,9 @@ class Captioner(nn.Module):
             if codebook_KE is None
             else SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
         )
-        vision_width, joint_width = tail.proj.shape
         self.encoder = CrossModalEncoder(
-            vision_width,
-            joint_width=joint_width,
+            tail.width,
+            joint_width=tail.joint_width,
             side=side,
             d_model=params.d_model,
             num_heads=params.num_heads,

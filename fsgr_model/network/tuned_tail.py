@@ -4,17 +4,15 @@ Shapes: B images, T tokens = 1 CLS + G patches, P prompts per block, W vision wi
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgr_model.clip.resnet import ResNetTail
-from fsgr_model.clip.split import Tail, TailOutput, mix_values, project_out, query_key_value, run_block
+from fsgr_model.clip.split import Tail, TailOutput
 from fsgr_model.clip.towers import AnyTail
+from fsgr_model.clip.vit import Block, add_branches, mix_values, run_block
 from fsgr_model.config.model_params import ModelParams
-from fsgr_model.kernels.drop_ins import product_of
 from fsgr_model.runtime.errors import UserError
 
 BOTTLENECK = 0.25
@@ -93,7 +91,7 @@ class TunedTail(nn.Module):
     def forward(self, tokens_BTW: Tensor) -> TailOutput:
         """From the cache to the three outputs of `Tail`, with gradients for adapters and prompts."""
         frozen, last = self.frozen, len(self.frozen.blocks) - 1
-        tokens_BTW = tokens_BTW.to(frozen.proj.dtype)
+        tokens_BTW = tokens_BTW.to(frozen.dtype)
         for number in range(last):
             tokens_BTW = self._prompted(number, tokens_BTW)
         last_BTW = self._prompted(last, tokens_BTW)
@@ -115,35 +113,27 @@ class TunedTail(nn.Module):
 
 
 def run_prompted_block(
-    block: Any, tokens_BTW: Tensor, prompt_BPW: Tensor, adapter: nn.Module | None
+    block: Block, tokens_BTW: Tensor, prompt_BPW: Tensor, adapter: nn.Module | None
 ) -> Tensor:
     """The output of `run_block` for CLS and patches with prompts among them, without the prompts' rows."""
-    mixed_BTW = _attend_to_prompts_too(block.attn, block.ln_1(tokens_BTW), block.ln_1(prompt_BPW))
-    branch_BTW = block.ls_1(mixed_BTW)
-    tokens_BTW = tokens_BTW + (branch_BTW if adapter is None else adapter(branch_BTW))
-    return tokens_BTW + block.ls_2(block.mlp(block.ln_2(tokens_BTW)))
-
-
-def _attend_to_prompts_too(layer: nn.MultiheadAttention, x_BTW: Tensor, prompt_BPW: Tensor) -> Tensor:
-    W = x_BTW.shape[-1]
-    query, key, value = query_key_value(layer, x_BTW)
-    weight, bias = layer.in_proj_weight[W:], layer.in_proj_bias[W:]
-    prompt_key, prompt_value = product_of(layer)(prompt_BPW, weight, bias).chunk(2, dim=-1)
+    query, key, value = block.query_key_value(tokens_BTW)
+    prompt_key, prompt_value = block.prompt_key_value(prompt_BPW)
     # Attention does not see an order: the prompts may come after the patches.
     key, value = torch.cat([key, prompt_key], dim=1), torch.cat([value, prompt_value], dim=1)
-    return project_out(layer, mix_values(query, key, value, layer.num_heads))
+    branch_BTW = block.branch(mix_values(query, key, value, block.num_heads))
+    return add_branches(block, tokens_BTW, branch_BTW, adapter)
 
 
 def tuned(tail: AnyTail, params: ModelParams) -> AnyTail | TunedTail:
     """The tail with the adapters and prompts that `params` asks for; `tail` itself where it asks for none."""
     if params.tail is None:
         return tail
-    if isinstance(tail, ResNetTail):
+    if not isinstance(tail, Tail):
         raise UserError(
-            "model.tail trains inside the blocks of a vision transformer, and a ResNet has none; "
+            "model.tail trains inside the blocks of a vision transformer, and this CLIP has none; "
             "set model.tail: null"
         )
-    blocks, width = len(tail.blocks), tail.proj.shape[0]
+    blocks, width = len(tail.blocks), tail.width
     adapters = nn.ModuleList(Adapter(width) for _ in range(blocks)) if params.tail.adapters else None
     prompts = (
         LatePrompts(

@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fsgr_model.datasets.image_file import open_rgb
-from fsgr_model.reporting.concept_colours import concept_colours
-from fsgr_model.reporting.sample_sheet import CARD, centre, legend_entries, overlay, small_png
+from fsgr_model.reporting.sample_sheet import (
+    CARD,
+    centre,
+    concept_colours,
+    legend_entries,
+    overlay,
+    small_png,
+)
 from fsgr_model.reporting.typesetting import INK, QUIET, draw_legend, draw_paragraph, font
 from fsgr_model.runtime.artifacts import whole_file
 

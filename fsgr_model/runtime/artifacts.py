@@ -136,8 +136,17 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: the file is not UTF-8 text, or `read_bytes` refuses it.
     """
+    return decoded(read_bytes(path), path)
+
+
+def decoded(content: bytes, path: Path) -> str:
+    """The text of a UTF-8 file whose bytes were read already.
+
+    Raises:
+        UserError: they are not UTF-8 text.
+    """
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
 

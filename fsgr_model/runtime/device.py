@@ -2,11 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "bf16", "fp16", "float32"]
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.precision import Precision
 
 
 def pick_device() -> torch.device:
@@ -16,6 +16,23 @@ def pick_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def device_named(name: str) -> torch.device:
+    """The device that PyTorch calls by this name: cpu, cuda, cuda:1, mps.
+
+    Raises:
+        UserError: PyTorch knows no such device, or cannot use it on this machine.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).tolist()  # `meta` has no values
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without it
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"device {name!r} cannot be used on this machine ({reason}); give cpu, cuda, cuda:1 or mps"
+        ) from None
+    return device
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> contextlib.AbstractContextManager[None]:

@@ -63,6 +63,22 @@ def naming_file(path: Path) -> Iterator[None]:
         raise UserError(line) from None
 
 
+@contextmanager
+def needing_extra(extra: str) -> Iterator[None]:
+    """Import packages of an extra (pyproject.toml, optional-dependencies) within this context.
+
+    Raises:
+        UserError: one of them is not installed; the message has the command that installs the extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"this needs the package {error.name}, which is not installed: "
+            f'pip install "fsgr-captioning[{extra}]"'
+        ) from None
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run `main`; turn a `UserError`, a signal or a full machine into one clear line and exit code 1.
 

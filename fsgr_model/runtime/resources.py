@@ -10,6 +10,10 @@ from pathlib import Path
 # is raised again (by a DataLoader's worker), and PyTorch, with the system's words before the number.
 NUMBER_IN_TEXT = re.compile(r"(?:errno = |\(os error |Os \{ code: |\[Errno )(\d+)")
 WORDS_AND_NUMBER = re.compile(r"([A-Z][\w ]+) \((\d+)\)")
+# PyTorch and Python about a process of theirs that something else ended.
+WORKER_ENDED = re.compile(
+    r"DataLoader worker \(pid.*\) (is killed|exited)|A process in the process pool was term"
+)
 # The largest error number. Not each one has a name: NFS returns some that are internal to Linux.
 MOST = 4095
 # The numbers that Python's own kinds of errors stand for, where a library raises one without a number.
@@ -78,6 +82,11 @@ def explain(error: BaseException, path: Path | None = None) -> str | None:
 
     `path` is the file that the error is about, if the error itself names none.
     """
+    if WORKER_ENDED.match(str(error)):
+        return (
+            f"a worker process was ended from outside ({str(error).strip()}), as systems do that run out of "
+            f"memory; close other programs or lower runtime.workers, {AGAIN}"
+        )
     name = error.filename if isinstance(error, OSError) and error.filename else path
     place = f" ({name})" if name else ""
     match number := error_number(error):

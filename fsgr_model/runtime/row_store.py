@@ -90,19 +90,8 @@ class RowWriter:
         return [image_id for image_id, row in self._row_of.items() if not written[row]]
 
     def write(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
-        """Write rows [n, *shape] and flush them.
-
-        Raises:
-            UserError: a row holds NaN or infinity, also if it overflows only in the file's smaller dtype.
-        """
-        with np.errstate(over="ignore"):
-            rows = rows.astype(self._rows.dtype)
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-            image_id = image_ids[int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))]
-            raise UserError(
-                f"features of image {image_id} hold NaN or values beyond {rows.dtype}; "
-                "the weights of CLIP are broken, or clip.cut needs another block"
-            )
+        """Write rows [n, *shape], rounded to the file's dtype, and flush them."""
+        rows = rows.astype(self._rows.dtype)
         checksums = np.array([zlib.crc32(row.tobytes()) for row in rows], dtype=np.uint32)
         runs = self._runs(image_ids)
         for place, first in runs:
@@ -146,8 +135,7 @@ class BackgroundWriter:
     def write(self, image_ids: Sequence[int], rows: Callable[[], np.ndarray]) -> None:
         """Write the rows that `rows` returns; it is called in the thread.
 
-        Raises:
-            UserError: as `RowWriter.write`, for these rows or earlier ones.
+        Raises what it raises, for these rows or earlier ones.
         """
         self._waiting.append(self._thread.submit(lambda: self._writer.write(image_ids, rows())))
         while len(self._waiting) > BATCHES_WAITING:

@@ -17,7 +17,7 @@ MARK = "this is the last caption"
 FOLDER = Path(official.__file__).parent
 PROGRAM = "edu.stanford.nlp.process.PTBTokenizer"
 ARGUMENTS = ["-cp", official.STANFORD_CORENLP_3_4_1_JAR, PROGRAM, "-preserveLines", "-lowerCase"]
-WITHOUT_IT = "set evaluate.tokenizer: python (--tokenizer python)"
+WITHOUT_IT = "take tokenizer out of evaluate.java (--tokenizer python)"
 
 
 def tokenized(captions: Sentences, tokenizer: Tokenizer) -> Sentences:

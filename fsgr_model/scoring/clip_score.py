@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.text_embeddings import embed_texts
+from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.runtime.row_store import RowStore, groups_of
 
@@ -63,7 +64,7 @@ def make_clip_scorer(clip: Clip, store: RowStore, references: Mapping[int, Seque
     image_E: dict[int, Tensor] = {}
     with torch.inference_mode():
         for group in groups_of(sorted(references), IMAGES_PER_STEP):
-            tokens_BTW = torch.from_numpy(store.rows(group)).to(tail.proj.device)
+            tokens_BTW = read_tokens(store, group, tail.device)
             global_BE = F.normalize(tail(tokens_BTW).global_BE, dim=-1).float().cpu()
             image_E |= dict(zip(group, global_BE, strict=True))
     return ClipScorer(clip, image_E, references)

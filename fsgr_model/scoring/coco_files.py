@@ -1,5 +1,6 @@
 """Caption files and result files, read for scoring."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NotRequired
@@ -19,7 +20,7 @@ from fsgr_model.scoring.file_kinds import CAPTION_FILE, KARPATHY, NO_CAPTIONS, i
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.instance_file import read_instances_of
 from fsgr_model.scoring.provenance import Fact, cider_signature, package_versions, tokenizer_fact
-from fsgr_model.scoring.report import Report, add_intervals, caption_report
+from fsgr_model.scoring.report import Report, add_intervals, caption_report, references_fingerprint
 from fsgr_model.scoring.result_file import read_json, read_results
 from fsgr_model.scoring.same_images import check_images, with_results
 
@@ -60,6 +61,12 @@ class ReferenceFile:
     facts: list[Fact] = field(default_factory=list)
     split: SplitChoice | None = None
     bare: frozenset[int] = frozenset()
+
+    def fingerprint(self, image_ids: Collection[int]) -> str:
+        """The fingerprint of the captions of those of these images that have references."""
+        return references_fingerprint(
+            {image_id: self.texts[image_id] for image_id in image_ids if image_id in self.texts}
+        )
 
     def scored(self, results: dict[int, str]) -> dict[int, str]:
         """The results without those of images whose captions were all left out."""

@@ -95,7 +95,7 @@ def score_captions(
     if with_spice:
         report.add("SPICE", *spice(truth, found))
     else:
-        report.omit("SPICE", f"switched off (evaluate.spice: false); {SPICE_NEEDS}")
+        report.omit("SPICE", f"switched off (evaluate.java without spice); {SPICE_NEEDS}")
     return report
 
 
@@ -117,7 +117,7 @@ def _add_meteor(
         report.add("METEOR", *meteor.score(truth, found))
         return
     if meteor == "off":
-        report.omit("METEOR", "switched off (evaluate.meteor: off)")
+        report.omit("METEOR", "switched off (evaluate.java without meteor)")
         return
     java = find_java()
     if java is None:

@@ -2,22 +2,21 @@
 
 import json
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fsgr_model.datasets.normal_form import read_captions, read_images, read_instances
+from fsgr_model.datasets.normal_form import read_lists
 from fsgr_model.runtime.artifacts import load_json
-from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.errors import UserError, needing_extra
 from fsgr_model.scoring.bootstrap import interval, resampled
 from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.coco_files import ReferenceFile
 from fsgr_model.scoring.file_kinds import SCORES_BY_IMAGE, kind_of
 from fsgr_model.scoring.image_scores import ImageScores
-from fsgr_model.scoring.report import Instances, caption_report, references_fingerprint
+from fsgr_model.scoring.report import Instances, caption_report
 from fsgr_model.scoring.result_file import read_json, results_of
 from fsgr_model.scoring.same_images import few
 
@@ -67,12 +66,6 @@ class References:
     tokenizer: Tokenizer
     subset: bool = False
 
-    def fingerprint(self, image_ids: Collection[int]) -> str:
-        """The fingerprint of the captions of those of these images that have references."""
-        return references_fingerprint(
-            {image_id: self.file.texts[image_id] for image_id in image_ids if image_id in self.file.texts}
-        )
-
     def score(self, value: Any, path: Path) -> ImageScores:
         """Scores by image of `value`, the content of the result file `path`.
 
@@ -84,17 +77,17 @@ class References:
         return caption_report(texts, spoken, self.instances, "off", tokenizer=self.tokenizer)[1]
 
 
-def references_of_test_split(dataset: Path, tokenizer: Tokenizer, *, subset: bool = False) -> References:
-    """The references of `data/dataset/`, whose images may have none.
+def references_of_test_split(dataset: Path) -> ReferenceFile:
+    """The captions of the test images of `data/dataset/`, which may have none, and the paths of the pictures.
 
     Raises:
         UserError: there is no dataset here, or it is damaged.
     """
-    captions = read_captions(dataset)
-    images = read_images(dataset, "test")
-    texts = {image.image_id: [c.text for c in captions.get(image.image_id, [])] for image in images}
-    file = ReferenceFile(dataset / "captions.json", texts, names={})
-    return References(file, read_instances(dataset), tokenizer, subset)
+    lists = read_lists(dataset)
+    images = lists.images_of("test")
+    texts = {image.image_id: [c.text for c in lists.captions.get(image.image_id, [])] for image in images}
+    names = {image.image_id: image.path for image in images}
+    return ReferenceFile(dataset / "captions.json", texts, names)
 
 
 def is_result_file(name: str) -> bool:
@@ -135,11 +128,12 @@ def read_at_revision(path: Path, revision: str) -> str:
     """Text of a file that DVC or git keeps, as it was at a revision.
 
     Raises:
-        UserError: no such file or revision, or its content is not in DVC's cache.
+        UserError: no such file or revision, its content is not in DVC's cache, or DVC is not installed.
     """
-    import dvc.api
-    from dvc.exceptions import DvcException
-    from dvc_data.index import DataIndexDirError
+    with needing_extra("pipeline"):
+        import dvc.api
+        from dvc.exceptions import DvcException
+        from dvc_data.index import DataIndexDirError
 
     try:
         return dvc.api.read(path.as_posix(), rev=revision)

@@ -70,7 +70,8 @@ class MeteorProgram:
 
     def _error(self, why: str) -> UserError:
         return UserError(
-            f"METEOR failed with {self.java}: {why}; set evaluate.meteor: off (--meteor off) to do without it"
+            f"METEOR failed with {self.java}: {why}; take meteor out of evaluate.java (--meteor off) to do "
+            "without it"
         )
 
     def __enter__(self) -> "MeteorProgram":

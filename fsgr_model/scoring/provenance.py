@@ -62,15 +62,19 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def parameters_fact(params_file: Path) -> Fact:
+    """Which parameters a run has: equal ones have equal fingerprints."""
+    return Fact(what=f"fingerprint of {params_file}", value=fingerprint(load_yaml(params_file)))
+
+
 def pipeline_provenance(
-    sums: Mapping[str, str], params_file: Path, clip_identity: Mapping[str, Any]
+    sums: Mapping[str, str], parameters: Fact, clip_identity: Mapping[str, Any]
 ) -> list[Fact]:
     """Everything that scores were made from; `sums`: the SHA-256 of files, by what they hold."""
-    params = load_yaml(params_file)
     clip = f"{clip_identity['model']}, weights sha256 {clip_identity['weights']}"
     return [
         Fact(what="git revision", value=git_revision()),
-        Fact(what=f"fingerprint of {params_file}", value=fingerprint(params)),
+        parameters,
         *[Fact(what=f"sha256 of {name}", value=found) for name, found in sums.items()],
         Fact(what="clip", value=clip),
         *package_versions(),

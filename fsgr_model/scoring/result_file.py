@@ -1,5 +1,6 @@
 """COCO's result form: a JSON list of `{"image_id": 42, "caption": "a dog"}`, one caption per image."""
 
+import hashlib
 import reprlib
 from collections import Counter
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from fsgr_model.runtime.artifacts import parse_json, read_text
+from fsgr_model.runtime.artifacts import decoded, parse_json, read_bytes, read_text
 from fsgr_model.runtime.checked_json import Id, checked
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
@@ -29,6 +30,17 @@ def read_results(path: Path) -> dict[int, str]:
             one caption of an image.
     """
     return results_of(read_json(path), path)
+
+
+def read_results_and_sum(path: Path) -> tuple[dict[int, str], str]:
+    """As `read_results`, and the hex SHA-256 of the file.
+
+    Raises:
+        UserError: as `read_results`.
+    """
+    content = read_bytes(path)
+    rows = json_of(decoded(content, path), path)
+    return results_of(rows, path), hashlib.sha256(content).hexdigest()
 
 
 def read_json(path: Path, form: str = FORM) -> Any:

@@ -30,7 +30,7 @@ FOLDER = Path(official.__file__).parent
 LIBRARIES = Path(get_stanford_models.__file__).parent / get_stanford_models.SPICELIB
 JARS = tuple(f"{get_stanford_models.JAR}{part}.jar" for part in ("", "-models"))
 PLACE = f"http://nlp.stanford.edu/software/{get_stanford_models.CORENLP}.zip"
-WITHOUT_IT = "or set evaluate.spice: false (fsgr score: leave out --spice)"
+WITHOUT_IT = "or take spice out of evaluate.java (fsgr score: leave out --spice)"
 
 
 def check_spice() -> Path:

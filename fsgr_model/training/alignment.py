@@ -17,6 +17,7 @@ Every image occurs once in a batch, with one caption, so no image has a caption 
 Shapes: B images, G patches, R regions, P phrases, N words, C tokens, D d_model, E joint width.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -24,7 +25,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.text_tower import TextStates, TextTower
-from fsgr_model.network.alignment_heads import AlignmentHead
 from fsgr_model.network.captioner import Encoded
 from fsgr_model.text.function_words import phrase_of_words
 from fsgr_model.training.auxiliary import Term
@@ -34,6 +34,7 @@ from fsgr_model.training.task import Step
 LEVELS = ("image_caption", "region_phrase", "patch_word")
 # GLoRIA's two temperatures, as factors: sharpness of a phrase's attention, and of the sum over phrases.
 ATTENTION_SHARPNESS, PHRASE_SHARPNESS = 4.0, 5.0
+FIRST_TEMPERATURE, LEAST_TEMPERATURE = 0.07, 0.01
 
 
 def level_weights(epochs: int, peak: float) -> dict[str, list[float]]:
@@ -54,6 +55,34 @@ def _ramp(epoch: int, *, first: int, last: int) -> float:
     """A linear ramp over epochs: 0 before epoch `first`, then equal steps up to 1 in epoch `last`."""
     steps = last - first + 1
     return min(max(epoch - first + 1, 0), steps) / steps
+
+
+class AlignmentHead(nn.Module):
+    """One level: a projection of the image side, one of the text side, and a learned temperature.
+
+    As in CLIP (arXiv 2103.00020, section 2.5) the logarithm of 1 / temperature is learned, from 0.07 on and
+    never below 0.01.
+    """
+
+    def __init__(self, d_model: int, joint_width: int) -> None:
+        super().__init__()
+        self.image = nn.Linear(d_model, joint_width)
+        self.text = nn.Linear(joint_width, joint_width)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(FIRST_TEMPERATURE)))
+        for side in (self.image, self.text):
+            nn.init.xavier_uniform_(side.weight)
+            nn.init.zeros_(side.bias)
+
+    def project(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., D] and [..., E] to two tensors of unit rows [..., E]."""
+        return F.normalize(self.image(image), dim=-1), F.normalize(self.text(text), dim=-1)
+
+    def scale(self) -> Tensor:
+        """1 / temperature."""
+        with torch.no_grad():
+            # The parameter itself is clamped, so that it can decrease again.
+            self.log_scale.clamp_(max=-math.log(LEAST_TEMPERATURE))
+        return self.log_scale.exp()
 
 
 class ProgressiveAlignment:

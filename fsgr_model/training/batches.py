@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsgr_model.clip.token_cache import unpack_tokens
 from fsgr_model.runtime.row_cache import DiskRows, Rows
 from fsgr_model.runtime.row_store import RowStore, groups_of
 from fsgr_model.text.vocabulary import PAD
@@ -26,7 +27,8 @@ POSITIONS = 8
 
 @dataclass(frozen=True)
 class Batch:
-    """`image_ids`: B ids; `tokens_BTW`: trunk tokens float16; `caption_BSL`: word ids int64, <pad> elsewhere;
+    """`image_ids`: B ids; `tokens_BTW`: trunk tokens as rows of the cache
+    (`token_cache`), float32 [B, T, W] after `to`; `caption_BSL`: word ids int64, <pad> elsewhere;
     `label_BG`: the label map, int64, where a loss needs it.
 
     An image with fewer than S captions has rows that are all <pad>, which no loss counts.
@@ -38,10 +40,10 @@ class Batch:
     label_BG: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device, its tokens in float32."""
+        """The same batch on a device, its tokens in float32; they are copied as they are cached."""
         return Batch(
             self.image_ids,
-            self.tokens_BTW.to(device, non_blocking=True).float(),
+            unpack_tokens(self.tokens_BTW.to(device, non_blocking=True)),
             self.caption_BSL.to(device, non_blocking=True),
             None if self.label_BG is None else self.label_BG.to(device, non_blocking=True),
         )
@@ -56,7 +58,7 @@ class CaptionedImages:
     """Images of one split: trunk tokens and, if asked for, label maps in stores; captions as word ids.
 
     `tokens` reads the tokens, from the store's file unless it is replaced by the same rows in memory.
-    `waited`: seconds that the consumer had to wait for batches.
+    `waited`: seconds that the consumer of the last `batches` had to wait for features.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class CaptionedImages:
 
     def batches(self, groups: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """A batch for each group of image ids; the next ones are read while this one is used."""
+        self.waited = 0.0
         with ThreadPoolExecutor(max_workers=1) as reader:
             coming = deque(reader.submit(self.batch, group) for group in groups[:BATCHES_AHEAD])
             following = iter(groups[BATCHES_AHEAD:])

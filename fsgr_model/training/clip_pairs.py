@@ -63,10 +63,9 @@ class Pairs:
     """Images [N, 3, H, W] float16 and, for each, token ids [captions, C] of its captions.
 
     `said`: the words of all captions of an image in one text; a phrase is said if it is a substring.
-    `waited`: always 0, since nothing has to wait for these batches.
     """
 
-    waited = 0.0
+    waited = None  # the pictures are in memory
 
     def __init__(
         self,

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fsgr_model.clip.clip_vit import ClipBlock
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.split import run_blocks
 from fsgr_model.clip.text_tower import text_embedding
+from fsgr_model.clip.vit import run_blocks
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
@@ -25,6 +26,7 @@ from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.training.clip_pairs import PairBatch, Pairs
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.schedule import CosineRates
 from fsgr_model.training.task import Step, Task
 
 # CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
@@ -58,23 +60,6 @@ class CompactEmbedding:
         with torch.no_grad():
             self.full.weight[self.used] = self.module.token_embedding.weight.to(self.full.weight)
         self.module.token_embedding = self.full
-
-
-class CosineRates:
-    """Linear warm-up, then half a cosine to zero at the end; a rate per step."""
-
-    def __init__(self, params: ClipTrainingParams) -> None:
-        self.peak, self.epochs = params.lr, params.epochs
-        self.warmup_epochs: float = params.warmup_epochs
-
-    def __call__(self, epoch: int, step: int, steps: int) -> float:
-        """As `Schedule`."""
-        warmup = round(self.warmup_epochs * steps)
-        done = (epoch - 1) * steps + step
-        if done < warmup:
-            return self.peak * (done + 1) / warmup
-        share = (done - warmup) / max(1, self.epochs * steps - warmup)
-        return self.peak * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class Contrast(Task[PairBatch]):
@@ -117,7 +102,7 @@ def train_clip(
         pairs,
         Optimiser(model, "muon", params.lr, weight_decay=params.weight_decay),
         params=params,
-        schedule=CosineRates(params),
+        schedule=CosineRates(params.lr, epochs=params.epochs, warmup_epochs=params.warmup_epochs),
         seed=params.seed,
         resume=point,
         save_minutes=save_minutes,
@@ -165,7 +150,8 @@ def batch_loss(
 
 def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`encode_image`'s embedding [B, E], and the patches in the same space [B, G, E]; float32, unit rows."""
-    pooled_BW, patch_BGW = visual._pool(run_blocks(visual.transformer.resblocks, visual._embeds(images)))
+    blocks = map(ClipBlock, visual.transformer.resblocks)
+    pooled_BW, patch_BGW = visual._pool(run_blocks(blocks, visual._embeds(images)))
     if visual.final_ln_after_pool:
         patch_BGW = visual.ln_post(patch_BGW)
     image_BE, patch_BGE = pooled_BW @ visual.proj, patch_BGW @ visual.proj

@@ -1,12 +1,13 @@
 """The inputs of the training stages, each artifact read once at the start; all other code takes values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.token_cache import open_of_trunk
 from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.datasets.normal_form import IMAGES, Split, read_tokens, tokens_of
 from fsgr_model.network.assembly import Parts, read_parts
@@ -48,18 +49,23 @@ class Inputs:
     images_sha256: str
     tokens_sha256: str
 
+    def choose(self, count: int | None, seed: int) -> "Inputs":
+        """The same with `count` of the training images, as `SplitInputs.choose` has it."""
+        return replace(self, train=self.train.choose(count, seed))
+
 
 def read_inputs(data: Path, device: torch.device, *, codebook: bool, labels: bool) -> tuple[Parts, Inputs]:
     """What the network is built of and what it is trained on: `data`/{clip,vocab,dataset,features}, and
-    `codebook` and `labels` where they are asked for. The features say at which block CLIP was cut.
+    `codebook` and `labels` where they are asked for. The features say at which block CLIP was cut
+    and how its tokens were rounded.
 
     Raises:
         UserError: an artifact is missing or damaged, or two of them disagree.
     """
     clip = load_clip(data / "clip", device)
     train = RowStore(data / "features" / "train.h5", clip.identity)
-    parts = read_parts(data, clip, train.identity["cut"], codebook=codebook or labels)
-    val = RowStore(data / "features" / "val.h5", parts.trunk)
+    parts = read_parts(data, clip, train.identity, codebook=codebook or labels)
+    val = open_of_trunk(data / "features" / "val.h5", parts.trunk)
     tokens = read_tokens(data / "dataset")
     return parts, Inputs(
         SplitInputs(tokens_of(tokens, "train"), train),
@@ -79,7 +85,7 @@ def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
     """
     assert parts.codebook is not None, "label maps need their codebook"
     expected = {**parts.trunk, "codebook": parts.codebook.identity}
-    return RowStore(data / "labels" / f"{split}.h5", expected, below=len(parts.codebook.names))
+    return open_of_trunk(data / "labels" / f"{split}.h5", expected, below=len(parts.codebook.names))
 
 
 def choose_images(tokens: WordTable, count: int, seed: int) -> WordTable:

@@ -121,12 +121,12 @@ class Loop(Generic[BatchT]):
         now, started_at = self.progress, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_per_epoch = len(groups)
-        self.source.waited = 0.0
         coming = self.source.batches(groups[now.step :])
         yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
-        share = self.source.waited / max(took, 1e-9)
-        print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
+        if self.source.waited is not None:
+            share = self.source.waited / max(took, 1e-9)
+            print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
 
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress
@@ -202,6 +202,8 @@ class Loop(Generic[BatchT]):
         def attempt(images: int) -> None:
             """Forward and backward of the first images of the batch, without a lasting effect."""
             now = self.progress
+            # The memory of a recording is not given back.
+            self.task.replays = False
             self.optimiser.clear_gradients()
             with autocast(self.device, self.precision):
                 part = batch.first(images).to(self.device)

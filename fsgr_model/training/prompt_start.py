@@ -13,7 +13,8 @@ Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts pe
 import numpy as np
 import torch
 
-from fsgr_model.clip.split import run_block
+from fsgr_model.clip.token_cache import read_tokens
+from fsgr_model.clip.vit import run_block
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.tuned_tail import TunedTail
 from fsgr_model.runtime.errors import UserError
@@ -34,9 +35,9 @@ def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed
     assert isinstance(tail, TunedTail) and tail.prompts is not None
     order = np.random.default_rng(seed).permutation(list(train.tokens))
     picked: list[int] = order[:IMAGES].tolist()
-    tokens_BTW = torch.from_numpy(train.features.rows(picked)).to(tail.frozen.proj)
+    tokens_BTW = read_tokens(train.features, picked, tail.frozen.device).to(tail.frozen.dtype)
     P = tail.prompts.vectors_NPW.shape[1]
-    if (patches := tokens_BTW[:, 1:, 0].numel()) < P:
+    if (patches := tail.frozen.patches(tokens_BTW)[..., 0].numel()) < P:
         raise UserError(
             f"model.tail.prompt_start: patches takes model.tail.prompts, {P}, from the patches of "
             f"{len(picked)} training images, which have {patches}; lower it, or set "
@@ -44,7 +45,7 @@ def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed
         )
     blocks = []
     for block in tail.frozen.blocks:
-        patch_MW = tokens_BTW[:, 1:].flatten(0, 1).float().cpu().numpy()
+        patch_MW = tail.frozen.patches(tokens_BTW).flatten(0, 1).float().cpu().numpy()
         blocks.append(torch.from_numpy(cluster(patch_MW, P, seed, None)))
         tokens_BTW = run_block(block, tokens_BTW)
     tail.prompts.set_prompts(torch.stack(blocks))

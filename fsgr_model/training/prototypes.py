@@ -21,7 +21,7 @@ from fsgr_model.config.training_params import XeParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.memory import Prototypes
-from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.errors import UserError, needing_extra
 
 # Twice the 32 neighbours that a prototype value is made of in the COCO preset.
 ROWS_PER_PROTOTYPE = 64
@@ -171,7 +171,8 @@ def cluster(
     Equal input and seed give equal centroids.
     """
     # Not at the top: on a Mac, faiss and torch each load an OpenMP, and the two may crash together.
-    import faiss
+    with needing_extra("prototypes"):
+        import faiss
 
     kmeans = faiss.Kmeans(row_ND.shape[1], num, niter=KMEANS_ITERATIONS, seed=seed, min_points_per_centroid=1)
     kmeans.train(row_ND, init_centroids=start_MD)
@@ -187,7 +188,8 @@ def neighbours(
     The weights are softmax(-d^2 / tau) over the neighbours, d the Euclidean distance, tau the median of d^2
     over all of them (a choice: it makes the weights free of the keys' scale).
     """
-    import faiss
+    with needing_extra("prototypes"):
+        import faiss
 
     squared_Mk, near_Mk = faiss.knn(centroid_MD, row_ND, num)
     tau = max(float(np.median(squared_Mk)), float(np.finfo(np.float32).tiny))

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-from fsgr_model.config.training_params import PhaseParams, ScstParams
+from fsgr_model.clip.token_cache import token_shape
+from fsgr_model.config.training_params import OptimiserParams, PhaseParams, ScstParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
 from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
+from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.row_cache import AskedPlace, choose_place, open_rows
 from fsgr_model.text.caption_table import CaptionTable
@@ -27,7 +29,10 @@ from fsgr_model.training.validation import make_validation
 
 @dataclass(frozen=True)
 class Run:
-    """The paths that a stage reads, writes and resumes from; `data` is the folder of all artifacts."""
+    """The paths that a stage reads, writes and resumes from, and what XE and SCST have in common.
+
+    `data` is the folder of all artifacts; `train_images`: how many are trained on, None: all.
+    """
 
     stage: str
     data: Path
@@ -35,7 +40,10 @@ class Run:
     curve: Path
     seed: int
     save_minutes: float
+    optimiser: OptimiserParams
     cache: AskedPlace = "auto"
+    precision: Precision = "auto"
+    train_images: int | None = None
 
 
 @contextmanager
@@ -53,19 +61,23 @@ def training_loop(
     """The loop of a captioner, with its features held in memory and its resume point open.
 
     An interrupted run with the same parameters and inputs resumes where it stopped. `further_inputs` are
-    the inputs other than the lists of the dataset and the parts of the network.
+    the inputs other than the lists of the dataset and the parts of the network. Of `inputs`, all training
+    images are used: `run.train_images` of them were chosen before.
     """
     print(describe(assembly.captioner))
     vocabulary = assembly.vocabulary
-    train = inputs.train.choose(params.train_images, run.seed)
+    train, val = inputs.train, inputs.val
     images = captioned_images(train, vocabulary, params, shuffle_seed=shuffle_seed, labels=inputs.labels)
-    validation_images = captioned_images(inputs.val, vocabulary, params, shuffle_seed=shuffle_seed)
+    validation_images = captioned_images(val, vocabulary, params, shuffle_seed=shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))
     print(describe_need(task.name, needed, params.batch_size, assembly.device))
     hold_features([images, validation_images], run.cache, needed, assembly.device)
-    validation = make_validation(validation_images, inputs.val.tokens, vocabulary, params)
+    validation = make_validation(validation_images, val.tokens, vocabulary, params, precision=run.precision)
     made_of = {
         "params": params.model_dump(),
+        "optimiser": run.optimiser.model_dump(),
+        "precision": run.precision,
+        "train_images": run.train_images,
         "peak_rate": peak_rate,
         "seed": run.seed,
         "made_with": assembly.made_with,
@@ -77,10 +89,10 @@ def training_loop(
     speed_up_training(assembly.captioner)
     optimiser = Optimiser(
         assembly.captioner,
-        params.optimiser,
+        run.optimiser.name,
         peak_rate,
-        weight_decay=params.weight_decay,
-        visual_factor=params.visual_lr_factor,
+        weight_decay=run.optimiser.weight_decay,
+        visual_factor=run.optimiser.visual_lr_factor,
         heads=task.heads,
     )
     with resume_point(run.stage, fingerprint(made_of)) as resume:
@@ -97,8 +109,8 @@ def training_loop(
             save_minutes=run.save_minutes,
             validate=validation.score,
             patience=params.patience,
-            max_norm=params.grad_clip_norm,
-            precision=params.precision,
+            max_norm=run.optimiser.grad_clip_norm,
+            precision=run.precision,
         )
 
 
@@ -123,8 +135,7 @@ def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
         # A caption is read up to its last word, and predicted from its first.
         table = CaptionTable.of(images.captions)
         words = int((table.words_per_image() - table.captions_A).max())
-    T, W = images.store.row_shape
-    return StepSize(params.batch_size, words, (T, W))
+    return StepSize(params.batch_size, words, token_shape(images.store))
 
 
 def hold_features(

@@ -1,5 +1,6 @@
 """Learning rates, per epoch as a plain table or per step."""
 
+import math
 from typing import Protocol
 
 from fsgr_model.config.training_params import PhaseParams
@@ -19,11 +20,27 @@ class EpochRates:
 
     def __init__(self, peak: float, params: PhaseParams) -> None:
         self.rates = rate_table(peak, params)
-        self.warmup_epochs: float = params.warmup_epochs
+        self.warmup_epochs: float = params.schedule.warmup_epochs if params.schedule else 0
 
     def __call__(self, epoch: int, step: int, steps: int) -> float:
         """As `Schedule`."""
         return self.rates[epoch - 1]
+
+
+class CosineRates:
+    """Linear warm-up, then half a cosine to zero at the end; a rate per step."""
+
+    def __init__(self, peak: float, *, epochs: int, warmup_epochs: float) -> None:
+        self.peak, self.epochs, self.warmup_epochs = peak, epochs, warmup_epochs
+
+    def __call__(self, epoch: int, step: int, steps: int) -> float:
+        """As `Schedule`."""
+        warmup = round(self.warmup_epochs * steps)
+        done = (epoch - 1) * steps + step
+        if done < warmup:
+            return self.peak * (done + 1) / warmup
+        share = (done - warmup) / max(1, self.epochs * steps - warmup)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def rate_table(peak: float, params: PhaseParams) -> list[float]:
@@ -36,9 +53,12 @@ def rate_table(peak: float, params: PhaseParams) -> list[float]:
 
 
 def _factor(epoch: int, params: PhaseParams) -> float:
-    if epoch <= params.warmup_epochs:
-        return epoch / (params.warmup_epochs + 1)
-    reached = [step for step in params.decay if epoch >= step.epoch]
+    schedule = params.schedule
+    if schedule is None:
+        return 1.0
+    if epoch <= schedule.warmup_epochs:
+        return epoch / (schedule.warmup_epochs + 1)
+    reached = [step for step in schedule.decay if epoch >= step.epoch]
     return max(reached, key=lambda step: step.epoch).factor if reached else 1.0
 
 

@@ -69,7 +69,7 @@ def _tail_values(tail: nn.Module, size: StepSize) -> float:
 def _network_values(captioner: Captioner, size: StepSize) -> float:
     encoder_layers, decoder_layers = captioner.encoder.layers, captioner.decoder.layers
     num_words, d_model = captioner.decoder.output.weight.shape
-    patch_values = size.images * (size.tokens[0] - 1) * d_model
+    patch_values = size.images * len(captioner.encoder.position_GD) * d_model
     words = size.images * size.words
     encoder = patch_values * len(encoder_layers) * KEPT_ENCODER_LAYER
     decoder = len(decoder_layers) * (

@@ -49,9 +49,11 @@ Taken = TypeVar("Taken", bound=AnyBatch, covariant=True)
 
 
 class Source(Protocol[Taken]):
-    """Where the batches of an epoch come from. `waited`: seconds that the consumer had to wait."""
+    """Where the batches of an epoch come from."""
 
-    waited: float
+    @property
+    def waited(self) -> float | None:
+        """Seconds that the consumer of the last `batches` waited for features; None if they need none."""
 
     def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> Sequence[Any]:
         """The content of each step of an epoch: a function of only seed and epoch."""

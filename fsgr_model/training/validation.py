@@ -7,7 +7,7 @@ import torch
 from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
-from fsgr_model.runtime.device import autocast
+from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
@@ -19,11 +19,13 @@ from fsgr_model.training.batches import CaptionedImages
 class Validation:
     """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%)."""
 
-    def __init__(self, images: CaptionedImages, cider_d: CiderD, params: PhaseParams) -> None:
+    def __init__(
+        self, images: CaptionedImages, cider_d: CiderD, params: PhaseParams, precision: Precision
+    ) -> None:
         self.images = images
         self.cider_d = cider_d
         self.groups = images.groups(params.batch_size)
-        self.max_length, self.precision = params.max_length, params.precision
+        self.max_length, self.precision = params.max_length, precision
 
     @torch.no_grad()
     def score(self, model: Captioner, device: torch.device) -> float:
@@ -43,6 +45,8 @@ def make_validation(
     tokens: Mapping[int, list[list[str]]],
     vocabulary: Vocabulary,
     params: PhaseParams,
+    *,
+    precision: Precision,
 ) -> Validation:
     """Validation as the metric is published: document frequencies of the validation references themselves,
     no end token, and words outside of the vocabulary kept distinct.
@@ -62,7 +66,7 @@ def make_validation(
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
-    return Validation(images, cider_d, params)
+    return Validation(images, cider_d, params, precision)
 
 
 def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:

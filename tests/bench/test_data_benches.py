@@ -8,9 +8,10 @@ import pytest
 import torch
 import yaml
 
-from bench import cider, demo_profile, extraction, jpeg_scaling, loader, memory
+from bench import cache, cider, demo_profile, extraction, jpeg_scaling, loader, memory, rounding
 from bench.limits import Limits
 from bench.rows import Row
+from fsgr_model.clip.loading import Clip, build_model
 from fsgr_model.config.params import RuntimeParams
 from fsgr_model.runtime.errors import UserError
 
@@ -44,6 +45,33 @@ def test_loader(tmp_path: Path) -> None:
     rows = check(loader.measure(tmp_path, 120, CPU, LIMITS))
     assert rows["runtime.cache: disk"].value > 0 and rows["runtime.cache: ram"].ratio > 0
     assert 0 <= rows["waiting, steps of 20 ms with 50 images"].value <= 100
+
+
+def test_cache(tmp_path: Path) -> None:
+    rows = check(cache.measure("tiny", (5, 32), tmp_path, 120, rounds=1, device=CPU))
+    assert rows["tiny, int8 in memory"].ratio == (32 + 2) / (32 * 2)
+    assert sum(row.aim == cache.AIM_RATE and row.ratio > 0 for row in rows.values()) == 2
+
+
+def test_errors_of_roundings_by_layer() -> None:
+    torch.manual_seed(0)
+    vision = {**extraction.TINY["vision_cfg"], "width": 64, "head_width": 16}
+    config = {**extraction.TINY, "vision_cfg": vision}
+    clip = Clip(build_model(config, "tiny").eval(), None, config, {})
+    head, _, *lines = rounding.error_table(clip, torch.randn(2, 3, 16, 16))
+    assert len(lines) == vision["layers"]
+    names = head.strip("| ").split(" | ")[2:]
+    for line in lines:
+        cells = line.strip("| ").split(" | ")[2:]
+        errors = {name: float(cell.split("%")[0]) for name, cell in zip(names, cells, strict=True)}
+        by_error = sorted(errors, key=lambda name: errors[name])
+        assert [name.split(",")[0] for name in by_error] == [
+            "float16",
+            "int8",
+            "fp8 e4m3",
+            "fp8 e4m3",
+            "int4",
+        ]
 
 
 def test_extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

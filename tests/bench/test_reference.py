@@ -14,8 +14,8 @@ from bench.reference.network import reference_of
 from bench.reference.search import beam_search as reference_beam_search
 from bench.reference.training import reference_scst_step, reference_xe_step
 from bench.scst_step import reward_of_random_captions
-from fsgr_model.clip.loading import build_model
-from fsgr_model.clip.split import Trunk
+from fsgr_model.clip.model_building import build_model
+from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.inference.decoding import beam_search
 from fsgr_model.text.vocabulary import EOS
 from fsgr_model.training.scst import SelfCritical
@@ -97,10 +97,8 @@ def test_whole_clip_with_prompts_in_the_last_blocks_alone_is_the_tuned_tail():
     tail = tuned.tail
     blocks = len(clip.visual.transformer.resblocks)
     cut = blocks - len(tail.adapters)
-    tail.frozen.blocks.load_state_dict(clip.visual.transformer.resblocks[cut:].state_dict())
-    tail.frozen.ln_post.load_state_dict(clip.visual.ln_post.state_dict())
     with torch.no_grad():
-        tail.frozen.proj.copy_(clip.visual.proj)
+        tail.frozen.load_state_dict(Tail(clip, cut, "csa").state_dict())
         for place, adapter in enumerate(tail.adapters):
             adapter.up.weight.normal_(std=0.2)
             whole.tail.adapters[cut + place].load_state_dict(adapter.state_dict())

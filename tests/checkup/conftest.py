@@ -10,6 +10,7 @@ import yaml
 
 from fsgr_model.checkup.checkup import check_project
 from fsgr_model.checkup.findings import Findings
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT
 from tests.worlds.small_dataset import FILES, SmallDataset
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,12 @@ class Project:
         self.values["codebook"]["concepts"] = str(root / "concepts.txt")
         self.values["vocab"]["min_count"] = 1
         self.values["model"] |= {"d_model": 16, "num_heads": 2, "d_ff": 16}
+
+    def of_format(self, form: str, **values: Any) -> None:
+        """Another format with these parameters; those that it does not have are left out."""
+        known = KIND_OF_FORMAT[form].model_fields
+        shared = {name: value for name, value in self.values["dataset"].items() if name in known}
+        self.values["dataset"] = shared | {"format": form} | values
 
     @property
     def params_file(self) -> Path:

@@ -13,7 +13,8 @@ from fsgr_model.checkup.blueprint import draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.published import compare_with_published, published_splits
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
+from fsgr_model.clip.token_cache import CacheDtype
 from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
 from tests.worlds.small_dataset import draw_noise, karpathy_entry
@@ -44,7 +45,7 @@ def test_all_problems_at_once_numbered_a_line_each(project: Project) -> None:
     project.change_file("captions_test.json", lambda file: file["annotations"][0].update(image_id=77))
     project.change_file("captions_val.json", lambda file: file["annotations"][0].update(caption=" ... "))
     project.values["codebook"]["concepts"] = "nowhere.txt"
-    project.values["vocab"]["file"] = "no_words.json"
+    project.values["vocab"]["words"] = "no_words.json"
     project.values["clip"]["cut"] = 2
     project.values["dataset"]["instances"] = ["masks.json"]
     findings = project.check()
@@ -111,7 +112,7 @@ def test_only_all_images_finds_a_broken_one_outside_of_the_sample(project: Proje
             file["annotations"].append({"id": number, "image_id": number, "caption": "A dog."})
 
     project.change_file("captions_train.json", many)
-    project.values["runtime"]["workers"] = 0
+    project.values["runtime"] = {"workers": 0}
     (project.small.root / "images" / "1101.png").write_text("<html>")
     findings = project.check()
     assert "406 listed, 200 decoded" in fact(findings, "pictures") and not findings.problems
@@ -158,7 +159,7 @@ def test_downloaded_weights_are_found(project: Project, monkeypatch: pytest.Monk
 def test_a_file_that_is_no_checkpoint(project: Project) -> None:
     broken = project.root / "broken.safetensors"
     broken.write_bytes(b"<html>")
-    project.values["clip"]["pretrained"] = str(broken)
+    project.values["clip"] |= {"pretrained": str(broken), "preprocess_as": "ViT-B-16/openai"}
     assert "broken.safetensors" in project.problem()
 
 
@@ -167,18 +168,17 @@ def test_concepts_of_a_dataset_without_masks(project: Project) -> None:
     assert "dataset.instances names no categories" in project.problem()
 
 
-@pytest.mark.parametrize("phase", ["xe", "scst"])
-def test_more_images_to_train_on_than_there_are(project: Project, phase: str) -> None:
-    project.values[phase]["train_images"] = 5
+def test_more_images_to_train_on_than_there_are(project: Project) -> None:
+    project.values["train_images"] = 5
     assert "train_images is 5, but there are only 4 training images" in project.problem()
-    project.values[phase]["train_images"] = 4
+    project.values["train_images"] = 4
     assert project.check().problems == []
 
 
 def test_published_counts(project: Project) -> None:
     entries = [karpathy_entry(each, split) for each, split in [(11, "train"), (21, "val"), (31, "test")]]
     (project.small.root / "dataset_coco.json").write_text(json.dumps({"images": entries}))
-    project.values["dataset"] |= {"format": "karpathy", "karpathy_file": "dataset_coco.json", "images": "."}
+    project.of_format("karpathy", karpathy_file="dataset_coco.json", images=".")
     problems = project.problems()
     assert [f"{count:,} images in {split}, found 1;" in line for line, (split, count) in zip(
         problems, [("train", 113_287), ("val", 5_000), ("test", 5_000)], strict=True
@@ -207,16 +207,27 @@ def test_presets_name_published_splits(preset: str, counts: tuple[int, ...]) -> 
     assert not findings.problems and "as many images as published" in findings.facts[0]
 
 
-def test_disk_is_images_by_tokens_by_width_by_two_bytes(project: Project) -> None:
-    """Of 6 images of 32 pixels in patches of 8: 17 tokens of width 16, and 16 labels."""
-    assert "the cache is 6 images x 17 tokens x 16 x 2 bytes" in fact(project.check(), "disk")
+def test_the_cache_of_either_dtype_is_told(project: Project) -> None:
+    """Of 6 images of 32 pixels in patches of 8: 17 tokens of width 16."""
+    told = fact(project.check(), "cache")
+    assert "float16 0.00 GB, int8 0.00 GB on disk" in told
+    assert told.endswith("clip.cache_dtype is float16 (6 images x 17 tokens x 16)")
+    project.values["clip"]["cache_dtype"] = "int8"
+    assert "clip.cache_dtype is int8" in fact(project.check(), "cache")
+
+
+@pytest.mark.parametrize(("cache_dtype", "token_bytes"), [("float16", 16 * 2), ("int8", 16 + 2)])
+def test_disk_is_images_by_tokens_by_their_bytes(
+    project: Project, cache_dtype: CacheDtype, token_bytes: int
+) -> None:
+    """Beside the tokens there are 16 labels per image."""
     params = load_params(project.params_file)
     plan = draw_blueprint(TINY_CLIP, "tiny", params, 3, words=9, device=torch.device("meta"))
     size = DatasetSize({"train": 4, "val": 1, "test": 1}, 2, 5, Counter(), 12, unpacked=77)
     clip = sum(weight.numel() for weight in build_model(TINY_CLIP, "tiny").parameters())
     captioner = sum(weight.numel() for weight in plan.captioner.trained_weights().values())
-    assert needs.disk_bytes(size, plan) == {
-        "feature cache": 6 * 17 * 16 * 2,
+    assert needs.disk_bytes(size, plan, cache_dtype) == {
+        "feature cache": 6 * 17 * token_bytes,
         "label maps": 6 * 16 * 2,
         "weights": 4 * (clip + 2 * captioner),
         "unpacked pictures": 77,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsgr_model.config.dataset_params import FILES_OF_FORMAT
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT
 from tests.checkup.conftest import ROOT, Project, fact
 from tests.worlds.small_dataset import FILES, draw_noise, karpathy_entry
 
@@ -18,7 +18,7 @@ def as_table(project: Project) -> dict[str, Any]:
     rows = [f"{each}.png,A red dog.,{split}" for each, split in
             [(11, "train"), (12, "train"), (21, "val"), (31, "test")]]  # fmt: skip
     (project.small.root / "captions.csv").write_text("\n".join(["image,caption,split", *rows]))
-    return {"table": {"file": "captions.csv"}}
+    return {"table": {"file": "captions.csv"}, "seed": 42}
 
 
 def as_shards(project: Project) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def as_m2(project: Project) -> dict[str, Any]:
     sources = [
         {"captions": f"captions_{split}.json", "images": "images"} for split in ("train", "val", "test")
     ]
-    return {"m2": {"ids": ".", "sources": sources, "partial": True}, "images": "."}
+    return {"m2": {"ids": ".", "sources": sources, "partial": True}}
 
 
 def as_karpathy(project: Project) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def as_karpathy(project: Project) -> dict[str, Any]:
 
 def as_demo(project: Project) -> dict[str, Any]:
     shutil.copy(ROOT / "data" / "demo" / "world.yaml", project.small.root)
-    return {"demo": {"train_images": 8, "val_images": 2, "test_images": 2}, "watch": "world.yaml"}
+    return {"demo": {"train_images": 8, "val_images": 2, "test_images": 2}, "watch": "world.yaml", "seed": 42}
 
 
 def as_blip(project: Project) -> dict[str, Any]:
@@ -91,14 +91,14 @@ FORMATS: dict[str, Any] = {
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_is_read(project: Project, form: str) -> None:
-    project.values["dataset"] |= {"format": form} | FORMATS[form](project)
+    project.of_format(form, **FORMATS[form](project))
     findings = project.check()
     assert findings.problems == []
-    assert "train " in fact(findings, "images") and "images x 17 tokens" in fact(findings, "disk")
+    assert "train " in fact(findings, "images") and "images x 17 tokens" in fact(findings, "cache")
 
 
 def test_no_format_is_forgotten() -> None:
-    assert FORMATS.keys() == FILES_OF_FORMAT.keys()
+    assert FORMATS.keys() == KIND_OF_FORMAT.keys()
 
 
 def test_lists_of_names_are_among_the_files(project: Project) -> None:
@@ -109,7 +109,7 @@ def test_lists_of_names_are_among_the_files(project: Project) -> None:
     for split, names in {"train": "11.png\n12.png\n", "test": "31.png\n"}.items():
         (project.small.root / lists[split]).write_text(names)
     table = {"file": "Flickr8k.token.txt", "splits": lists}
-    project.values["dataset"] |= {"format": "folder", "table": table}
+    project.of_format("folder", table=table, seed=42)
     assert project.problem().startswith("dataset.table.splits.val: ")
     (project.small.root / "val.txt").write_text("21.png\n")
     assert "train 2, val 1, test 1; 4 captions" in fact(project.check(), "images")
@@ -118,11 +118,11 @@ def test_lists_of_names_are_among_the_files(project: Project) -> None:
 def test_an_imported_word_list(project: Project) -> None:
     path = project.root / "cocotalk.json"
     path.write_text(json.dumps({"ix_to_word": {"1": "a", "2": "dog", "3": "UNK"}}))
-    project.values["vocab"]["file"] = str(path)
+    project.values["vocab"]["words"] = str(path)
     assert "6 in " in fact(project.check(), "words")
 
 
 def test_a_broken_picture_within_a_shard(project: Project) -> None:
     (project.small.root / "images" / "21.png").write_text("<html>")
-    project.values["dataset"] |= {"format": "webdataset"} | as_shards(project)
+    project.of_format("webdataset", **as_shards(project))
     assert "val.tar: 21.png: not an image" in project.problem()

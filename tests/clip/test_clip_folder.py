@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fsgr_model.clip.loading import build_model, load_clip
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.config.params import RuntimeParams
 from fsgr_model.runtime.errors import UserError
 from pipeline.clip import prepare_clip
@@ -25,12 +26,15 @@ def model() -> nn.Module:
     return build_model(QUICK, "tiny").eval()
 
 
-def prepare(folder: Path | str, out: Path, pretrained: str = "folder") -> Path:
+def prepare(
+    folder: Path | str, out: Path, pretrained: str = "folder", preprocess_as: str | None = None
+) -> Path:
     place = Path("no dataset is needed")
     prepare_clip(
         str(folder),
         pretrained=pretrained,
         resize_mode="squash",
+        preprocess_as=preprocess_as,
         training=None,
         dataset=place,
         runtime=RuntimeParams(),
@@ -69,6 +73,17 @@ def test_folder_of_open_clip(prefix: str, model: nn.Module, tmp_path: Path) -> N
     check_same(model, made)
     assert (preprocessing(made)["mean"], preprocessing(made)["std"]) == (MEAN, DEVIATION)
     assert preprocessing(made)["resize_mode"] == "squash"
+    with pytest.raises(UserError, match=r"preprocess_as is ViT-B-16/openai, but the folder .* to null"):
+        prepare(f"{prefix}{folder}", tmp_path / "other", preprocess_as="ViT-B-16/openai")
+
+
+def test_a_folder_that_does_not_say_how_pictures_are_prepared(model: nn.Module, tmp_path: Path) -> None:
+    folder = write_open_clip(tmp_path / "tiny", model)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": QUICK}))
+    with pytest.raises(UserError, match=r"open_clip has no tag of tiny; set clip\.preprocess_as"):
+        prepare(folder, tmp_path / "clip")
+    made = prepare(folder, tmp_path / "clip", preprocess_as="ViT-B-16-SigLIP/webli")
+    assert preprocessing(made)["mean"] == [0.5, 0.5, 0.5]
 
 
 def test_weights_as_a_pickle(model: nn.Module, tmp_path: Path) -> None:

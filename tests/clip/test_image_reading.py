@@ -1,7 +1,11 @@
-"""Shared memory that is too small for the workers' batches is found before any work."""
+"""Workers that read pictures: what they lack is told, and nothing waits for one that is gone."""
 
 import errno
+import os
+import signal
+import tempfile
 from collections import namedtuple
+from multiprocessing import parent_process
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from fsgr_model.clip.image_reading import check_files, read_batches
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.resources import explain
 
 
 def test_too_little_shared_memory_is_refused_with_both_numbers(dataset, clip_folder, monkeypatch):
@@ -68,3 +73,65 @@ def refuse(monkeypatch, number):
         return plain(path, **options)
 
     monkeypatch.setattr(Path, "stat", stat)
+
+
+@pytest.fixture
+def seconds():
+    """A test that waits without end fails."""
+
+    def give_up(number, frame):
+        raise AssertionError("it still waits")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, 20)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("seconds")
+def test_a_long_path_of_temporary_files(dataset, clip_folder, tmp_path, monkeypatch):
+    """The path of a socket has at most 107 bytes."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 30)))
+    Path(tempfile.tempdir).mkdir()
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    ids, images_BCHW = next(read_batches(read_images(dataset), clip.preprocess, 5, 1))
+    assert (len(ids), images_BCHW.shape) == (5, (5, 3, 32, 32))
+
+
+@pytest.mark.usefixtures("seconds")
+def test_what_a_worker_cannot_share_is_told(dataset, clip_folder, monkeypatch):
+    def refuse(descriptor):
+        raise OSError(errno.EMFILE, image_reading.os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("multiprocessing.reduction.DupFd", refuse)
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    with pytest.raises(OSError, match="Errno 24") as refused:
+        next(read_batches(read_images(dataset), clip.preprocess, 5, 1))
+    assert explain(refused.value).startswith("too many open files")
+
+
+@pytest.mark.usefixtures("seconds")
+def test_a_worker_that_something_else_ends_is_told(dataset):
+    def prepare(picture):
+        """The first picture is measured in this process."""
+        if parent_process():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros(3, 32, 32)
+
+    with pytest.raises(RuntimeError) as ended:
+        next(read_batches(read_images(dataset), prepare, 5, 1))
+    assert explain(ended.value).startswith("a worker process was ended from outside (DataLoader worker (pid")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("seconds")
+def test_workers_batches_are_pinned_for_a_gpu(dataset, clip_folder):
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    records = read_images(dataset)
+    alone = list(read_batches(records, clip.preprocess, 5, 0))
+    for (ids, images_BCHW), (same, pinned_BCHW) in zip(
+        alone, read_batches(records, clip.preprocess, 5, 2), strict=True
+    ):
+        assert pinned_BCHW.is_pinned()
+        assert ids == same and torch.equal(images_BCHW, pinned_BCHW)

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.loading import build_model
 from fsgr_model.clip.maskclip import denoise_prompts, label_patches, smooth_by_keys
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.split import Tail
-from fsgr_model.config.params import LabelsParams
+from fsgr_model.config.params import LabelsParams, RefineParams
 from tests.worlds.clip import tiny_config
 
 
@@ -34,14 +34,15 @@ def test_labels_follow_the_value_path(model):
 
 
 @pytest.mark.parametrize("attention", ["value", "csa", "qk_kk", "plain"])
-@pytest.mark.parametrize("options", [{"prompt_denoising": 0.999}, {"key_smoothing": True}])
+@pytest.mark.parametrize("options", [(0.999, False), (0.0, True)])
 def test_options_are_applied(model, attention, options):
     # Of two images it may happen that all patches keep their concepts.
     tokens_BTW = torch.randn(20, 17, 32)
     codebook_KE = F.normalize(torch.randn(9, 16), dim=-1)
     tail = Tail(model, 1, attention)
     plain = label_patches(tail, tokens_BTW, codebook_KE, LabelsParams(attention=attention))
-    changed = label_patches(tail, tokens_BTW, codebook_KE, LabelsParams(attention=attention, **options))
+    refine = RefineParams(prompt_denoising=options[0], key_smoothing=options[1])
+    changed = label_patches(tail, tokens_BTW, codebook_KE, LabelsParams(attention=attention, refine=refine))
     assert plain.shape == changed.shape == (20, 16)
     assert not torch.equal(plain, changed)
 

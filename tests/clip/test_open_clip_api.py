@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from fsgr_model.clip.open_clip_api import UNUSED, without_unused
+from fsgr_model.clip.open_clip_api import LATER, without_these
 
 ROOT = Path(__file__).parents[2]
 A_FRESH_PROCESS = """
@@ -31,23 +31,23 @@ def test_a_fresh_process_imports_open_clip_alone_and_can_import_the_rest_later()
 
 @pytest.fixture
 def none_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in UNUSED:
+    for name in LATER:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def test_what_was_imported_before_stays(monkeypatch: pytest.MonkeyPatch, none_imported: None) -> None:
-    before = ModuleType(UNUSED[0])
-    monkeypatch.setitem(sys.modules, UNUSED[0], before)
-    with without_unused():
-        assert __import__(UNUSED[0]) is before
-        with pytest.raises(ImportError, match=UNUSED[1]):
-            __import__(UNUSED[1])
-    assert sys.modules[UNUSED[0]] is before and UNUSED[1] not in sys.modules
+    before = ModuleType(LATER[0])
+    monkeypatch.setitem(sys.modules, LATER[0], before)
+    with without_these():
+        assert __import__(LATER[0]) is before
+        with pytest.raises(ImportError, match=LATER[1]):
+            __import__(LATER[1])
+    assert sys.modules[LATER[0]] is before and LATER[1] not in sys.modules
 
 
 def test_nothing_is_held_back_after_an_error(none_imported: None) -> None:
     finders = list(sys.meta_path)
-    with pytest.raises(RuntimeError, match="broken library"), without_unused():
+    with pytest.raises(RuntimeError, match="broken library"), without_these():
         raise RuntimeError("broken library")
     assert sys.meta_path == finders
 

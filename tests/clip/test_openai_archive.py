@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fsgr_model.clip.loading import build_model, load_clip
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.weight_files import OPENAI_EXTRAS
 from fsgr_model.config.params import RuntimeParams
@@ -55,6 +56,7 @@ def test_features_are_those_of_open_clip(name: str, tmp_path: Path) -> None:
         name,
         pretrained=str(path),
         resize_mode="shortest",
+        preprocess_as=None,
         training=None,
         dataset=no_dataset,
         runtime=RuntimeParams(),

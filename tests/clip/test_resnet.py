@@ -8,12 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.codebook import Codebook
-from fsgr_model.clip.loading import build_model, load_clip
+from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk
 from fsgr_model.clip.split import Tail, Trunk
+from fsgr_model.clip.token_cache import token_shape
 from fsgr_model.clip.towers import make_tail, make_trunk
-from fsgr_model.config.params import LabelsParams, RuntimeParams
+from fsgr_model.config.params import LabelsParams, RefineParams, RuntimeParams
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore
 from pipeline.clip import prepare_clip
@@ -75,7 +77,7 @@ def test_shapes_and_the_map_as_the_grid(model, align):
     assert torch.equal(seen.grid_BGW, tokens_BTW[:, 1:])
     assert seen.align_BGE.shape == (2, 9, 16)
     torch.testing.assert_close(tail.aligned(tokens_BTW), seen.align_BGE)
-    assert tail.grid_size == (3, 3) and tail.proj.shape == (256, 16)
+    assert tail.grid_size == (3, 3) and (tail.width, tail.joint_width) == (256, 16)
     assert tail.last_keys(tokens_BTW).shape == (2, 9, 256)
 
 
@@ -147,30 +149,37 @@ def test_from_the_checkpoint_to_label_maps(model, dataset, tmp_path, monkeypatch
         names[0],
         pretrained=names[1],
         resize_mode="squash",
+        preprocess_as="RN50/openai",
         training=None,
         dataset=Path("none"),
         runtime=runtime,
         out=tmp_path / "clip",
     )
     extract_features(
-        dataset, clip_folder=tmp_path / "clip", cut=0, runtime=runtime, out=tmp_path / "features"
+        dataset,
+        clip_folder=tmp_path / "clip",
+        cut=0,
+        cache_dtype="int8",
+        runtime=runtime,
+        out=tmp_path / "features",
     )
     clip = load_clip(tmp_path / "clip", torch.device("cpu"))
     concepts_KE = F.normalize(torch.randn(5, 16), dim=-1)
     Codebook(list("abcde"), concepts_KE, {"weights": clip.identity["weights"]}).save(tmp_path / "codebook")
-    params = LabelsParams(attention="value", key_smoothing=True, prompt_denoising=0.1)
+    params = LabelsParams(attention="value", refine=RefineParams(key_smoothing=True, prompt_denoising=0.1))
     places = (tmp_path / "codebook", tmp_path / "features")
     make_label_maps(
         tmp_path / "clip",
         0,
         places[0],
+        cache_dtype="int8",
         features=places[1],
         params=params,
         runtime=runtime,
         out=tmp_path / "labels",
     )
     features = RowStore(tmp_path / "features" / "val.h5", {**clip.identity, "cut": 0})
-    assert features.row_shape == (10, 256) and features.load_all().any()
+    assert token_shape(features) == (10, 256) and features.load_all().any()
     assert RowStore(tmp_path / "labels" / "val.h5", {}).row_shape == (9,)
     assert isinstance(make_tail(clip.model, 0, "csa"), ResNetTail)
     assert isinstance(make_trunk(clip.model, 0), ResNetTrunk)

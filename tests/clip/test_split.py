@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.clip_vit import ClipBlock
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
-from fsgr_model.clip.split import Tail, Trunk, correlative_attention, run_block
+from fsgr_model.clip.split import Tail, Trunk
+from fsgr_model.clip.vit import correlative_attention, run_block
 from fsgr_model.runtime.errors import UserError
 from tests.worlds.clip import tiny_config
 
@@ -99,8 +101,8 @@ def test_value_path_mixes_no_tokens():
     value = block.ln_1(x_BTW) @ block.attn.in_proj_weight[64:].T + block.attn.in_proj_bias[64:]
     after = x_BTW + value @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
     expected = after + block.mlp(block.ln_2(after))
-    torch.testing.assert_close(run_block(block, x_BTW, "value"), expected)
-    alone = run_block(block, x_BTW[:, 3:4], "value")
+    torch.testing.assert_close(run_block(ClipBlock(block), x_BTW, "value"), expected)
+    alone = run_block(ClipBlock(block), x_BTW[:, 3:4], "value")
     torch.testing.assert_close(alone, expected[:, 3:4])
 
 
@@ -132,7 +134,7 @@ def test_qk_kk_is_plain_attention_plus_keys_with_keys():
     by_keys = block.attn(normed, normed, normed, need_weights=False)[0]
     after = x_BTW + plain + by_keys - block.attn.out_proj.bias
     expected = after + block.mlp(block.ln_2(after))
-    found = run_block(tiny_model().visual.transformer.resblocks[-1], x_BTW, "qk_kk")
+    found = run_block(ClipBlock(tiny_model().visual.transformer.resblocks[-1]), x_BTW, "qk_kk")
     torch.testing.assert_close(found, expected)
 
 
@@ -156,7 +158,6 @@ def test_a_cut_without_tail_is_refused_with_both_numbers(part, cut):
 @pytest.mark.parametrize(
     ("vision", "message"),
     [
-        ({"attentional_pool": True, "attn_pooler_heads": 2}, "pools by attention"),
         ({"pool_type": "none"}, "pool_type tok or avg"),
         ({"qk_norm": True}, "CustomResidualAttentionBlock"),
         ({"layers": [1, 1, 1, 1], "width": 8}, "ModifiedResNet"),

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fsgr_model.clip.loading import Clip, build_model
+from fsgr_model.clip.loading import Clip
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.text_tower import TextTower
 from fsgr_model.runtime.errors import UserError
 

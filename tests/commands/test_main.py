@@ -61,5 +61,10 @@ def test_what_is_no_command(arguments, said, monkeypatch, capsys) -> None:
     assert told.startswith(said) and "usage: fsgr COMMAND" in told
 
 
+def test_the_former_name_still_writes_results(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert in_process(monkeypatch, "export_results", "--help") == 0
+    assert capsys.readouterr().out.startswith("usage: fsgr results [-h]")
+
+
 def test_the_version() -> None:
     assert fsgr("--version").stdout == f"fsgr {__version__}\n"

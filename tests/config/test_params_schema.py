@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from fsgr_model.config import params
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.runtime.errors import UserError
 
@@ -38,7 +39,7 @@ def leaves(schema: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[s
     for key, of_key in resolved(schema).get("properties", {}).items():
         dotted = f"{name}.{key}".lstrip(".")
         yield dotted, of_key
-        for option in [of_key, *of_key.get("anyOf", [])]:
+        for option in [of_key, *of_key.get("anyOf", []), *of_key.get("oneOf", [])]:
             yield from leaves(option, dotted)
 
 
@@ -65,10 +66,36 @@ def wrong_values(schema: dict[str, Any]) -> Iterator[Any]:
         yield from ("none of them", option["enum"][0].upper(), "", 7)
 
 
+SPLITS = {"train": "a", "val": "b", "test": "c"}
+DATASETS = [
+    VALUES["dataset"],
+    *(
+        {"format": form, "root": "data/own", "watch": ".", **values}
+        for form, values in {
+            "coco": {"images": ".", "captions": SPLITS},
+            "karpathy": {"images": ".", "karpathy_file": "a.json"},
+            "m2": {"m2": {"ids": ".", "sources": [{"captions": "a.json", "images": "."}]}},
+            "folder": {"images": ".", "table": {"file": "a.csv"}, "seed": 42},
+            "webdataset": {"shards": SPLITS},
+        }.items()
+    ),
+]
+
+
+def section_with(name: str) -> dict[str, Any]:
+    """A section `dataset` of the first format that has this parameter, or of the demo."""
+    has = [each for each in DATASETS if name in KIND_OF_FORMAT[each["format"]].model_fields]
+    return copy.deepcopy((has or DATASETS)[0])
+
+
 def changed(name: str, value: Any) -> dict[str, Any]:
-    """params.yaml with a dotted name set; sections that are null are filled in, that the name is reached."""
+    """params.yaml with a dotted name set; sections that are null are filled in, that the name is reached, and
+    the dataset is of a format that has the name.
+    """
     values: dict[str, Any] = copy.deepcopy(VALUES)
     *sections, last = name.split(".")
+    if sections[:1] == ["dataset"]:
+        values["dataset"] = section_with(name.split(".")[1])
     inner = values
     for section in sections:
         if not isinstance(inner.get(section), dict):
@@ -112,15 +139,18 @@ def test_an_unknown_name_is_refused_in_every_section(section: str) -> None:
     assert f"{name}: unknown parameter (found 3); check its spelling" in refusal(changed(name, 3))
 
 
-@pytest.mark.parametrize("name", [name for name in LEAVES if "." not in name])
-def test_a_section_or_number_that_is_gone_is_named(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in VALUES])
+def test_a_section_or_number_that_is_gone_is_named(name: str) -> None:
     values = copy.deepcopy(VALUES)
     del values[name]
-    if name == "runtime":  # it has a default, for no result depends on it
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-        assert load_params(tmp_path / "params.yaml").runtime.workers == 2
-    else:
-        assert f"{name}: missing; add it" in refusal(values)
+    assert f"{name}: missing; add it" in refusal(values)
+
+
+def test_runtime_may_be_left_out_since_no_result_depends_on_it(tmp_path: Path) -> None:
+    assert "runtime" not in VALUES
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(VALUES | {"runtime": {"image_batch": 3}}))
+    runtime = load_params(tmp_path / "params.yaml").runtime
+    assert (runtime.workers, runtime.image_batch) == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -138,28 +168,16 @@ def test_a_file_that_holds_no_parameters(tmp_path: Path, text: str) -> None:
 CONTRADICTIONS = [
     ({"model.num_heads": 7}, "d_model 128 must be a multiple of 4 and of num_heads 7"),
     ({"clip.training": None}, "pretrained: demo needs clip.training"),
-    ({"dataset.format": "coco"}, "format coco needs dataset.captions"),
-    ({"dataset.format": "blip"}, "format blip needs dataset.captions"),
-    ({"dataset.format": "textcaps"}, "format textcaps needs dataset.captions"),
-    ({"dataset.format": "narratives"}, "format narratives needs dataset.captions"),
-    ({"dataset.format": "karpathy"}, "format karpathy needs dataset.karpathy_file"),
-    ({"dataset.format": "m2"}, "format m2 needs dataset.m2"),
-    ({"dataset.format": "folder"}, "format folder needs dataset.table"),
-    ({"dataset.format": "webdataset"}, "format webdataset needs dataset.shards"),
-    ({"dataset.demo": None}, "format demo needs dataset.demo"),
-    ({"dataset.images": {"train": "a", "val": "b", "test": "c"}}, "format demo has one folder of images"),
     (
-        {"dataset.format": "folder", "dataset.table": {"file": "a.csv", "val_share": 0.6, "test_share": 0.5}},
-        "leave no training images",
+        {"dataset": DATASETS[4] | {"table": {"file": "a.csv", "val_share": 0.6, "test_share": 0.5}}},
+        "dataset.table: Value error, val_share 0.6 and test_share 0.5 leave no training images",
     ),
+    ({"dataset": DATASETS[4] | {"images": SPLITS}}, "one table for all splits has one folder of images"),
     (
-        {
-            "dataset.format": "nocaps",
-            "dataset.captions": {"train": "a", "val": "b", "test": "c"},
-            "dataset.instances": ["a.json"],
-        },
+        {"dataset": DATASETS[1] | {"format": "nocaps", "instances": ["a.json"]}},
         "format nocaps has no masks",
     ),
+    ({"dataset": DATASETS[2] | {"images": SPLITS}}, "dataset.images: Input should be a valid string"),
     ({"xe.alignment": {"weight": 0.1}, "model.semantics": False}, "xe.alignment compares regions"),
 ]
 
@@ -169,7 +187,7 @@ def test_parameters_that_contradict_each_other(tmp_path: Path, changes: dict[str
     values = copy.deepcopy(VALUES)
     for name, value in changes.items():
         section, _, key = name.partition(".")
-        values[section][key] = value
+        values[section] = values[section] | {key: value} if key else value
     assert message in refusal(values)
 
 
@@ -216,3 +234,14 @@ def test_an_experiment_with_a_wrong_parameter_is_refused_in_one_line(scratch: Pa
     assert "Traceback" not in done.stderr
     assert not list((scratch / "data" / "dataset").glob("*.json")), "DVC makes the folder, the stage nothing"
     subprocess.run(["git", "checkout", "-q", "--", "params.yaml"], cwd=scratch, check=True)
+
+
+@pytest.mark.parametrize("form", KIND_OF_FORMAT)
+def test_another_format_tells_what_it_needs_and_what_it_has_not(form: str) -> None:
+    """`-S dataset.format=...` alone: each of its own parameters is asked for, each of the demo's refused."""
+    fields = KIND_OF_FORMAT[form].model_fields
+    found = refusal(VALUES | {"dataset": VALUES["dataset"] | {"format": form}, "lr": "fast"})
+    for name in fields.keys() - VALUES["dataset"].keys():
+        assert (f"dataset.{name}: missing; add it" in found) == fields[name].is_required()
+    for name in VALUES["dataset"].keys() - fields.keys():
+        assert f"dataset.{name}: format {form} has no such parameter; leave it out" in found

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from fsgr_model.config.dataset_params import DatasetParams, DemoWorldParams
+from fsgr_model.config.dataset_params import DemoDataset, DemoWorldParams
 from fsgr_model.config.params import load_params
 from fsgr_model.datasets.demo.world import Assignment, draw_demo_world, draw_pictures
 from fsgr_model.datasets.demo.world_file import load_world
@@ -94,7 +94,7 @@ def test_only_unseen_images_show_held_out_combinations(dataset: Dataset) -> None
 
 def test_pictures_for_clip_alone_lie_apart_and_show_everything(tmp_path: Path) -> None:
     demo = SMALL.model_copy(update={"pretraining_images": 60})
-    params = DatasetParams(format="demo", root="data/demo", watch="world.yaml", demo=demo, seed=5)
+    params = DemoDataset(format="demo", root="data/demo", watch="world.yaml", demo=demo, seed=5)
     place = tmp_path / "dataset"
     build_dataset(params, place, workers=0)
     apart = place / "pretraining"

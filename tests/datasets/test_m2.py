@@ -57,7 +57,7 @@ def settings(partial: bool = False, names: tuple[str, ...] = tuple(IMAGES)) -> d
 
 
 def build(small: SmallDataset, **changes: Any) -> Path:
-    return small.build_written(format="m2", images=".", m2=settings(**changes))
+    return small.build_written(format="m2", m2=settings(**changes))
 
 
 def test_splits_and_paths(folder: SmallDataset) -> None:

@@ -51,7 +51,7 @@ def members(small: SmallDataset) -> dict[str, dict[str, bytes]]:
 def build(small: SmallDataset, members: dict[str, dict[str, bytes]], **changes: Any) -> Path:
     for name, content in members.items():
         write_shard(small.root / "shards" / name, content)
-    return small.build_written(**{"format": "webdataset", "images": ".", "shards": SHARDS, **changes})
+    return small.build_written(**{"format": "webdataset", "shards": SHARDS, **changes})
 
 
 def test_samples_of_all_shards(small: SmallDataset, members: dict[str, dict[str, bytes]]) -> None:
@@ -162,7 +162,7 @@ def test_a_shard_cut_short(small: SmallDataset, members: dict[str, dict[str, byt
     shard = small.root / "shards" / "train-0.tar"
     shard.write_bytes(shard.read_bytes()[:kept])
     with pytest.raises(UserError, match=r"train-0\.tar is not a complete tar file"):
-        small.build_written(format="webdataset", images=".", shards=SHARDS)
+        small.build_written(format="webdataset", shards=SHARDS)
 
 
 def test_a_link_is_not_followed(small: SmallDataset, members: dict[str, dict[str, bytes]]) -> None:
@@ -172,7 +172,7 @@ def test_a_link_is_not_followed(small: SmallDataset, members: dict[str, dict[str
         entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(entry)
     with pytest.raises(UserError, match=r"c\.png is a link, not a file"):
-        small.build_written(format="webdataset", images=".", shards=SHARDS)
+        small.build_written(format="webdataset", shards=SHARDS)
 
 
 def test_no_shard_and_too_little_space(
@@ -183,4 +183,4 @@ def test_no_shard_and_too_little_space(
         build(small, members)
     (small.root / "shards" / "val.tar").unlink()
     with pytest.raises(UserError, match=r"dataset\.shards\.val: no file below .* matches 'shards/val\.tar'"):
-        small.build_written(format="webdataset", images=".", shards=SHARDS)
+        small.build_written(format="webdataset", shards=SHARDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from fsgr_model import api
-from fsgr_model.config.dataset_params import FILES_OF_FORMAT
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT
 from tests.listings import rooms, stage_deps
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_its_stages_are_those_of_dvc_yaml() -> None:
 
 def test_every_format_is_counted() -> None:
     """All formats but the demo, which is drawn."""
-    assert len(FILES_OF_FORMAT) - 1 == 9 and "nine formats" in README
+    assert len(KIND_OF_FORMAT) - 1 == 9 and "nine formats" in README
 
 
 def test_the_stages_of_the_architecture_are_those_of_dvc_yaml() -> None:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from tests.worlds.small_dataset import draw_noise, karpathy_entry
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,8 @@ def change_params(project: Path, text: str) -> None:
     path = project / "params.yaml"
     values: dict[str, Any] = yaml.safe_load(path.read_text())
     for section, lines in yaml.safe_load(text).items():
-        values[section] |= lines
+        # A section `dataset` has what its format needs and no more, so that the page gives it whole.
+        values[section] = lines if "format" in lines else values[section] | lines
     path.write_text(yaml.safe_dump(values))
 
 

@@ -19,7 +19,7 @@ PACKAGES = ("fsgr_model", "pipeline")
 CALLS = frozenset(
     (
         "open", "fdopen", "read_text", "write_text", "read_bytes", "write_bytes", "touch", "truncate",
-        "read", "readline", "readlines", "write", "writelines", "flush", "seek", "fsync",
+        "read", "readinto", "readline", "readlines", "write", "writelines", "flush", "seek", "fsync",
         "mkdir", "makedirs", "unlink", "remove", "rmdir", "rmtree", "rename", "replace", "link", "symlink",
         "symlink_to", "hardlink_to", "chmod", "copy", "copy2", "copyfile", "copytree", "copyfileobj", "move",
         "iterdir", "glob", "rglob", "walk", "scandir", "listdir", "stat", "lstat", "fstat", "exists",

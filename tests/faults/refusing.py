@@ -5,10 +5,12 @@ on. All forks work in the one folder of the command; what they change in it is u
 """
 
 import errno
+import faulthandler
 import hashlib
 import inspect
 import io
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -28,7 +30,10 @@ from tests.faults.tree import Tree
 if TYPE_CHECKING:
     from tests.faults.world import Driver
 
-SECONDS = 20.0
+# A fork that takes longer than this waits for something that never comes: it is ended, which is an outcome.
+SECONDS = 60.0
+# At this signal a process prints where each of its threads is.
+WHERE, SECONDS_TO_SAY = signal.SIGUSR1, 0.5
 # How the libraries word what the system refuses: exactly so, but for the paths in it.
 HDF5 = (
     "Unable to synchronously open file (unable to open file: name = '…', errno = {0}, error message = '{1}')"
@@ -69,7 +74,8 @@ class Refusals:
         self.done: set[tuple[Place, tuple[str, ...]]] = set()
         # Calls of functions of the project that are called as a file's are, and files in memory.
         self.no_file: set[Place] = set()
-        # Come to in a thread, or beside one: a fork there would lack a part of the process.
+        # Come to in a thread or beside one, or beside a worker: a fork there would lack a part of the
+        # process, or take what the worker sends to it.
         self.later: dict[Place, None] = {}
         self.outcomes: list[Outcome] = []
         self.refused: tuple[Place, int] | None = None
@@ -78,6 +84,8 @@ class Refusals:
     def gate(
         self, place: Place, call: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:
+        if multiprocessing.parent_process() and not self.refused:
+            return call(*given, **named)
         self.reached.add(place)
         if _is_own(call) or any(isinstance(each, io.BytesIO) for each in given):
             self.no_file.add(place)
@@ -89,7 +97,7 @@ class Refusals:
             raise _error(self.refused[1], call, path)
         if not self.refused and (way := (place, self._callers())) not in self.done:
             self.done.add(way)
-            if threading.active_count() > 1:
+            if threading.active_count() > 1 or multiprocessing.active_children():
                 self.later[place] = None
             else:
                 self._fork_at(place, call, given)
@@ -121,7 +129,7 @@ class Refusals:
         try:
             path, taken = _path(call, given), self.tree.taken()
             for number in self.numbers(place):
-                outcome = Outcome(self.driver, place, number, path=path)
+                outcome = self._begun(Outcome(self.driver, place, number, path=path))
                 if _forked := _fork(self.tree.output):
                     self._collect(outcome, _forked, taken)
                 else:
@@ -136,7 +144,7 @@ class Refusals:
     def _rerun(self, place: Place, main: Callable[[], None]) -> None:
         taken = self.tree.taken()
         for number in self.numbers(place):
-            outcome = Outcome(self.driver, place, number)
+            outcome = self._begun(Outcome(self.driver, place, number))
             self.tree.about.unlink(missing_ok=True)
             if (child := _fork(self.tree.output)) == 0:
                 self.refused = (place, number)
@@ -144,6 +152,11 @@ class Refusals:
             self._collect(outcome, child, taken)
             assert self.tree.about.exists(), f"{self.driver} does not come to {place} again"
             outcome.path = self.tree.about.read_text()
+
+    def _begun(self, outcome: Outcome) -> Outcome:
+        """Say which one it is: who watches the sweep sees that it goes on, and where it does not."""
+        print(f"sweep: {outcome.driver}: {outcome.place}, {outcome.number}", file=sys.stderr, flush=True)
+        return outcome
 
     def _collect(self, outcome: Outcome, child: int, taken: Any) -> None:
         outcome.code = _wait(child)
@@ -185,8 +198,8 @@ def _end_fork(code: int, said: str) -> NoReturn:
 
 def _fork(output: Path) -> int:
     """A fork keeps the locks that it came with, and writes to `output`."""
-    held = [each for name, each in list(sys.modules.items()) if name.endswith("folder_lock")]
-    locks = [(each.HELD, list(each.HELD)) for each in held]
+    held = sys.modules.get("fsgr_model.runtime.folder_lock")
+    locks = [(held.HELD, list(held.HELD))] if held else []
     for known, _ in locks:
         known.clear()
     sys.stdout.flush()
@@ -194,6 +207,8 @@ def _fork(output: Path) -> int:
     for known, before in locks:
         known.update(before)
     if child == 0:
+        # A group of its own, so that it is ended with all processes that it starts.
+        os.setpgid(0, 0)
         written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(written, 1)
         os.dup2(written, 2)
@@ -201,16 +216,27 @@ def _fork(output: Path) -> int:
 
 
 def _wait(child: int) -> int:
-    end, pause = time.monotonic() + SECONDS, 0.0005
-    while time.monotonic() < end:
-        found, status = os.waitpid(child, os.WNOHANG)
+    """The exit code of a fork. It ends within SECONDS, and with it what it started."""
+    end, pause, status = time.monotonic() + SECONDS, 0.0005, None
+    while status is None:
+        found, ended = os.waitpid(child, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(pause)
-        pause = min(2 * pause, 0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return -signal.SIGKILL
+            status = ended
+        elif time.monotonic() > end:
+            os.kill(child, WHERE)
+            time.sleep(SECONDS_TO_SAY)
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+        else:
+            time.sleep(pause)
+            pause = min(2 * pause, 0.01)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status)
+
+
+def say_where_at_a_signal() -> None:
+    faulthandler.register(WHERE, file=2, all_threads=True)
 
 
 def _is_own(call: Callable[..., Any]) -> bool:

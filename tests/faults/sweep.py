@@ -1,19 +1,22 @@
-"""Refuse every place of the project: python -m tests.faults.sweep FOLDER [wide]
+"""Refuse every place of the project: python -m tests.faults.sweep FOLDER KIND [PART PARTS]
 
 Everything is done in one process and its forks. A line of JSON a refusal goes to FOLDER/outcomes, the places
-that were reached to FOLDER/reached. A place is refused with one error, the next one with the next error; in
-the wide sweep it is every way that leads to a place, with several errors.
+that were reached to FOLDER/reached. KIND `once` refuses each place with one error, the next one with the next
+error; `ways` does so with two errors for each way that leads to a place; `errors` tries all at each place.
+Of PARTS sweeps side by side, each one takes its part of the errors.
 """
 
 import errno
 import gc
 import itertools
 import json
+import math
 import os
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -24,53 +27,51 @@ NAMES = (
     "ENOLCK", "ENOSYS", "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "ESTALE", "EMFILE", "ENFILE",
     "EAGAIN", "ENAMETOOLONG", "ELOOP", "ENOTDIR", "EISDIR", "EBUSY", "ETXTBSY", "ENOENT", "EEXIST",
     "ENOTEMPTY", "ETIMEDOUT", "EREMOTEIO", "ENODEV", "ENXIO", "EINVAL", "ENOMEM", "EXDEV", "EOPNOTSUPP",
-    "EDEADLK", "EMLINK", "EFBIG",
+    "EDEADLK", "EMLINK", "EFBIG", "ENOTCONN", "EHOSTDOWN", "EILSEQ", "EUCLEAN", "EBADMSG",
 )  # fmt: skip
 # 524: Linux's own, which NFS lets out at times; it has no name.
 NUMBERS = [*(getattr(errno, name) for name in NAMES if hasattr(errno, name)), 524]
 # Path's own questions take these errors for the answer "no".
 QUESTIONS = ("exists", "is_file", "is_dir", "is_symlink")
 NO = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
-# A file that is there and is not, for ever: who asks again and again would never end.
-CONTRADICTIONS = {
-    "_taken: owner.open": (errno.ENOENT, errno.EEXIST),
-    "_taken: owner.read_text": (errno.ENOENT,),
-    "_taken: owner.unlink": (errno.ENOENT,),
-    "_taken: opened.write": (errno.ENOENT, errno.EEXIST),
-    "_wait_for: owner.read_text": (errno.ENOENT,),
-}
-# Of the wide sweep: how many callers tell two ways to a place apart, and the errors for each of them.
-CALLERS, ERRORS_A_WAY = 3, 2
+# How many errors a place gets, and how many callers tell two ways to it apart; the errors come in turns.
+SWEEPS = {"once": (1, 0), "ways": (2, 3), "errors": (len(NUMBERS), 0)}
 
 
 class Turns:
-    """The next few errors for each that asks."""
+    """The next few of `numbers` for each that asks."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._all = itertools.cycle(NUMBERS)
+    def __init__(self, count: int, numbers: Sequence[int]) -> None:
+        self.count = min(count, len(numbers))
+        self._all = itertools.cycle(numbers)
 
     def __call__(self, place: Place) -> list[int]:
-        question = place.call.rpartition(".")[2] in QUESTIONS
-        impossible = CONTRADICTIONS.get(place.text, ()) + (NO if question else ())
-        possible = (number for number in self._all if number not in impossible)
-        return list(itertools.islice(possible, self.count))
+        possible = (number for number in self._all if number not in impossible(place))
+        return list(dict.fromkeys(itertools.islice(possible, self.count)))
 
 
-def main(folder: Path, wide: bool) -> None:
+def impossible(place: Place) -> tuple[int, ...]:
+    """The errors that a place cannot have."""
+    return NO if place.call.rpartition(".")[2] in QUESTIONS else ()
+
+
+def main(folder: Path, kind: str, part: int = 0, parts: int = 1) -> None:
     instrument()
     # What imports the project comes after that.
     import torch
 
+    from fsgr_model.clip import image_reading
     from tests.faults.rare import RARE
-    from tests.faults.refusing import Refusals, write
+    from tests.faults.refusing import Refusals, say_where_at_a_signal, write
     from tests.faults.tree import Tree
     from tests.faults.watch import Watch
     from tests.faults.world import COMMANDS, STAGES, Driver, build
 
     torch.set_num_threads(1)
     torch.autograd.set_multithreading_enabled(False)
-    refusals = Refusals(Turns(ERRORS_A_WAY if wide else 1), CALLERS if wide else 0)
+    say_where_at_a_signal()
+    errors, callers = SWEEPS[kind]
+    refusals = Refusals(Turns(math.ceil(errors / parts), NUMBERS[part::parts]), callers)
     begin(folder / "world")
     build(Path.cwd())
     watch = Watch(folder)
@@ -84,6 +85,8 @@ def main(folder: Path, wide: bool) -> None:
         shutil.copytree(folder / "world", project)
         aside.mkdir()
         begin(project)
+        # Workers that are killed leave folders there.
+        image_reading.SHARED_MEMORY = project / "tmp"
         params = yaml.safe_load(Path("params.yaml").read_text())
         driver.prepare(params)
         Path("params.yaml").write_text(yaml.safe_dump(params))
@@ -115,4 +118,4 @@ def begin(project: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), "wide" in sys.argv[2:])
+    main(Path(sys.argv[1]).resolve(), sys.argv[2], *map(int, sys.argv[3:]))

@@ -3,26 +3,32 @@
 A subprocess of its own imports the project with its file operations wrapped, and runs every command in it.
 """
 
+import errno
 import json
+import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults.places import ROOT, Place, places, wrap
+from tests.faults.places import Place, places, wrap
 from tests.faults.refusing import Outcome, read
+from tests.faults.sweep import NUMBERS, impossible
+from tests.faults.watched import started
 
 # A line that tells a user: a command's own error, one of several pictures, or a finding of `check`.
 TOLD = re.compile(r"error: |\d+\. |stopped by ")
+# A sweep that says nothing for longer than this waits for something that never comes.
+SECONDS_STILL = 300.0
 # Places that no driver comes to, with the reason.
 NOT_REACHED: dict[str, str] = {}
-# Whose message cannot name the very file, with the reason.
+# Places, and errors there, whose message names the folder that the lock is for instead of the lock's file.
 OTHER_NAME = {
-    "_owned: os.fstat": "the folder is named that the lock is for",
+    "_owned: os.fstat": set(NUMBERS),
+    "_locked_file: fcntl.lockf": {errno.EAGAIN, errno.EACCES},  # another process has it
 }
 
 
@@ -36,10 +42,33 @@ class Sweep:
     unknown: list[str]
 
 
-def sweep(folder: Path, *wide: str) -> Sweep:
-    command = [sys.executable, "-m", "tests.faults.sweep", str(folder), *wide]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+def sweep(kind: str, parts: int = 1) -> Iterator[Sweep]:
+    """Run a sweep of `sweep.SWEEPS` in parts, in a folder of a short path: sockets have their names in it."""
+    with tempfile.TemporaryDirectory(prefix="sweep-") as name:
+        folders = [Path(name) / str(part) for part in range(parts)]
+        running = []
+        try:
+            for part, folder in enumerate(folders):
+                folder.mkdir()
+                running.append(started("tests.faults.sweep", str(folder), kind, str(part), str(parts)))
+            for each in running:
+                assert each.ended(SECONDS_STILL) == 0, each.said()[-5000:]
+        finally:
+            for each in running:
+                each.end()
+        yield joined([found_in(folder) for folder in folders])
+
+
+def joined(found: list[Sweep]) -> Sweep:
+    return Sweep(
+        [outcome for each in found for outcome in each.outcomes],
+        set[Place]().union(*(each.reached for each in found)),
+        set[str]().union(*(each.no_file for each in found)),
+        [line for each in found for line in each.unknown],
+    )
+
+
+def found_in(folder: Path) -> Sweep:
     lines = {name: (folder / name).read_text(encoding="utf-8") for name in ("outcomes", "unknown")}
     return Sweep(
         [read(line) for line in lines["outcomes"].split("\n")],
@@ -50,9 +79,9 @@ def sweep(folder: Path, *wide: str) -> Sweep:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def swept() -> Iterator[Sweep]:
     """Every place refused once."""
-    return sweep(tmp_path_factory.mktemp("sweep"))
+    yield from sweep("once")
 
 
 def broken(outcomes: Iterable[Outcome], rule: Callable[[Outcome], bool]) -> str:
@@ -75,7 +104,12 @@ def names_the_file(outcome: Outcome) -> bool:
     path = Path(outcome.path.removesuffix(".partial"))
     # The system's words for an opened file that has no name any more.
     nameless = not path.name or outcome.path.endswith(" (deleted)")
-    if outcome.code == 0 or outcome.ends or nameless or outcome.place.text in OTHER_NAME:
+    if (
+        outcome.code == 0
+        or outcome.ends
+        or nameless
+        or outcome.number in OTHER_NAME.get(outcome.place.text, ())
+    ):
         return True
     return any(path.name in line or path.parent.name in line for line in told(outcome))
 
@@ -113,15 +147,19 @@ def test_no_output_is_lost_or_half_written(swept: Sweep) -> None:
 
 
 @pytest.mark.nightly
-def test_every_way_to_each_place(tmp_path: Path) -> None:
-    """As above, once for every three callers of a place, each with the next two of 33 errors.
-
-    All errors at all of them would be 15,000 runs; these are some 950, the same ones each time.
-    """
-    found = sweep(tmp_path, "wide").outcomes
-    assert len({outcome.number for outcome in found}) > 30
-    for rule in (is_one_line, names_the_file, is_whole):
-        assert not broken(found, rule)
+@pytest.mark.parametrize("kind", ["ways", "errors"])
+def test_every_way_to_each_place_and_every_error_there(kind: str) -> None:
+    """As above: each three callers of a place with two errors or more; each place with all of them."""
+    for swept in sweep(kind, parts=len(os.sched_getaffinity(0))):
+        assert {outcome.number for outcome in swept.outcomes} == set(NUMBERS)
+        for rule in (is_one_line, names_the_file, is_whole):
+            assert not broken(swept.outcomes, rule)
+        if kind == "errors":
+            refused = {(outcome.place, outcome.number) for outcome in swept.outcomes}
+            asked = {place for place in places() if place.text not in NOT_REACHED.keys() | swept.no_file}
+            assert refused == {
+                (p, number) for p in asked for number in NUMBERS if number not in impossible(p)
+            }
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT
 from fsgr_model.config.params import load_params
 from fsgr_model.runtime.errors import run_command
 from tests.faults.places import ROOT
@@ -119,22 +120,25 @@ def _params() -> Values:
     values["model"] |= {"d_model": 24, "num_heads": 4, "d_ff": 32, "encoder_layers": 1, "decoder_layers": 1}
     values["model"] |= {"top_k": 2, "dropout": 0.0}
     for phase in ("xe", "scst"):
-        values[phase] |= {"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "decay": [], "max_length": 5}
+        values[phase] |= {"epochs": 1, "batch_size": 4, "schedule": None, "max_length": 5}
     values["decode"] |= {"beam_size": 2, "max_length": 5}
-    values["evaluate"] |= {"meteor": "off"}
-    values["runtime"] |= {"workers": 0}
+    values["evaluate"] |= {"java": []}
+    values["runtime"] = {"workers": 0}
     return values
 
 
 def _another(params: Values, form: str, **more: Any) -> None:
-    params["dataset"] |= {"captions": None, "instances": [], "format": form, **more}
+    known = KIND_OF_FORMAT[form].model_fields
+    shared = {name: value for name, value in params["dataset"].items() if name in known}
+    none: Values = {"instances": []} if "instances" in known else {}
+    params["dataset"] = shared | none | {"format": form, **more}
 
 
 def table(params: Values) -> None:
     split = {number: name for name, numbers in IMAGE_IDS.items() for number in numbers}
     rows = ["image,caption,split", *(f"{number}.png,a red dog,{split[number]}" for number in ALL_IDS)]
     (SOURCE / "table.csv").write_text("\n".join(rows) + "\n")
-    _another(params, "folder", table={"file": "table.csv"})
+    _another(params, "folder", seed=42, table={"file": "table.csv"})
 
 
 def token_file(params: Values) -> None:
@@ -143,7 +147,7 @@ def token_file(params: Values) -> None:
     for split, numbers in IMAGE_IDS.items():
         (SOURCE / f"{split}.txt").write_text("".join(f"{number}.png\n" for number in numbers))
     lists = {split: f"{split}.txt" for split in IMAGE_IDS}
-    _another(params, "folder", table={"file": "Flickr8k.token.txt", "splits": lists})
+    _another(params, "folder", seed=42, table={"file": "Flickr8k.token.txt", "splits": lists})
 
 
 def shards(params: Values) -> None:
@@ -158,8 +162,10 @@ def shards(params: Values) -> None:
 
 
 def karpathy(params: Values) -> None:
+    """With a link to itself among the pictures."""
     entries = [karpathy_entry(number, split) for split, numbers in IMAGE_IDS.items() for number in numbers]
     (SOURCE / "dataset.json").write_text(json.dumps({"images": entries, "dataset": "coco"}))
+    (SOURCE / "loop").symlink_to("loop")
     _another(params, "karpathy", images=".", karpathy_file="dataset.json")
 
 
@@ -171,7 +177,7 @@ def m2(params: Values) -> None:
         ids = [caption["id"] for caption in _captions(numbers)]
         np.save(SOURCE / f"coco_{name}_ids.npy", np.asarray(ids))
     sources = [{"captions": "all.json", "images": "images"}]
-    _another(params, "m2", images=".", m2={"ids": ".", "sources": sources})
+    _another(params, "m2", m2={"ids": ".", "sources": sources})
 
 
 def coco_names(params: Values) -> None:
@@ -182,13 +188,13 @@ def coco_names(params: Values) -> None:
         (SOURCE / f"images/{number}.png").rename(SOURCE / "images/train2014" / name)
     rows = [f'{name},"a red\ndog"' for name in names.values()]
     (SOURCE / "coco.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
-    _another(params, "folder", table={"file": "coco.csv", "val_share": 0.3, "test_share": 0.3})
+    _another(params, "folder", seed=42, table={"file": "coco.csv", "val_share": 0.3, "test_share": 0.3})
 
 
 def demo(params: Values) -> None:
     shutil.copytree(ROOT / "data/demo", "data/demo")
     sizes = {"train_images": 4, "val_images": 1, "test_images": 2, "pretraining_images": 2}
-    _another(params, "demo", root="data/demo", watch="world.yaml", images=".", demo=sizes)
+    _another(params, "demo", root="data/demo", watch="world.yaml", demo=sizes, seed=42)
 
 
 def clip_demo(params: Values) -> None:
@@ -199,6 +205,7 @@ def clip_demo(params: Values) -> None:
 def clip_safetensors(params: Values) -> None:
     shutil.copy("data/clip/clip.safetensors", "weights.safetensors")
     params["clip"] |= {"model": "tiny.json", "pretrained": "weights.safetensors"}
+    params["clip"]["preprocess_as"] = "ViT-B-16/openai"
 
 
 def clip_torchscript(params: Values) -> None:
@@ -216,7 +223,7 @@ def clip_torchscript(params: Values) -> None:
 
 
 def given_words(params: Values) -> None:
-    params["vocab"] |= {"file": "words.json"}
+    params["vocab"] |= {"words": "words.json"}
 
 
 def odd_files(params: Values) -> None:
@@ -227,7 +234,7 @@ def odd_files(params: Values) -> None:
 
 
 def workers(params: Values) -> None:
-    params["runtime"] |= {"workers": 1}
+    params["runtime"] = {"workers": 1}
 
 
 def published_clip(params: Values) -> None:

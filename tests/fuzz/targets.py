@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fsgr_model.clip.concepts import read_concepts
-from fsgr_model.config.dataset_params import DatasetParams, ShardParams
+from fsgr_model.config.dataset_params import ShardParams
 from fsgr_model.config.params import load_params
 from fsgr_model.datasets.contract import check_contract
 from fsgr_model.datasets.demo.world_file import load_world
@@ -34,7 +34,14 @@ from fsgr_model.text.imported_words import import_words
 from fsgr_model.text.ptb_tokenizer import PUNCTUATION, ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 from tests.fuzz.damage import any_text, damaged_bytes, either, odd_shards
-from tests.worlds.small_dataset import FILES, IMAGE_IDS, SmallDataset, karpathy_entry, write_instances
+from tests.worlds.small_dataset import (
+    FILES,
+    IMAGE_IDS,
+    SmallDataset,
+    karpathy_entry,
+    section_of,
+    write_instances,
+)
 
 ROOT = Path(__file__).parents[2]
 TABLE = [
@@ -224,10 +231,7 @@ def read_dataset(**changes: Any) -> Callable[[Path], object]:
     """As the stage `dataset` does, but for opening pictures that were not damaged."""
 
     def read(path: Path) -> None:
-        params = DatasetParams.model_validate(
-            {"format": "coco", "root": str(path.parent), "watch": ".", "images": "images", "captions": FILES}
-            | changes
-        )
+        params = section_of(path.parent, **changes)
         check_dataset(read_files(params, path.parent), path.parent)
 
     return read

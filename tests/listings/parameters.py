@@ -11,13 +11,17 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
+from fsgr_model.config.dataset_params import DemoDataset, files_of_format
 from fsgr_model.config.params import Params
 from fsgr_model.config.section import Section
+from fsgr_model.datasets.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "parameters.md"
 SIGNS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
 NAMES = {int: "integer", float: "number", str: "text", bool: "true or false"}
+# The parameters that say which of several sections one is.
+DISCRIMINATORS = ("kind", "format")
 HEAD = """# Every parameter
 
 These are the parameters of `params.yaml`, section by section. *Default* is the value of a parameter that the
@@ -25,8 +29,10 @@ file leaves out; a parameter without a default must be in the file. *Demo* is wh
 sets. A value of another type, a value beyond its bounds and a name that is not listed here are refused in one
 line before anything runs. The files in `presets/` name the source of each of their values.
 
-A section that may be null is off where it is null. DVC sets no value inside of null; it makes the whole
-section (`dvc exp run -S 'model.memory={kind: learned, size: 64}'`) or begins one
+`dataset` has the parameters of its format, and no others. `runtime` may be left out, and begun with `+`
+(`dvc exp run -S +runtime.workers=8`). A section that may be null is off where it is null. DVC sets no value
+inside of null, and says so with the `+` that does; it makes the whole section
+(`dvc exp run -S 'model.memory={kind: learned, size: 64}'`) or begins one
 (`-S +model.memory.kind=learned -S +model.memory.size=64`), and what such a section lacks is told in one line.
 
 This page is written by `python -m tests.listings.parameters` from the types, bounds and descriptions in
@@ -41,13 +47,15 @@ def page() -> str:
 
 def section(name: str, kind: type[Section], demo: Any) -> Iterator[str]:
     """The parameters of a section, then the sections in it. `demo`: its values in params.yaml, if any."""
-    yield f"\n## {f'`{name}`' if name else 'Top level'}\n\n{first_paragraph(kind)}\n"
+    yield f"\n## {f'`{name}`{of_what(kind)}' if name else 'Top level'}\n\n{first_paragraph(kind)}\n"
     fields = kind.model_fields
     plain = {field: info for field, info in fields.items() if not is_section(info)}
     if plain:
         yield "\n| parameter | value | default | demo | what it is |\n|---|---|---|---|---|\n"
     for field, info in plain.items():
         yield row(f"{name}.{field}" if name else field, info, demo)
+    if kind is DemoDataset:
+        yield formats()
     for field, info in fields.items():
         label = f"{name}.{field}" if name else field
         below = demo.get(field) if isinstance(demo, dict) else None
@@ -56,12 +64,33 @@ def section(name: str, kind: type[Section], demo: Any) -> Iterator[str]:
             yield from section(entry, inner, below if belongs(below, inner) else None)
 
 
+def formats() -> str:
+    """The formats of a dataset, from their registry, with the parameter that each needs."""
+    rows = (
+        f"| `{name}` | {escaped(form.what)} | `dataset.{files_of_format(name)}` |\n"
+        for name, form in FORMATS.items()
+    )
+    return (
+        "\nThe formats (`fsgr_model/datasets/formats.py`; [how to use each](../howto/formats.md)):\n\n"
+        f"| `dataset.format` | files | parameter |\n|---|---|---|\n{''.join(rows)}"
+    )
+
+
 def belongs(values: Any, kind: type[Section]) -> bool:
     """Whether values of params.yaml are of this section: a parameter may be one of several sections."""
     return isinstance(values, dict) and all(
         values.get(name, info.default) in typing.get_args(info.annotation)
         for name, info in kind.model_fields.items()
-        if name == "kind"
+        if name in DISCRIMINATORS
+    )
+
+
+def of_what(kind: type[Section]) -> str:
+    """Which of several sections this is: ", kind: learned"."""
+    return "".join(
+        f", {name}: {one_of(list(typing.get_args(info.annotation)))}"
+        for name, info in kind.model_fields.items()
+        if name in DISCRIMINATORS
     )
 
 
@@ -157,7 +186,8 @@ def sections_of(kind: Any) -> list[type[Section]]:
 
 def is_section(info: FieldInfo) -> bool:
     """Nothing but a section, which has a part of the page of its own and needs no row."""
-    return isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+    kind = info.annotation
+    return isinstance(kind, type) and issubclass(kind, Section) and has_own_part(kind)
 
 
 def is_list(kind: Any) -> bool:

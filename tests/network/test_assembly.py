@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail
 from fsgr_model.config.params import load_params

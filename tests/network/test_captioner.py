@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.model_params import ModelParams, PrototypeParams, SlotParams, TailParams

@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.clip_vit import ClipBlock
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.sources import read_config
-from fsgr_model.clip.split import Tail, TailOutput, Trunk, query_key_value, run_block
+from fsgr_model.clip.split import Tail, TailOutput, Trunk
 from fsgr_model.clip.towers import make_tail
+from fsgr_model.clip.vit import run_block
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.tuned_tail import TunedTail, tuned
@@ -101,9 +103,7 @@ class HookedClip(nn.Module):
         """The last block by hand, with its adapter and among no prompts."""
         block, x = self.blocks[-1], self.before_last
         heads = block.attn.num_heads
-        q, k, v = (
-            y.unflatten(-1, (heads, -1)).transpose(1, 2) for y in query_key_value(block.attn, block.ln_1(x))
-        )
+        q, k, v = (y.unflatten(-1, (heads, -1)).transpose(1, 2) for y in ClipBlock(block).query_key_value(x))
         scale = q.shape[-1] ** -0.5
         pairs = {"plain": [(q, k)], "csa": [(q, q), (k, k)], "qk_kk": [(q, k), (k, k)]}[align]
         weights = sum((y @ z.transpose(-1, -2) * scale).softmax(-1) for y, z in pairs)
@@ -195,7 +195,7 @@ def test_aligned_patches_run_the_last_block_with_its_adapter_and_not_its_prompts
     clip, captioner = make(SMALL, 3, align=align)
     tail = captioner.tail.eval()
     tokens_BTW = torch.randn(2, 10, 16)
-    block = clip.visual.transformer.resblocks[-1]
+    block = ClipBlock(clip.visual.transformer.resblocks[-1])
     expected = run_block(block, tokens_BTW, align, tail.adapters[-1])[:, 1:]
     expected = clip.visual.ln_post(expected) @ clip.visual.proj
     torch.testing.assert_close(tail(tokens_BTW).align_BGE, expected)
@@ -234,5 +234,5 @@ def test_a_resnet_has_no_blocks_to_tune() -> None:
     config = {**SMALL, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}
     tail = make_tail(build_model(config, "small-rn"), 0, "csa")
     assert tuned(tail, model_params(adapters=False, prompts=0)) is tail
-    with pytest.raises(UserError, match=r"a ResNet has none; set model\.tail: null"):
+    with pytest.raises(UserError, match=r"this CLIP has none; set model\.tail: null"):
         tuned(tail, model_params())

@@ -1,68 +1,125 @@
-"""What the package declares: every import, with the bounds of requirements.txt."""
+"""What the package declares: every import, with the bounds of the requirement files."""
 
 import ast
 import sys
 import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import requires
 from pathlib import Path
 
+import numpy as np
+import pytest
 from packaging.requirements import Requirement
 
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.scoring.comparison import read_at_revision
+from fsgr_model.training.prototypes import cluster, neighbours
 from tests.listings.licences import normal
 from tests.listings.rooms import PACKAGE, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Import names that are not the distribution's own.
+BASE: list[str] = PROJECT["dependencies"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+# Import names that differ from the name of the distribution.
 DISTRIBUTION = {
     "PIL": "pillow",
     "open_clip": "open-clip-torch",
     "ruamel": "ruamel-yaml",
     "faiss": "faiss-cpu",
 }
-# They come with what is declared.
-COMES_ALONG = {"typing_extensions": "pydantic", "dvc_data": "dvc"}
+# Distributions that one declared here brings along: both ask in their interface for what is in these.
+COMES_ALONG = {"typing-extensions": "pydantic", "dvc-data": "dvc"}
 
 
-def requirements(lines: list[str]) -> dict[str, str]:
-    found = [Requirement(line) for line in lines]
-    return {normal(each.name): str(each.specifier) for each in found}
+def bounds(lines: Iterable[str]) -> set[tuple[str, str]]:
+    """Name and bounds of each requirement; the project's own extras are replaced by what they name."""
+    found = set()
+    for requirement in map(Requirement, lines):
+        if normal(requirement.name) == PROJECT["name"]:
+            found |= bounds(line for extra in requirement.extras for line in EXTRAS[extra])
+        else:
+            found.add((normal(requirement.name), str(requirement.specifier)))
+    return found
 
 
-def declared() -> dict[str, str]:
-    extras = PROJECT["optional-dependencies"]
-    return requirements([*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra)])
+def names(lines: Iterable[str]) -> set[str]:
+    return {name for name, _ in bounds(lines)}
 
 
-def named(file: str) -> dict[str, str]:
-    lines = [line.partition("#")[0].strip() for line in Path(ROOT / file).read_text().splitlines()]
-    return requirements([line for line in lines if line and not line.startswith("-")])
+def requirement_lines(file: str) -> list[str]:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("-")]
 
 
-def third_party(path: Path) -> set[str]:
-    """The packages that a module imports, by the names of their distributions."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
-    names -= {*sys.stdlib_module_names, "fsgr_model", "pipeline"}
-    return {normal(COMES_ALONG.get(name, DISTRIBUTION.get(name, name))) for name in names}
+def imported_by(text: str) -> Iterator[tuple[str, bool]]:
+    """Distributions that a module imports, and whether it does so as soon as it is imported itself."""
+    tree = ast.parse(text)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    later = {node for function in functions for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        for module in _modules(node):
+            top = module.split(".")[0]
+            if top not in {*sys.stdlib_module_names, "fsgr_model"}:
+                name = normal(DISTRIBUTION.get(top, top))
+                yield COMES_ALONG.get(name, name), node not in later
+
+
+def _modules(node: ast.AST) -> list[str]:
+    """The modules that one node imports, by a statement or by `importlib.import_module("...")`."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module] if node.module and not node.level else []
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+        return [each.value for each in node.args if isinstance(each, ast.Constant)]
+    return []
+
+
+def undeclared(text: str) -> set[str]:
+    """What a module imports and nothing declares: dependencies, or inside a function a user's extra."""
+    at_once = names(BASE)
+    later = at_once | names(line for extra, lines in EXTRAS.items() if extra != "dev" for line in lines)
+    return {name for name, is_at_once in imported_by(text) if name not in (at_once if is_at_once else later)}
 
 
 def test_every_import_is_declared() -> None:
-    imported = {name for path in PACKAGE.rglob("*.py") for name in third_party(path)}
-    assert imported and imported <= declared().keys()
+    found = {path: undeclared(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+    assert len(found) > 100 and not {path: missing for path, missing in found.items() if missing}
 
 
-def test_the_bounds_are_those_of_the_requirement_files() -> None:
-    files = named("requirements.txt") | named("requirements-dev.txt")
-    assert {name: files.get(name) for name in declared()} == declared()
+def test_an_undeclared_import_is_noticed() -> None:
+    assert undeclared("import os\nfrom scipy.stats import norm\nimport PIL.Image\n") == {"scipy"}
+    assert undeclared("import faiss\n") == {"faiss-cpu"}, "an extra may be missing"
+    assert undeclared("def cluster():\n    import faiss\n    import pytest\n") == {"pytest"}
+    assert undeclared("import importlib\nimportlib.import_module('scipy')\n") == {"scipy"}
 
 
-def test_the_requirement_file_names_nothing_that_the_package_forgot() -> None:
-    assert named("requirements.txt").keys() <= declared().keys()
+def test_what_comes_along_is_declared_by_what_brings_it() -> None:
+    for name, bringer in COMES_ALONG.items():
+        assert name in names(requires(bringer) or [])
 
 
-def test_an_undeclared_import_is_noticed(tmp_path: Path) -> None:
-    (tmp_path / "module.py").write_text("import os\nfrom scipy.stats import norm\nimport PIL.Image\n")
-    assert third_party(tmp_path / "module.py") == {"scipy", "pillow"}
+def test_the_pipeline_needs_what_the_requirement_file_names() -> None:
+    """With the same bounds: `pip install -r requirements.txt` and `.[pipeline]` give the same packages."""
+    assert bounds([*BASE, *EXTRAS["pipeline"]]) == bounds(requirement_lines("requirements.txt"))
+
+
+def test_development_needs_what_the_requirement_files_name() -> None:
+    lines = requirement_lines("requirements.txt") + requirement_lines("requirements-dev.txt")
+    assert bounds([*BASE, *EXTRAS["dev"]]) == bounds(lines)
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "use"),
+    [
+        ("faiss", "prototypes", lambda: cluster(np.eye(4, dtype=np.float32), 2, 0, None)),
+        ("faiss", "prototypes", lambda: neighbours(*2 * [np.eye(4, dtype=np.float32)], 2)),
+        ("dvc", "pipeline", lambda: read_at_revision(Path("data/scores/xe.json"), "main")),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(package, extra, use, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'package {package}.*: pip install "fsgr-captioning\[{extra}\]"$'):
+        use()
+    assert normal(DISTRIBUTION.get(package, package)) in names(EXTRAS[extra])

@@ -25,7 +25,7 @@ class Project:
         self.small = SmallDataset(root / "data" / "small")
         self.values: dict[str, Any] = yaml.safe_load((ROOT / "presets" / "flickr8k.yaml").read_text())
         self.values["dataset"] |= {"root": "data/small", "captions": FILES, "on_bad_image": "fail"}
-        self.values["runtime"]["workers"] = 0
+        self.values["runtime"] = {"workers": 0}
 
     def write(self) -> None:
         self.small.write()

@@ -8,15 +8,16 @@ import pytest
 from PIL import Image
 
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.reporting.concept_colours import PALETTE, concept_colours
 from fsgr_model.reporting.sample_sheet import (
     LARGEST_FILE,
     MARGIN,
     PADDING,
+    PALETTE,
     PICTURE,
     SHEET_WIDTH,
     SheetRow,
     choose_sheet_images,
+    concept_colours,
     draw_sample_sheet,
     overlay,
 )

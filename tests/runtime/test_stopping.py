@@ -1,16 +1,21 @@
 """A signal ends a command soon, and never in the middle of what must not be half done."""
 
+import ast
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
 from fsgr_model.runtime import stopping
 from fsgr_model.runtime.errors import UserError, run_command
+from fsgr_model.runtime.resources import explain
 from fsgr_model.runtime.stopping import SIGNALS, Overdue, Stopped, stop_request
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +122,21 @@ def test_a_worker_ends_when_its_parent_is_killed(when):
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists()
+
+
+def test_every_worker_process_ends_with_its_parent():
+    """One that waits for work from a process that was killed would wait for ever."""
+    sources = [path for room in ("fsgr_model", "pipeline") for path in (ROOT / room).rglob("*.py")]
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    calls = {ast.unparse(node) for node in nodes if isinstance(node, ast.Call)}
+    found = {call for call in calls if re.match(r"(\w+\.)*(ProcessPoolExecutor|DataLoader)\(", call)}
+    assert len(found) == 3
+    assert not {call for call in found if not re.search("end_with_parent|_begin_worker", call)}
+
+
+def test_a_pool_that_lost_a_process_is_told_in_one_line():
+    with ProcessPoolExecutor(1) as pool, pytest.raises(BrokenProcessPool) as lost:
+        pool.submit(os._exit, 9).result()
+    assert explain(lost.value).startswith(
+        "a worker process was ended from outside (A process in the process pool"
+    )

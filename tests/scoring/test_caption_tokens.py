@@ -54,14 +54,17 @@ def test_captions_stay_with_their_images() -> None:
 
 def test_without_java_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caption_tokens, "find_java", lambda: None)
-    with pytest.raises(UserError, match=r"needs a Java runtime: .* evaluate\.tokenizer: python"):
+    with pytest.raises(UserError, match=r"needs a Java runtime: .* evaluate\.java"):
         tokenized({1: ["a dog"]}, "java")
 
 
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("exit 3", r"failed with .*java: exit code 3 without a message; set evaluate\.tokenizer"),
+        (
+            "exit 3",
+            r"failed with .*java: exit code 3 without a message; take tokenizer out of",
+        ),
         ("echo a dog", "did not give all captions back"),
         ("cat | head -n 1", "did not give all captions back"),
     ],

@@ -11,8 +11,9 @@ from PIL import Image
 
 from fsgr_model.clip.codebook import Codebook
 from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
-from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
+from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.params import EvaluateParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
@@ -30,7 +31,7 @@ CATEGORIES = [
     {"id": 1, "name": "dog", "supercategory": "object"},
     {"id": 2, "name": "cat", "supercategory": "object"},
 ]
-OFF = EvaluateParams(meteor="off", sheet_images=2)
+OFF = EvaluateParams(java=[], sheet_images=2)
 
 
 def make_data(

@@ -120,7 +120,7 @@ def test_an_exception_of_the_real_programs_is_told(monkeypatch: pytest.MonkeyPat
 def test_a_java_that_is_no_program_is_one_line(content: str, tmp_path: Path) -> None:
     java = tmp_path / "java"
     java.write_text(content)
-    with pytest.raises(UserError, match=r"METEOR failed with .*/java: Permission denied; set "):
+    with pytest.raises(UserError, match=r"METEOR failed with .*/java: Permission denied; take meteor"):
         MeteorProgram(java)
 
 
@@ -131,5 +131,8 @@ def test_a_program_that_says_much_is_not_waited_for(tmp_path: Path) -> None:
         "#!/bin/sh\nyes 'warning: x' | head -n 50000 >&2\necho 'x.y.ZError: enough' >&2\nexit 2\n"
     )
     java.chmod(0o755)
-    with MeteorProgram(java) as program, pytest.raises(UserError, match=r": x\.y\.ZError: enough; set"):
+    with (
+        MeteorProgram(java) as program,
+        pytest.raises(UserError, match=r": x\.y\.ZError: enough; take"),
+    ):
         program.score({1: ["a dog"]}, {1: ["a dog"]})

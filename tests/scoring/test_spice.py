@@ -74,7 +74,7 @@ def test_scores_are_those_of_the_program(
 
 def test_it_is_off_unless_asked_for(libraries: Path) -> None:
     reasons = {row["metric"]: row["reason"] for row in score_captions(REFERENCES, RESULTS, "off").omitted}
-    assert "evaluate.spice: false" in reasons["SPICE"] and "384 MB" in reasons["SPICE"]
+    assert "evaluate.java" in reasons["SPICE"] and "384 MB" in reasons["SPICE"]
 
 
 def test_an_old_java_in_java_home_is_taken_before_a_new_one_on_path(
@@ -94,7 +94,7 @@ def test_everything_that_is_missing_is_told_at_once_and_before_the_other_scores(
         score_captions(REFERENCES, RESULTS, "off", with_spice=True)
     told = str(caught.value)
     assert "\n" not in told
-    for part in ("found none", ours.JARS[1], str(libraries), "384 MB", "JAVA_HOME", "evaluate.spice: false"):
+    for part in ("found none", ours.JARS[1], str(libraries), "384 MB", "JAVA_HOME", "evaluate.java"):
         assert part in told
     assert ours.JARS[0] not in told
 

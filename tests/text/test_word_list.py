@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsgr_model.clip.loading import build_model, default_preprocessing, load_clip, save_clip
+from fsgr_model.clip.loading import load_clip, save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.config.params import VocabParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.runtime.artifacts import load_json, save_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
-from fsgr_model.text.coverage import coverage
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, load_word_embeddings
-from pipeline.vocab import make_word_list
+from pipeline.vocab import coverage, make_word_list
 
 REAL = "FSGR_COCO_DATA"
 CONFIG = {
@@ -32,6 +32,7 @@ TOKENS = {
     4: [["a", "zebra"]],
 }
 SPLIT_OF = {1: "train", 2: "train", 3: "val", 4: "test"}
+TRAIN = VocabParams(min_count=1, words="train")
 
 
 @pytest.fixture
@@ -52,9 +53,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_words_vectors_and_frequencies_of_the_training_split(data: Path) -> None:
-    make_word_list(
-        data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=VocabParams(min_count=1)
-    )
+    make_word_list(data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=TRAIN)
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     assert vocabulary.words == [*SPECIALS, "a", "dog", "cat", "runs"]
     word_VE = load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)
@@ -66,13 +65,13 @@ def test_words_vectors_and_frequencies_of_the_training_split(data: Path) -> None
 
 def test_words_of_the_validation_captions_count_where_they_are_asked_for(data: Path) -> None:
     """The word list grows by theirs; document frequencies stay those of training, and test adds nothing."""
-    both = VocabParams(min_count=1, count_in="train_val")
+    both = VocabParams(min_count=1, words="train_val")
     make_word_list(data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=both)
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     assert vocabulary.words == [*SPECIALS, "a", "dog", "cat", "runs", "zebra"]
     frequencies = DocumentFrequencies.load(data / "vocab" / "document_frequencies.safetensors", vocabulary)
     assert (frequencies.num_images, frequencies.num_words) == (2, 9)
-    twice = VocabParams(min_count=2, count_in="train_val")
+    twice = VocabParams(min_count=2, words="train_val")
     make_word_list(data / "dataset", clip_folder=data / "clip", folder=data / "twice", params=twice)
     assert Vocabulary.load(data / "twice" / "words.json").words == [*SPECIALS, "a", "dog"]
 
@@ -82,7 +81,7 @@ def test_an_imported_list_keeps_its_ids_and_says_what_it_lacks(
 ) -> None:
     words = [*SPECIALS, "zebra", " ", "dog", "a", "zoo"]
     save_json(tmp_path / "list.json", words)
-    params = VocabParams(min_count=1, file=str(tmp_path / "list.json"))
+    params = VocabParams(min_count=1, words=str(tmp_path / "list.json"))
     make_word_list(data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=params)
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     assert vocabulary.words == words
@@ -105,7 +104,7 @@ def test_the_list_of_another_toolkit_is_told_as_such(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_json(tmp_path / "cocotalk.json", {"ix_to_word": {"2": "dog", "1": "zoo", "3": "UNK"}})
-    params = VocabParams(min_count=1, file=str(tmp_path / "cocotalk.json"))
+    params = VocabParams(min_count=1, words=str(tmp_path / "cocotalk.json"))
     make_word_list(data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=params)
     assert Vocabulary.load(data / "vocab" / "words.json").words == [*SPECIALS, "zoo", "dog"]
     told = load_json(data / "vocab" / "report.json")["imported"]
@@ -114,7 +113,7 @@ def test_the_list_of_another_toolkit_is_told_as_such(
 
 
 def test_a_list_that_is_not_there(data: Path, tmp_path: Path) -> None:
-    params = VocabParams(min_count=1, file=str(tmp_path / "list.json"))
+    params = VocabParams(min_count=1, words=str(tmp_path / "list.json"))
     with pytest.raises(UserError, match=r"list\.json does not exist"):
         make_word_list(data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=params)
     assert not (data / "vocab").exists()
@@ -133,9 +132,7 @@ def test_the_published_list_and_the_captions_of_val2017() -> None:
 
 
 def test_a_vector_is_what_clip_says_of_the_word(data: Path) -> None:
-    make_word_list(
-        data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=VocabParams(min_count=1)
-    )
+    make_word_list(data / "dataset", clip_folder=data / "clip", folder=data / "vocab", params=TRAIN)
     vocabulary = Vocabulary.load(data / "vocab" / "words.json")
     word_VE = load_word_embeddings(data / "vocab" / "embeddings.safetensors", vocabulary)
     clip = load_clip(data / "clip", torch.device("cpu"))

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from fsgr_model.config.training_params import XeParams
-from fsgr_model.network.alignment_heads import AlignmentHead
 from fsgr_model.training.alignment import (
     LEVELS,
+    AlignmentHead,
     ProgressiveAlignment,
     Text,
     contrast,
@@ -250,7 +250,12 @@ def test_every_level_teaches_the_encoder_and_what_is_before_it_but_neither_decod
     assert all(name.startswith("encoder.") for name in reached)
     heads = {name.split(".")[0] for name, w in alignment.heads.named_parameters() if w.grad is not None}
     assert heads == {level}
-    assert not any(weight.requires_grad for weight in alignment.tower.layers.blocks.parameters())
+    assert frozen_weights(alignment) and not any(w.requires_grad for w in frozen_weights(alignment))
+
+
+def frozen_weights(alignment) -> list[torch.Tensor]:
+    """Those of the text tower's blocks."""
+    return [weight for block in alignment.tower.layers.blocks for weight in block.parameters()]
 
 
 def test_alignment_alone_learns_to_tell_which_caption_belongs_to_which_image(alignment, assembly, images):
@@ -284,7 +289,7 @@ def test_captions_never_reach_the_encoding_of_an_image(alignment, tiny_data, ass
     after = model.encode(images.batch(images.image_ids).to(CPU).tokens_BTW)
     assert torch.equal(before.image_BGD, after.image_BGD)
     inside = {id(weight) for weight in model.parameters()}
-    outside = [*alignment.heads.parameters(), *alignment.tower.layers.blocks.parameters()]
+    outside = [*alignment.heads.parameters(), *frozen_weights(alignment)]
     assert inside.isdisjoint(id(weight) for weight in outside)
 
 

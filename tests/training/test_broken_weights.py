@@ -16,11 +16,11 @@ def test_captions_without_a_finite_probability_are_refused(tiny_data, model_para
     assembly = assemble(tiny_data, "test", model_params, 0)
     store = RowStore(tiny_data / "features" / "test.h5", {})
     decode = DecodeParams(beam_size=2, max_length=5)
-    assert len(caption_images(assembly, store, store.image_ids, decode)) == 8
+    assert len(caption_images(assembly, store, store.image_ids, decode, precision="auto")) == 8
     with torch.no_grad():
         next(iter(assembly.captioner.trained_weights().values())).fill_(math.nan)
     with pytest.raises(UserError, match="captions of 8 of 8 images no finite probability"):
-        caption_images(assembly, store, store.image_ids, decode)
+        caption_images(assembly, store, store.image_ids, decode, precision="auto")
 
 
 def test_too_small_a_gpu_names_the_batch_that_fits(tiny_data, model_params, monkeypatch):
@@ -34,5 +34,6 @@ def test_too_small_a_gpu_names_the_batch_that_fits(tiny_data, model_params, monk
         return plain(self, tokens_BTW)
 
     monkeypatch.setattr(type(assembly.captioner), "encode", too_large)
-    with pytest.raises(UserError, match=r"decode.batch_size: a step of 8 .* 4 fit, set decode.batch_size: 4"):
-        caption_images(assembly, store, store.image_ids, DecodeParams(beam_size=2, max_length=5))
+    with pytest.raises(UserError, match=r"runtime.caption_batch: a step of 8 .* 4 fit, set runtime"):
+        decode = DecodeParams(beam_size=2, max_length=5)
+        caption_images(assembly, store, store.image_ids, decode, precision="auto")

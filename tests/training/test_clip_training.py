@@ -13,7 +13,12 @@ import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.description import DESCRIPTION
-from fsgr_model.clip.loading import build_model, build_preprocess, build_tokenizer, default_preprocessing
+from fsgr_model.clip.model_building import (
+    build_model,
+    build_preprocess,
+    build_tokenizer,
+    default_preprocessing,
+)
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams
@@ -25,7 +30,6 @@ from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, ids_as_text
 from fsgr_model.training.clip_training import (
     CompactEmbedding,
-    CosineRates,
     batch_loss,
     drop_colours,
     image_and_patches,
@@ -164,6 +168,7 @@ def test_pictures_for_clip_alone_take_the_place_of_the_training_split(dataset, t
         str(config),
         pretrained="demo",
         resize_mode="squash",
+        preprocess_as=None,
         training=params,
         dataset=dataset,
         runtime=RuntimeParams(workers=0),
@@ -343,13 +348,10 @@ def test_a_batch_larger_than_the_split_is_all_of_it(pairs):
     assert len(step.image_ids) == 12
 
 
-def test_learning_rate_rises_then_falls_to_zero():
-    schedule = CosineRates(PARAMS.model_copy(update={"epochs": 5, "warmup_epochs": 2, "lr": 0.8}))
-    rates = [schedule(1 + step // 2, step % 2, 2) for step in range(11)]
-    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert rates[4] == pytest.approx(0.8)
-    assert rates[7] == pytest.approx(0.4)
-    assert rates[10] == pytest.approx(0)
+def test_nothing_is_said_of_features_since_none_are_read(pairs, capsys):
+    train(new_model(), pairs, PARAMS.model_copy(update={"epochs": 1}), "key")
+    said = capsys.readouterr().out
+    assert "CLIP epoch 1: " in said and "waited" not in said
 
 
 def test_a_loss_that_is_not_finite_stops(pairs):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fsgr_model.config.training_params import ScheduleParams
 from fsgr_model.runtime import stopping
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
@@ -66,7 +67,8 @@ def test_a_loss_no_better_than_blind_guessing_is_reported(
         return 0 * loss + 9.5, report
 
     monkeypatch.setattr(CrossEntropy, "loss", hopeless)
-    train_xe(run_in("bad"), 1e-3, model_params, xe_params.model_copy(update={"warmup_epochs": 1}))
+    warm_up = ScheduleParams(warmup_epochs=1, decay=[])
+    train_xe(run_in("bad"), 1e-3, model_params, xe_params.model_copy(update={"schedule": warm_up}))
     lines = [line for line in capsys.readouterr().out.splitlines() if warning in line]
     # Epoch 1 is the warm-up.
     assert [line.split(":")[1] for line in lines] == [" XE epoch 2", " XE epoch 3"]

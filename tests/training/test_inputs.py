@@ -1,9 +1,7 @@
-"""What training reads: which images of a split, and that each artifact is read once."""
+"""What training reads: which images of a split."""
 
-from collections import Counter
-from pathlib import Path
+from dataclasses import replace
 
-import h5py
 import pytest
 
 from fsgr_model.datasets.normal_form import read_captions, read_images
@@ -11,7 +9,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.training import inputs as inputs_module
 from fsgr_model.training.inputs import choose_images
 from pipeline.train_xe import train_xe
-from tests.worlds.captioner import CONTRAST, split_of
+from tests.worlds.captioner import split_of
 
 
 def test_few_images_are_drawn_by_seed_and_fewer_are_among_more(tiny_data):
@@ -45,8 +43,8 @@ def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
     run_in, tiny_data, model_params, xe_params, monkeypatch
 ):
     """The same curve, whether the others are left out by the parameter or do not exist."""
-    few = run_in("by parameter")
-    train_xe(few, 1e-3, model_params, xe_params.model_copy(update={"train_images": 5}))
+    few = replace(run_in("by parameter"), train_images=5)
+    train_xe(few, 1e-3, model_params, xe_params)
     plain = inputs_module.tokens_of
 
     def only_few(tokens, split):
@@ -57,28 +55,3 @@ def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
     alone = run_in("not there")
     train_xe(alone, 1e-3, model_params, xe_params)
     assert few.curve.read_bytes() == alone.curve.read_bytes()
-
-
-def test_every_artifact_is_opened_once_in_a_stage(run_in, tiny_data, model_params, xe_params, monkeypatch):
-    """JSON and safetensors by Python and the library, features by HDF5; rows are copied out of a mapped file
-    that is opened once more, when the first rows are asked for.
-    """
-    opened: Counter[str] = Counter()
-    plain_bytes, plain_file = Path.read_bytes, h5py.File.__init__
-
-    def read_bytes(path):
-        opened[path.name] += 1
-        return plain_bytes(path)
-
-    def open_file(self, name, *arguments, **named):
-        if isinstance(name, str | Path):  # HDF5 makes such objects of open files, too
-            opened[Path(name).name] += 1
-        plain_file(self, name, *arguments, **named)
-
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    monkeypatch.setattr(h5py.File, "__init__", open_file)
-    train_xe(run_in("run"), 1e-3, model_params, xe_params.model_copy(update={"contrast": CONTRAST}))
-    assert opened["tokens.npz"] == 1 and not opened["images.json"] and not opened["captions.json"]
-    assert {name for name in opened if name.endswith(".h5")} == {"train.h5", "val.h5"}
-    assert opened["val.h5"] == 1 and opened["train.h5"] == 2, "features and label maps of the training split"
-    assert max(opened.values()) <= 2

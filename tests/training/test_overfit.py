@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.dataset_params import DemoWorldParams
 from fsgr_model.datasets.demo.world import draw_demo_world
 from fsgr_model.datasets.normal_form import Dataset, write_dataset
@@ -15,7 +15,7 @@ from fsgr_model.runtime.row_store import RowFormat, RowWriter
 from fsgr_model.training.run import Run
 from pipeline.train_xe import train_xe
 from tests.training.test_training import history_of
-from tests.worlds.captioner import CUT, WIDTH, write_clip, write_text
+from tests.worlds.captioner import CUT, MUON, WIDTH, write_clip, write_text
 
 IMAGES = 64
 SAME = 10_000  # added to an image id: the same image in the validation split
@@ -53,9 +53,9 @@ def twin_splits(tmp_path) -> Path:
 @pytest.mark.slow
 def test_64_images_are_learned_by_heart(twin_splits, tmp_path, model_params, xe_params, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    run = Run("train_xe", twin_splits, tmp_path / "model", tmp_path / "curve.tsv", 7, 10.0)
+    run = Run("train_xe", twin_splits, tmp_path / "model", tmp_path / "curve.tsv", 7, 10.0, MUON)
     model = model_params.model_copy(update={"d_model": 64, "d_ff": 128, "dropout": 0.0})
-    changes = {"epochs": 60, "batch_size": 8, "patience": 60, "max_length": 20, "optimiser": "muon"}
+    changes = {"epochs": 60, "batch_size": 8, "patience": 60, "max_length": 20}
     train_xe(run, 2e-3, model, xe_params.model_copy(update=changes))
     scores = [float(row["val_CIDEr"]) for row in history_of(run)]
     assert scores[0] < 0.2

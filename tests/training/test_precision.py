@@ -1,6 +1,7 @@
 """Number formats of the products: near float32 where they should be, and a scale that finds its size."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,22 +22,21 @@ SIGTERM = 15
 def test_the_loss_is_near_that_of_float32(run_in, model_params, xe_params, precision, near):
     losses = {}
     for name in ("float32", precision):
-        run = run_in(name)
-        train_xe(run, 1e-3, model_params, xe_params.model_copy(update={"precision": name}))
+        run = replace(run_in(name), precision=name)
+        train_xe(run, 1e-3, model_params, xe_params)
         losses[name] = [float(row["loss"]) for row in history_of(run)[1:]]
     assert losses[precision] == pytest.approx(losses["float32"], rel=near, abs=1e-12)
     assert (losses[precision] == losses["float32"]) == (precision in ("auto", "float32")), "auto on a CPU"
 
 
 def test_a_stopped_run_in_fp16_goes_on_with_its_scale(run_in, model_params, xe_params, monkeypatch):
-    params = xe_params.model_copy(update={"precision": "fp16"})
-    whole, stopped = run_in("whole"), run_in("stopped")
-    train_xe(whole, 1e-3, model_params, params)
+    whole, stopped = (replace(run_in(name), precision="fp16") for name in ("whole", "stopped"))
+    train_xe(whole, 1e-3, model_params, xe_params)
     with monkeypatch.context() as patch:
         stop_after(patch, 7, SIGTERM)
         with pytest.raises(Stopped):
-            train_xe(stopped, 1e-3, model_params, params)
-    train_xe(stopped, 1e-3, model_params, params)
+            train_xe(stopped, 1e-3, model_params, xe_params)
+    train_xe(stopped, 1e-3, model_params, xe_params)
     assert same(weights_of(stopped), weights_of(whole))
 
 
@@ -56,17 +56,17 @@ def overflowing(monkeypatch, steps: int) -> None:
 
 def test_a_step_whose_scaled_gradient_overflows_is_left_out(run_in, model_params, xe_params, monkeypatch):
     overflowing(monkeypatch, 2)
-    run = run_in("run")
-    train_xe(run, 1e-3, model_params, xe_params.model_copy(update={"precision": "fp16"}))
+    run = replace(run_in("run"), precision="fp16")
+    train_xe(run, 1e-3, model_params, xe_params)
     assert all(math.isfinite(float(row["loss"])) for row in history_of(run)[1:])
     assert all(weight.isfinite().all() for weight in weights_of(run).values())
 
 
 def test_gradients_that_overflow_at_any_scale_stop_the_run(run_in, model_params, xe_params, monkeypatch):
     overflowing(monkeypatch, 1000)
-    longer = xe_params.model_copy(update={"precision": "fp16", "epochs": 9})
+    longer = xe_params.model_copy(update={"epochs": 9})
     with pytest.raises(UserError, match="not finite, so training stops"):
-        train_xe(run_in("run"), 1e-3, model_params, longer)
+        train_xe(replace(run_in("run"), precision="fp16"), 1e-3, model_params, longer)
 
 
 def test_only_what_is_asked_for_changes_the_format():

@@ -53,7 +53,7 @@ def test_one_prompt_is_the_mean_patch_that_each_block_sees(tiny_data, one_prompt
     for number, block in enumerate(tail.frozen.blocks):
         mean_W = tokens_BTW[:, 1:].mean(dim=(0, 1))
         torch.testing.assert_close(tail.eval().prompts(number, 1)[0, 0], mean_W, atol=1e-5, rtol=1e-4)
-        tokens_BTW = block(tokens_BTW)
+        tokens_BTW = block.layer(tokens_BTW)
 
 
 def test_many_prompts_are_the_means_of_the_patches_nearest_to_them(tiny_data, model_params):

@@ -1,6 +1,7 @@
 """Prototypes: banks that stay within their window, K-means, nearest neighbours, and training with them."""
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,9 +217,9 @@ def test_training_that_ends_before_the_first_prototypes_is_refused(run_in, with_
     longer = remembering(with_memory, window=15)
     with pytest.raises(UserError, match=r"after model.memory.window 15 steps, but 3 epochs have 15"):
         train_xe(run_in("run"), 1e-3, longer, xe_params)
-    few = xe_params.model_copy(update={"train_images": 2})
+    few = replace(run_in("run"), train_images=2)
     with pytest.raises(UserError, match=r"after model.memory.window 4 steps, but 3 epochs have 3"):
-        train_xe(run_in("run"), 1e-3, with_memory, few)
+        train_xe(few, 1e-3, with_memory, xe_params)
 
 
 def test_segments_are_trained_once_there_are_prototypes(run_in, with_memory, xe_params):

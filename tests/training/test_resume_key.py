@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from fsgr_model.config.training_params import ScheduleParams
 from fsgr_model.datasets.normal_form import (
     LISTS,
     Dataset,
@@ -17,7 +18,7 @@ from fsgr_model.runtime.artifacts import load_json, save_json, write_checksum
 from fsgr_model.training import run as run_module
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
-from tests.worlds.captioner import CONTRAST
+from tests.worlds.captioner import ADAM, CONTRAST
 
 
 class Reached(Exception):
@@ -74,7 +75,11 @@ def change_pictures(data):
         {"model": {"semantics": False}},
         {"xe": {"batch_size": 4}},
         {"xe": {"patience": 8}},
-        {"xe": {"optimiser": "muon"}},
+        {"run": {"optimiser": ADAM.model_copy(update={"name": "muon"})}},
+        {"run": {"optimiser": ADAM.model_copy(update={"visual_lr_factor": 0.2})}},
+        {"run": {"precision": "bf16"}},
+        {"run": {"train_images": 5}},
+        {"xe": {"schedule": ScheduleParams(warmup_epochs=1, decay=[])}},
         {"xe": {"shuffle_features": True}},
         {"xe": {"contrast": CONTRAST}},
         {"xe": {"max_length": 9}},

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsgr_model.clip.loading import build_model
+from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.split import Tail
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.network.captioner import Captioner

@@ -22,7 +22,7 @@ from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
-from tests.worlds.captioner import ALIGNMENT, CONTRAST, assemble, images_of, reward_of
+from tests.worlds.captioner import ADAM, ALIGNMENT, CONTRAST, MUON, assemble, images_of, reward_of
 
 CPU = torch.device("cpu")
 START = Step(seed=0, epoch=1, index=0)
@@ -129,18 +129,17 @@ def full_xe_params(xe_params):
 
 
 # Before any fine level has begun, and when all have.
-@pytest.mark.parametrize(("steps", "optimiser"), [(2, "adam"), (22, "muon")])
+@pytest.mark.parametrize(("steps", "optimiser"), [(2, ADAM), (22, MUON)])
 def test_auxiliary_losses_resume_exactly_heads_included(
     run_in, model_params, full_xe_params, monkeypatch, steps, optimiser
 ):
-    params = full_xe_params.model_copy(update={"optimiser": optimiser})
-    whole, stopped = run_in("whole"), run_in("stopped")
-    train_xe(whole, 1e-3, model_params, params)
+    whole, stopped = (replace(run_in(name), optimiser=optimiser) for name in ("whole", "stopped"))
+    train_xe(whole, 1e-3, model_params, full_xe_params)
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
         with pytest.raises(Stopped):
-            train_xe(stopped, 1e-3, model_params, params)
-    train_xe(stopped, 1e-3, model_params, params)
+            train_xe(stopped, 1e-3, model_params, full_xe_params)
+    train_xe(stopped, 1e-3, model_params, full_xe_params)
     assert same(weights_of(stopped), weights_of(whole))
     assert stopped.curve.read_text() == whole.curve.read_text()
 

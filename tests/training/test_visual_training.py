@@ -1,6 +1,7 @@
 """Adapters and prompts through both phases: trained, saved, loaded and resumed; CLIP's own weights never."""
 
 import signal
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,7 +18,9 @@ from pipeline.train_scst import train_scst
 from pipeline.train_xe import train_xe
 from tests.training.test_training import START, history_of, same, stop_after, weights_of
 from tests.worlds.captioner import (
+    ADAM,
     ALIGNMENT,
+    MUON,
     alignment_of,
     assemble,
     images_of,
@@ -74,10 +77,10 @@ def test_a_checkpoint_gives_the_same_network_again(run_in, visual_params, xe_par
 
 
 def test_a_stopped_run_goes_on_to_the_same_end(run_in, visual_params, xe_params, monkeypatch):
-    params = xe_params.model_copy(update={"optimiser": "muon", "epochs": 2})
-    whole = run_in("whole")
+    params = xe_params.model_copy(update={"epochs": 2})
+    whole = replace(run_in("whole"), optimiser=MUON)
     train_xe(whole, 1e-3, visual_params, params)
-    stopped = run_in("stopped")
+    stopped = replace(run_in("stopped"), optimiser=MUON)
     with monkeypatch.context() as patch:
         stop_after(patch, 7, signal.SIGTERM)
         with pytest.raises(Stopped):
@@ -108,11 +111,10 @@ def test_the_visual_side_learns_at_its_own_rate(run_in, visual_params, xe_params
     """A share of nearly nothing leaves adapters and prompts nearly where they started."""
     moved = []
     for factor in (1e-6, 1.0):
-        run = run_in(f"share of {factor}")
+        optimiser = ADAM.model_copy(update={"visual_lr_factor": factor})
+        run = replace(run_in(f"share of {factor}"), optimiser=optimiser)
         start = assemble(run.data, "train", visual_params, run.seed).captioner.trained_weights()
-        train_xe(
-            run, 3e-3, visual_params, xe_params.model_copy(update={"visual_lr_factor": factor, "epochs": 1})
-        )
+        train_xe(run, 3e-3, visual_params, xe_params.model_copy(update={"epochs": 1}))
         after = visual(weights_of(run))
         moved.append(max((after[name] - start[name]).abs().max().item() for name in after))
     assert moved[0] < 1e-6 < 1e-3 < moved[1]

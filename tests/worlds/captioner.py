@@ -10,13 +10,20 @@ import torch
 
 from fsgr_model.clip.codebook import Codebook, load_codebook
 from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.loading import build_model, default_preprocessing, load_clip, save_clip
+from fsgr_model.clip.loading import load_clip, save_clip
 from fsgr_model.clip.maskclip import label_identity
-from fsgr_model.clip.split import trunk_identity
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.text_tower import TextTower
+from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.model_params import ModelParams, TailParams
 from fsgr_model.config.params import LabelsParams
-from fsgr_model.config.training_params import AlignmentParams, ContrastParams, ScstParams, XeParams
+from fsgr_model.config.training_params import (
+    AlignmentParams,
+    ContrastParams,
+    OptimiserParams,
+    ScstParams,
+    XeParams,
+)
 from fsgr_model.datasets.normal_form import (
     CaptionRecord,
     Dataset,
@@ -145,7 +152,7 @@ def parts_of(data: Path, split: Split = "train", *, codebook: bool = True) -> Pa
     """What a captioner is built of, cut where the features of the split say."""
     clip = load_clip(data / "clip", CPU)
     features = RowStore(data / "features" / f"{split}.h5", clip.identity)
-    return read_parts(data, clip, features.identity["cut"], codebook)
+    return read_parts(data, clip, features.identity, codebook)
 
 
 def assemble(data: Path, split: Split, params: ModelParams, seed: int) -> Assembly:
@@ -162,7 +169,7 @@ def images_of(
     data: Path, split: Split, assembly: Assembly, labels: RowStore | None = None
 ) -> CaptionedImages:
     """The images of a split with their captions, cut at 10 words."""
-    params = XeParams(epochs=1, batch_size=5, grad_clip_norm=1.0, patience=9, max_length=10)
+    params = XeParams(epochs=1, batch_size=5, patience=9, max_length=10)
     return captioned_images(split_of(data, split), assembly.vocabulary, params, labels=labels)
 
 
@@ -189,6 +196,8 @@ def with_tail(
 
 
 CONTRAST = ContrastParams(weight=0.1, anchors=4096)
+ADAM = OptimiserParams(name="adam", weight_decay=0, grad_clip_norm=1.0, visual_lr_factor=0.1)
+MUON = ADAM.model_copy(update={"name": "muon"})
 ALIGNMENT = AlignmentParams(weight=0.1)
 
 
@@ -201,14 +210,12 @@ def model_params() -> ModelParams:
 
 @pytest.fixture
 def xe_params() -> XeParams:
-    return XeParams(epochs=3, batch_size=5, grad_clip_norm=1.0, patience=9, max_length=10)
+    return XeParams(epochs=3, batch_size=5, patience=9, max_length=10)
 
 
 @pytest.fixture
 def scst_params() -> ScstParams:
-    return ScstParams(
-        lr=5e-4, epochs=2, batch_size=6, samples=3, grad_clip_norm=1.0, patience=9, max_length=10
-    )
+    return ScstParams(lr=5e-4, epochs=2, batch_size=6, samples=3, patience=9, max_length=10)
 
 
 @pytest.fixture
@@ -218,6 +225,6 @@ def run_in(tmp_path, tiny_data, monkeypatch):
     def make(name: str, stage: str = "train_xe") -> Run:
         monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
         (tmp_path / name).mkdir(exist_ok=True)
-        return Run(stage, tiny_data, tmp_path / name / "model", tmp_path / name / "curve.tsv", 7, 10.0)
+        return Run(stage, tiny_data, tmp_path / name / "model", tmp_path / name / "curve.tsv", 7, 10.0, ADAM)
 
     return make

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split, write_dataset
 
 SIZES: dict[Split, int] = {"train": 12, "val": 4, "test": 4}

@@ -10,7 +10,8 @@ import torch
 import yaml
 from PIL import Image
 
-from fsgr_model.clip.loading import build_model, default_preprocessing, save_clip
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split, write_dataset
 from fsgr_model.inference.model_folder import ModelFiles, pipeline_model
@@ -57,6 +58,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data / "dataset",
             clip_folder=data / "clip",
             cut=params.clip.cut,
+            cache_dtype=params.clip.cache_dtype,
             runtime=params.runtime,
             out=data / "features",
         )
@@ -68,16 +70,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data / "clip",
             params.clip.cut,
             data / "codebook",
+            cache_dtype=params.clip.cache_dtype,
             features=data / "features",
             params=params.labels,
             runtime=params.runtime,
             out=data / "labels",
         )
-        run = Run("train_xe", data, data / "models" / "xe", root / "xe.tsv", params.seed, 10.0)
+        out, curve = data / "models" / "xe", root / "xe.tsv"
+        run = Run("train_xe", data, out, curve, params.seed, save_minutes=10.0, optimiser=params.optimiser)
         train_xe(run, params.lr, params.model, params.xe)
     weights = data / "models" / "xe"
     parts, features = read_test_split(data, params.model)
-    captions = caption_split(parts, features, weights, params.model, decode=params.decode)
+    captions = caption_split(
+        parts, features, weights, params.model, decode=params.decode, precision="auto", batch_size=5
+    )
     save_json(data / "captions" / "xe.json", captions)
     fact = {"what": "sha256 of model", "value": sha256_file(weights / "model.safetensors")}
     scores = {"CIDEr": 1.25, "images": COUNTS["test"], "omitted": [], "provenance": [fact]}
@@ -100,9 +106,9 @@ def write_params(root: Path) -> Params:
     values["model"] |= {"d_model": 24, "num_heads": 4, "d_ff": 32, "encoder_layers": 1, "decoder_layers": 2}
     values["model"] |= {"top_k": 3, "dropout": 0.0}
     values["model"]["tail"] = {"adapters": True, "prompts": 2, "prompt_start": "patches"}
-    values["xe"] |= {"epochs": 12, "batch_size": 4, "warmup_epochs": 0, "decay": [], "max_length": 10}
-    values["decode"] |= {"beam_size": 3, "max_length": 10, "batch_size": 5}
-    values["runtime"]["workers"] = 0
+    values["xe"] |= {"epochs": 12, "batch_size": 4, "schedule": None, "max_length": 10}
+    values["decode"] |= {"beam_size": 3, "max_length": 10}
+    values["runtime"] = {"workers": 0, "caption_batch": 5}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
     return load_params(root / "params.yaml")
 

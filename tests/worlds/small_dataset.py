@@ -6,12 +6,38 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel
 
-from fsgr_model.config.dataset_params import DatasetParams
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, DemoDataset, UserDataset
 from pipeline.dataset import build_dataset
 
 FILES = {split: f"captions_{split}.json" for split in ("train", "val", "test")}
 IMAGE_IDS = {"train": (11, 12, 13, 14), "val": (21,), "test": (31,)}
+
+
+class _File(BaseModel):
+    dataset: DatasetParams
+
+
+def dataset_params(values: dict[str, Any]) -> DemoDataset | UserDataset:
+    """A section `dataset` of params.yaml by itself."""
+    return _File.model_validate({"dataset": values}).dataset
+
+
+def section_of(root: Path, **changes: Any) -> UserDataset:
+    """The section of such a dataset with changes, and without what its format does not have."""
+    values = {
+        "format": "coco",
+        "root": str(root),
+        "watch": ".",
+        "images": "images",
+        "captions": FILES,
+        "seed": 42,
+    }
+    known = KIND_OF_FORMAT[changes.get("format", "coco")].model_fields
+    params = dataset_params({name: value for name, value in values.items() if name in known} | changes)
+    assert not isinstance(params, DemoDataset)
+    return params
 
 
 class SmallDataset:
@@ -29,15 +55,8 @@ class SmallDataset:
             (self.root / name).write_text(json.dumps(self.files[split]))
         return self
 
-    def params(self, **changes: Any) -> DatasetParams:
-        values = {
-            "format": "coco",
-            "root": str(self.root),
-            "watch": ".",
-            "images": "images",
-            "captions": FILES,
-        }
-        return DatasetParams.model_validate(values | changes)
+    def params(self, **changes: Any) -> UserDataset:
+        return section_of(**{"root": self.root, **changes})
 
     def build(self, workers: int = 0, **changes: Any) -> Path:
         """Write the files, run the stage's function, return the folder that it makes."""

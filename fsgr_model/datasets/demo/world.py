@@ -27,6 +27,7 @@ from fsgr_model.datasets.demo.world_file import WorldSpec, load_world
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, Split
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.progress import progress
+from fsgr_model.runtime.stopping import end_with_parent
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 IMAGES_PER_PROCESS = 250  # for fewer images another process is not worth its start
@@ -152,7 +153,8 @@ def _map(draw: Callable[[Assignment], Drawn], items: list[Assignment], processes
     if processes == 1:
         yield from map(draw, items)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, end_with_parent, (os.getpid(),)) as pool:
         yield from pool.map(draw, items, chunksize=25)
 
 

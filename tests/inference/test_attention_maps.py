@@ -2,7 +2,7 @@
 
 import torch
 
-from fsgr_model.network.attention_maps import attention_weights, recorded_image_attention
+from fsgr_model.inference.image_captioner import attention_weights, recorded_image_attention
 from fsgr_model.network.decoder import CaptionDecoder
 
 B, S, L, G, D, V, LAYERS = 2, 3, 4, 9, 16, 7, 2
