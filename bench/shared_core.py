@@ -4,8 +4,8 @@
     python -m bench.shared_core --rounds 9 --spin 100 10000
 
 Each step of the demo (bench/demo_steps.py) is timed in processes of its own, one per rule, in turns:
-"libgomp" is the rule that libgomp has by itself (300,000 rounds), "passive" OMP_WAIT_POLICY=passive. A process
-that only counts takes the core.
+"libgomp" is the rule that libgomp has by itself (300,000 rounds), "passive" OMP_WAIT_POLICY=passive. A
+process that only counts takes the core.
 """
 
 import argparse
