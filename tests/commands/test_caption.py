@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[2]
 def run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run the command in the project; its exit code and what it said on stdout and stderr."""
     monkeypatch.chdir(project)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def main(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["caption", *map(str, arguments), "--phase", "xe"])
@@ -48,6 +47,7 @@ def save(folder: Path, name: str, picture: Image.Image, **options: object) -> Pa
 
 
 RED = Image.new("RGB", (40, 24), (220, 30, 30))
+HEAD_LEFT = 128 + signal.SIGPIPE
 THIN = ((3000, 1), (1, 3000), (1, 1))
 
 
@@ -87,6 +87,18 @@ def test_bad_files_are_reported_and_the_rest_goes_on(run, tmp_path: Path) -> Non
     assert len(err.splitlines()) == 4
     for path, reason in zip(bad, ("not an image", "missing", "decoded", "without images"), strict=True):
         assert any(str(path) in line and reason in line for line in err.splitlines()), err
+
+
+def test_a_reader_may_leave_early(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no signal is left set for what this process does later: SIGPIPE would end it without a word."""
+    path, before = save(tmp_path, "1.png", RED), signal.getsignal(signal.SIGPIPE)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with monkeypatch.context() as patch, os.fdopen(writing, "w") as left:
+        patch.setattr(sys, "stdout", left)
+        code, _, err = run(path)
+    assert (code, err) == (HEAD_LEFT, "")
+    assert signal.getsignal(signal.SIGPIPE) == before == signal.SIG_IGN
 
 
 def test_only_bad_files(run, tmp_path: Path) -> None:
