@@ -128,6 +128,12 @@ class Tail(FrozenTail):
         return run_blocks(self.blocks[:-1], tokens_BTW.to(self.dtype))
 
 
+def see_by_blocks(clip_model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The embedding of each image and its patches in the joint space, from all blocks, with gradients."""
+    vit = vision_tower(clip_model, cut=0)
+    return vit.head.embed_and_place(run_blocks(vit.blocks, vit.stem(images)), vit.prefix)
+
+
 def vision_tower(clip_model: Any, cut: int) -> Vit:
     """The model's vision transformer in parts, if it can be cut at block `cut`.
 
