@@ -9,8 +9,9 @@ from fsgr_model.config.training_params import ScstParams
 from fsgr_model.network.assembly import build_captioner, load_weights, weights_sha256
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.cider_d import CiderDByBatch
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
+from fsgr_model.text.caption_table import WordTable
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.inputs import read_inputs
 from fsgr_model.training.run import Run, training_loop, write_outputs
@@ -63,17 +64,13 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
 
 
 def training_reward(
-    tokens: dict[int, list[list[str]]],
+    tokens: WordTable,
     vocabulary: Vocabulary,
     frequencies: DocumentFrequencies,
     end_token: bool,
-) -> CiderD:
+) -> CiderDByBatch:
     """CIDEr-D against the training captions, uncut, with their own document frequencies."""
-    references = {
-        image_id: [vocabulary.encode(caption, len(caption)) for caption in of_image]
-        for image_id, of_image in tokens.items()
-    }
-    return CiderD(references, frequencies, end_token)
+    return CiderDByBatch(vocabulary.encode_table(tokens), frequencies, end_token)
 
 
 if __name__ == "__main__":

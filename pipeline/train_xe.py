@@ -11,6 +11,7 @@ from fsgr_model.config.training_params import XeParams
 from fsgr_model.network.assembly import Assembly, Parts, build_captioner
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
+from fsgr_model.text.caption_table import WordTable
 from fsgr_model.training.alignment import ProgressiveAlignment, level_weights
 from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.contrast import PatchContrast
@@ -76,7 +77,7 @@ def prepare_xe(
     if xe.contrast:
         auxiliaries.append(PatchContrast(xe.contrast.weight, xe.contrast.anchors))
     if xe.alignment:
-        tower = TextTower(parts.clip, words_of(train.tokens))
+        tower = TextTower(parts.clip, set(train.tokens.counts()))
         auxiliaries.append(progressive_alignment(train.tokens, tower, model.d_model, xe, seed=seed))
     prototypes = None
     if isinstance(model.memory, PrototypeParams):
@@ -85,13 +86,8 @@ def prepare_xe(
     return CrossEntropy(auxiliaries, prototypes)
 
 
-def words_of(tokens: dict[int, list[list[str]]]) -> set[str]:
-    """The words of all captions."""
-    return {word for of_image in tokens.values() for caption in of_image for word in caption}
-
-
 def progressive_alignment(
-    captions: dict[int, list[list[str]]], tower: TextTower, d_model: int, xe: XeParams, *, seed: int
+    captions: WordTable, tower: TextTower, d_model: int, xe: XeParams, *, seed: int
 ) -> ProgressiveAlignment:
     """The alignment losses on the captions that are trained on; prints their weights."""
     assert xe.alignment is not None, "it is asked for"

@@ -1,15 +1,13 @@
 """Stage vocab: word list, CLIP word embeddings, document frequencies of the training captions."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.config.params import VocabParams, load_params
-from fsgr_model.datasets.normal_form import Split, read_lists
+from fsgr_model.datasets.normal_form import Split, read_tokens, tokens_of
 from fsgr_model.runtime.artifacts import save_json, whole_folder
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
@@ -31,46 +29,42 @@ def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: Vo
     Raises:
         UserError: `params.words` names no word list, or no word is frequent enough.
     """
-    lists = read_lists(dataset)
+    tokens = read_tokens(dataset)
     counted_splits: tuple[Split, Split] = ("train", "val")
-    training, validation = (list(lists.tokens_of(split).values()) for split in counted_splits)
-    counted = training + validation if params.words == "train_val" else training
+    captions = {split: tokens_of(tokens, split) for split in counted_splits}
+    counts = {split: captions[split].counts() for split in counted_splits}
+    counted = counts["train"] + counts["val"] if params.words == "train_val" else counts["train"]
     vocabulary, imported = (
-        import_words(Path(params.file))
-        if params.file
-        else (build_vocabulary(chain.from_iterable(counted), params.min_count), "")
+        import_words(Path(params.file)) if params.file else (build_vocabulary(counted, params.min_count), "")
     )
     report: dict[str, Any] = {
         "words": len(vocabulary),
         "from": params.file or f"captions of {params.words}, words that occur {params.min_count} times",
         **({"imported": imported} if imported else {}),
-        "train": coverage(vocabulary, chain.from_iterable(training)),
-        "val": coverage(vocabulary, chain.from_iterable(validation)),
+        **{split: coverage(vocabulary, counts[split]) for split in counted_splits},
     }
     clip = load_clip(clip_folder, pick_device())
     texts = [word.strip("<>") if word in SPECIALS else word for word in vocabulary.words]
     embeddings_VE = embed_texts(clip, texts, templates("word"))
-    frequencies = DocumentFrequencies.build(
-        [[vocabulary.encode(tokens, len(tokens)) for tokens in of_image] for of_image in training],
-        len(vocabulary),
-    )
+    frequencies = DocumentFrequencies.of_table(vocabulary.encode_table(captions["train"]), len(vocabulary))
     with whole_folder(folder) as partial:
         vocabulary.save(partial / "words.json")
         save_json(partial / "report.json", report)
         save_word_embeddings(partial / "embeddings.safetensors", vocabulary, embeddings_VE)
         frequencies.save(partial / "document_frequencies.safetensors", vocabulary)
-    print(f"vocab: {len(vocabulary)} words, {len(frequencies.keys)} n-grams of {len(training)} images")
+    images = frequencies.num_images
+    print(f"vocab: {len(vocabulary)} words, {len(frequencies.keys)} n-grams of {images} images")
     if imported:
         print(f"vocab: {params.file}: {imported}")
-    for split in ("train", "val"):
+    for split in counted_splits:
         print(f"vocab: {described(split, report[split])}")
 
 
-def coverage(vocabulary: Vocabulary, token_lists: Iterable[Sequence[str]]) -> dict[str, Any]:
-    """Count the tokens, those that the list has (and their share), its words that never occur, and the
-    unknown tokens, of which the 50 most frequent are listed with their counts.
+def coverage(vocabulary: Vocabulary, counts: Counter[str]) -> dict[str, Any]:
+    """Of the tokens of a text, given with their counts: how many there are, those that the list has (and
+    their share), its words that never occur, and the unknown tokens, of which the 50 most frequent are listed
+    with their counts.
     """
-    counts = Counter(token for tokens in token_lists for token in tokens)
     unknown = Counter({token: count for token, count in counts.items() if token not in vocabulary})
     total, known = counts.total(), counts.total() - unknown.total()
     return {

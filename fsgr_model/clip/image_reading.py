@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-import pickle
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +109,7 @@ class _Packed:
         self._bytes = bytes(ForkingPickler.dumps(_stack(items)))
 
     def unpack(self) -> Stacked:
-        stacked: Stacked = pickle.loads(self._bytes)
+        stacked: Stacked = ForkingPickler.loads(self._bytes)
         return stacked
 
     def pin_memory(self) -> Stacked:
@@ -125,6 +125,8 @@ def _begin_worker(parent: int, worker: int) -> None:
     TMPDIR may be longer.
     """
     end_with_parent(parent)
+    # A scheduler ends all processes of a job at once: PyTorch would take this one's end for a fault.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     if torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
         tempfile.tempdir = str(SHARED_MEMORY)
 

@@ -15,6 +15,9 @@ from fsgr_model.runtime.listing import listed
 
 # restval: the part of COCO's validation images that the split uses for training.
 SPLIT_OF: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+# What is read of the file. Without the rest, the words of each sentence above all, a third of the memory is
+# enough.
+KEYS = ("images", "filename", "filepath", "split", "sentences", "imgid", "cocoid", "raw", "sentid")
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ def read_karpathy(root: Path, name: str) -> RawDataset:
     Raises:
         UserError: the file is missing, is not JSON or of this form, or has `cocoid` for some images only.
     """
-    return karpathy_dataset(load_json(root / name), root / name, name)
+    return karpathy_dataset(load_json(root / name, KEYS), root / name, name)
 
 
 def karpathy_dataset(value: Any, path: Path, name: str) -> RawDataset:

@@ -3,10 +3,11 @@
 `data/dataset/` holds
 - `images.json`     one `ImageRecord` per image, sorted by image id: the manifest;
 - `captions.json`   one `CaptionRecord` per caption, sorted by (image id, annotation id);
+- `tokens.npz`      the tokens of `captions.json` once more, as arrays;
 - `instances.json`  COCO `categories` and `annotations` (RLE masks), both empty if none are known; and
                     `images`, the ids that the mask files list, only if these are a part of all;
 - `report.json`     what was found and left out: counts, bad images, duplicates;
-- `*.json.sha256`   checksums of the first three, which are verified when these are read;
+- `*.sha256`        checksums of the first four, which are verified when these are read;
 - `images/`         the pictures that the stage writes itself (the demo, tar files), else empty;
 - `pretraining/`    the same files for the pictures that only the demo's CLIP trains on, else empty.
 
@@ -15,16 +16,19 @@ them in its cache even if the lock file comes from another machine.
 """
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fsgr_model.datasets.token_file import TOKENS, Tokens, load_tokens, save_tokens
 from fsgr_model.runtime.artifacts import (
     load_checked_json,
     load_json_and_sum,
     save_json,
+    save_rows,
     write_checksum,
 )
+from fsgr_model.text.caption_table import WordTable
 
 # The files that later stages read; their checksums are in the same folder.
 LISTS = IMAGES, CAPTIONS, INSTANCES = ("images.json", "captions.json", "instances.json")
@@ -85,23 +89,19 @@ class Lists:
         """The images of a split, by ascending id."""
         return [image for image in self.images if image.split == split]
 
-    def tokens_of(self, split: Split) -> dict[int, list[list[str]]]:
-        """The tokens of every caption of every image of a split, by ascending id of the image."""
-        return {
-            image.image_id: [caption.tokens for caption in self.captions.get(image.image_id, [])]
-            for image in self.images_of(split)
-        }
-
 
 def write_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write the four JSON files of the normal form, sorted so that equal datasets give equal bytes."""
+    """Write the files of the normal form, sorted so that equal datasets give equal bytes."""
     images = sorted(dataset.images, key=lambda image: image.image_id)
     captions = sorted(dataset.captions, key=lambda caption: (caption.image_id, caption.annotation_id))
-    save_json(folder / IMAGES, [asdict(image) for image in images])
-    save_json(folder / CAPTIONS, [asdict(caption) for caption in captions])
+    save_rows(folder / IMAGES, map(vars, images))
+    save_rows(folder / CAPTIONS, map(vars, captions))
+    splits = {image.image_id: SPLITS.index(image.split) for image in images}
+    of_images = [(each.image_id, each.tokens) for each in captions if each.image_id in splits]
+    save_tokens(folder / TOKENS, splits, of_images)
     save_json(folder / INSTANCES, dataset.instances, indent=None)
     save_json(folder / "report.json", dataset.report)
-    for name in LISTS:
+    for name in (*LISTS, TOKENS):
         write_checksum(folder / name)
 
 
@@ -114,6 +114,20 @@ def read_images(folder: Path, split: Split | None = None) -> list[ImageRecord]:
 def read_captions(folder: Path) -> dict[int, list[CaptionRecord]]:
     """Captions by image id, each list sorted by annotation id."""
     return _captions(_load(folder / CAPTIONS))
+
+
+def read_tokens(folder: Path) -> Tokens:
+    """The tokens of the captions of all images.
+
+    Raises:
+        UserError: the file is missing, or not as it was written.
+    """
+    return load_tokens(folder / TOKENS, AGAIN)
+
+
+def tokens_of(tokens: Tokens, split: Split) -> WordTable:
+    """The tokens of every caption of every image of a split, by ascending id of the image."""
+    return tokens.of_split(SPLITS.index(split))
 
 
 def read_lists(folder: Path) -> Lists:

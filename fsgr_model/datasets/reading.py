@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from fsgr_model.config.dataset_params import M2Dataset, PerSplit, ShardDataset, UserDataset
@@ -140,7 +141,13 @@ def caption_records(
         UserError: captions without a word (empty, blanks or punctuation only), all listed.
     """
     records = [
-        CaptionRecord(caption.image_id, caption.annotation_id, caption.text, ptb_tokenize(caption.text))
+        # Equal tokens are one object: at COCO's size that saves 0.4 GB.
+        CaptionRecord(
+            caption.image_id,
+            caption.annotation_id,
+            caption.text,
+            list(map(intern, ptb_tokenize(caption.text))),
+        )
         for caption in (captions if numbered is None else numbered)
     ]
     empty = [raw for raw, record in zip(captions, records, strict=True) if not record.tokens]

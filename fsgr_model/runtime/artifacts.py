@@ -1,12 +1,13 @@
 """Files that are whole or absent: they are written to a temporary name, flushed, then renamed."""
 
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,38 @@ def save_json(path: Path, value: Any, indent: int | None = 1) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def load_json(path: Path) -> Any:
+def save_rows(path: Path, rows: Iterable[Mapping[str, int | str | list[str]]]) -> None:
+    """Write many rows as `save_json` writes a list of them, byte for byte, one row after the other.
+
+    A whole list of captions would take several times its file's size as text in memory, and the indenting
+    encoder of Python is slow.
+    """
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        start = "["
+        for row in rows:
+            fields = ",\n".join(f"  {_quoted(key)}: {_field(value)}" for key, value in row.items())
+            file.write(f"{start}\n {{\n{fields}\n }}")
+            start = ","
+        file.write("[]\n" if start == "[" else "\n]\n")
+
+
+def _field(value: int | str | list[str]) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, int):
+        return str(value)
+    return "[\n   " + ",\n   ".join(map(_quoted, value)) + "\n  ]" if value else "[]"
+
+
+def load_json(path: Path, keys: Collection[str] | None = None) -> Any:
     """Read a JSON file; a byte order mark before the UTF-8 text is ignored.
+
+    With `keys`, only these keys of all objects in it are kept: what no one reads takes no memory.
 
     Raises:
         UserError: the file is missing, cannot be read, is not UTF-8 text, or `parse_json` refuses it.
     """
-    return parse_json(read_text(path), str(path))
+    return parse_json(read_text(path), str(path), keys)
 
 
 def read_text(path: Path) -> str:
@@ -148,6 +174,8 @@ def read_bytes(path: Path) -> bytes:
         ) from None
 
 
+# JSON text of a string; characters beyond ASCII are kept.
+_quoted: Callable[[str], str] = json.encoder.encode_basestring
 # A backslash escape: a whole surrogate pair, half of one (group 1), or anything else.
 ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -155,8 +183,8 @@ ESCAPE = re.compile(
 )
 
 
-def parse_json(text: str, name: str) -> Any:
-    """The value of a JSON text; `name` is for the message.
+def parse_json(text: str, name: str, keys: Collection[str] | None = None) -> Any:
+    """The value of a JSON text; `name` is for the message, `keys` are those that are kept.
 
     Raises:
         UserError: it is not valid JSON or holds half of a surrogate pair, which no file can keep (with line
@@ -171,8 +199,9 @@ def parse_json(text: str, name: str) -> Any:
                 f"{name} is not valid JSON: line {line}, column {column}: half of a surrogate pair, "
                 f"\\{escape[1]}; write the whole character"
             )
+    hook = _unique_keys if keys is None else functools.partial(_some_keys, frozenset(keys))
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys)
+        return json.loads(text, object_pairs_hook=hook)
     except json.JSONDecodeError as error:
         raise UserError(
             f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}"
@@ -221,6 +250,11 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _some_keys(keys: frozenset[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """As `_unique_keys`, without the values that are not read."""
+    return {key: value for key, value in _unique_keys(pairs).items() if key in keys}
+
+
 def checksum_file(path: Path) -> Path:
     """The path of the file that holds the checksum of `path`."""
     return path.with_name(f"{path.name}.sha256")
@@ -241,18 +275,33 @@ def load_json_and_sum(path: Path, remedy: str) -> tuple[Any, str]:
     """The value of a JSON file that has a checksum file, and its SHA-256. `remedy` ends an error message.
 
     Raises:
+        UserError: as `load_checked_bytes`.
+    """
+    data, found = load_checked_bytes(path, remedy)
+    # A file that `save_json` wrote needs no further check.
+    return json.loads(data), found
+
+
+def checksum_of(path: Path) -> str:
+    """The SHA-256 that a file had when it was written, from its checksum file; the file is not read."""
+    return read_text(checksum_file(path))[:64]
+
+
+def load_checked_bytes(path: Path, remedy: str) -> tuple[bytes, str]:
+    """The bytes of a file that has a checksum file, and their SHA-256. `remedy` ends an error message.
+
+    Raises:
         UserError: it or its checksum is missing, or a single bit of it has changed since it was written.
     """
     data = read_bytes(path)
-    expected = read_text(checksum_file(path))[:64]
+    expected = checksum_of(path)
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise UserError(
             f"{path} is not as it was written: its SHA-256 is {found[:12]}…, {checksum_file(path).name} "
             f"beside it has {expected[:12] or 'none'}…; {remedy}"
         )
-    # A file that `save_json` wrote needs no further check.
-    return json.loads(data), found
+    return data, found
 
 
 def sha256_file(path: Path) -> str:

@@ -7,9 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +16,19 @@ from numpy.typing import NDArray
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.scoring.ngrams import (
+    MAX_ORDER,
     Ints,
     KeyIndex,
     check_words,
     count_flat,
     flat_ngrams,
 )
+from fsgr_model.text.caption_table import CaptionTable
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
 Floats = NDArray[np.float64]
+# The n-grams of so many images are counted at once.
+IMAGES_A_PIECE = 8192
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,22 @@ class DocumentFrequencies:
         Raises:
             ValueError: there are too many words: four word ids must fit into an int64.
         """
-        images = list(references)
-        word_F, caption_F, _ = flatten(list(chain.from_iterable(images)))
-        check_words(word_F, num_words)
-        image_C = np.repeat(np.arange(len(images)), sizes(images))
-        keys, counts = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-        for key_M, caption_M in flat_ngrams(word_F, caption_F, num_words):
-            once_M, _, _ = count_flat(key_M, image_C[caption_M], len(images))
-            of_order, in_images = _runs(np.sort(once_M))
-            keys.append(of_order)
-            counts.append(in_images)
-        return cls(np.concatenate(keys), np.concatenate(counts), len(images), num_words)
+        return cls.of_table(CaptionTable.of(dict(enumerate(references))), num_words)
+
+    @classmethod
+    def of_table(cls, references: CaptionTable, num_words: int) -> "DocumentFrequencies":
+        """As `build`. Images are taken in pieces, so that only their different n-grams are held together."""
+        once: list[list[Ints]] = [[np.zeros(0, dtype=np.int64)] for _ in range(MAX_ORDER)]
+        for start in range(0, len(references), IMAGES_A_PIECE):
+            piece = references.rows(np.arange(start, min(start + IMAGES_A_PIECE, len(references))))
+            word_F, caption_F, _ = flatten(piece)
+            check_words(word_F, num_words)
+            image_C = np.repeat(np.arange(len(piece)), piece.captions_A)
+            for order, (key_M, caption_M) in enumerate(flat_ngrams(word_F, caption_F, num_words)):
+                once[order].append(count_flat(key_M, image_C[caption_M], len(piece))[0])
+        runs = [_runs(np.sort(np.concatenate(pieces))) for pieces in once]
+        keys, counts = (np.concatenate(column) for column in zip(*runs, strict=True))
+        return cls(keys, counts, len(references), num_words)
 
     def idf(self, key_M: Ints) -> Floats:
         """log(images / images with the n-gram), the latter at least 1; float64 [M]."""
@@ -102,22 +109,19 @@ class DocumentFrequencies:
         return cls(keys, counts, int(facts["num_images"]), len(vocabulary))
 
 
-def sizes(groups: Iterable[Sequence[Any]]) -> Ints:
-    return np.fromiter(map(len, groups), dtype=np.int64)
-
-
-def flatten(captions: Sequence[Sequence[int]]) -> tuple[Ints, Ints, Ints]:
+def flatten(references: CaptionTable) -> tuple[Ints, Ints, Ints]:
     """The words of references in a row, each with one `<eos>` after it, the captions that they belong to
     (both int64 [F]), and the words of each caption.
     """
-    word_F = np.fromiter(chain.from_iterable(captions), dtype=np.int64)
-    caption_F = np.repeat(np.arange(len(captions)), sizes(captions))
+    count = len(references.words_C)
+    word_F = references.word_F.astype(np.int64)
+    caption_F = np.repeat(np.arange(count), references.words_C)
     real_F = (word_F != BOS) & (word_F != EOS) & (word_F != PAD)
     word_F, caption_F = word_F[real_F], caption_F[real_F]
-    length_C = np.bincount(caption_F, minlength=len(captions)) + 1
-    ended_F = np.full(len(word_F) + len(captions), EOS)
+    length_C = np.bincount(caption_F, minlength=count) + 1
+    ended_F = np.full(len(word_F) + count, EOS)
     ended_F[np.arange(len(word_F)) + caption_F] = word_F
-    return ended_F, np.repeat(np.arange(len(captions)), length_C), length_C
+    return ended_F, np.repeat(np.arange(count), length_C), length_C
 
 
 def _runs(sorted_M: Ints) -> tuple[Ints, Ints]:

@@ -170,6 +170,12 @@ _COMPILED = [re.compile(rule) for rule in (*_CONTRACTIONS, _FILE, *_WORDS, *_RUL
 _AS_WRITTEN = {re.compile(rule) for rule in (_FILE, *_ADDRESSES)}
 # A run of blanks; if it begins with a no-break or a wide space, it may be the start of an address.
 _BLANK = re.compile(rf"[ \t][{_BLANKS}]*")
+# Plain words between single or several spaces, with commas and a full stop at the end: most captions.
+_PLAIN_CAPTION = re.compile("[A-Za-z]+(?:,? +[A-Za-z]+)* *[.]? *")
+_WITHOUT_MARKS = str.maketrans("", "", ",.")
+_CUT_WORDS = frozenset(re.sub("[()]", "", _CUT_IN_TWO).split("|"))
+# A last word that may keep its full stop.
+_MAY_KEEP_STOP = re.compile(rf"{_any_of(_FIRM + _TITLES + _CAPITALISED)}|{_COMPANIES}|[a-z]", re.IGNORECASE)
 # Matches most words: no other rule has a longer match there.
 _PLAIN_WORD = re.compile(rf"(?!(?i:{_CUT_IN_TWO})\b)[{_P}{MARK}]+(?= |, |$)")
 
@@ -208,6 +214,20 @@ def ptb_tokenize(text: str) -> list[str]:
 
     A token may hold a no-break space (`1\xa01/2`), as the official one does. Brackets stay, as `-lrb-`.
     """
+    return _plain_words(text) or _by_rules(text)
+
+
+def _plain_words(text: str) -> list[str]:
+    """The tokens of a caption in which no rule joins, divides or changes a word; empty for any other."""
+    if not _PLAIN_CAPTION.fullmatch(text):
+        return []
+    words = text.lower().translate(_WITHOUT_MARKS).split()
+    keeps_stop = text.endswith((".", " ")) and _MAY_KEEP_STOP.fullmatch(words[-1])
+    return words if _CUT_WORDS.isdisjoint(words) and not keeps_stop else []
+
+
+def _by_rules(text: str) -> list[str]:
+    """As `ptb_tokenize`."""
     kinds = in_kinds(text)
     tokens: list[str] = []
     position = 0

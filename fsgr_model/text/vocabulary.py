@@ -4,15 +4,17 @@ Shapes: V words, E CLIP joint width.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fsgr_model.runtime.artifacts import fingerprint, load_json, save_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.text.caption_table import CaptionTable, WordTable, places
 
 UNK, PAD, BOS, EOS = range(4)
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
@@ -56,6 +58,17 @@ class Vocabulary:
     def encode(self, tokens: Sequence[str], max_length: int) -> list[int]:
         """`<bos>`, the ids of at most `max_length` words (`<unk>` for those not in the list), `<eos>`."""
         return [BOS, *(self._id_of.get(token, UNK) for token in tokens[:max_length]), EOS]
+
+    def encode_table(self, captions: WordTable, max_length: int | None = None) -> CaptionTable:
+        """Every caption of every image, as `encode` returns it; None: all of its words."""
+        table = captions.table
+        id_W = np.array([self._id_of.get(word, UNK) for word in captions.words], dtype=np.int32)
+        words_C = table.words_C if max_length is None else np.minimum(table.words_C, max_length)
+        bos_C = np.cumsum(words_C + 2) - (words_C + 2)
+        word_F = np.full(int((words_C + 2).sum()), BOS, dtype=np.int32)
+        word_F[places(bos_C + 1, words_C)] = id_W[table.word_F[places(table.word_start[:-1], words_C)]]
+        word_F[bos_C + words_C + 1] = EOS
+        return CaptionTable(table.image_ids, captions_A=table.captions_A, words_C=words_C + 2, word_F=word_F)
 
     def encode_open(self, tokens: Sequence[str], unlisted: dict[str, int]) -> list[int]:
         """Ids of all words as the metrics see them, split at any space; no special words are added.
@@ -104,13 +117,12 @@ class Vocabulary:
         return vocabulary
 
 
-def build_vocabulary(token_lists: Iterable[Sequence[str]], min_count: int) -> Vocabulary:
-    """The words that occur at least `min_count` times.
+def build_vocabulary(counts: Mapping[str, int], min_count: int) -> Vocabulary:
+    """The words that occur at least `min_count` times, from the words with their counts.
 
     Raises:
         UserError: no word occurs that often.
     """
-    counts = Counter(token for tokens in token_lists for token in tokens)
     kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIALS]
     if not kept:
         raise UserError(

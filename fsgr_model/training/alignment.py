@@ -18,7 +18,7 @@ Shapes: B images, G patches, R regions, P phrases, N words, C tokens, D d_model,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,7 @@ class ProgressiveAlignment:
 
     def __init__(
         self,
-        captions: dict[int, list[list[str]]],
+        captions: Mapping[int, list[list[str]]],
         tower: TextTower,
         d_model: int,
         *,

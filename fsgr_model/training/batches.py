@@ -6,7 +6,7 @@ T trunk tokens, G patches, W vision width.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -64,7 +64,7 @@ class CaptionedImages:
     def __init__(
         self,
         store: RowStore,
-        captions: dict[int, list[list[int]]],
+        captions: Mapping[int, Sequence[Sequence[int]]],
         shuffle_seed: int | None = None,
         labels: RowStore | None = None,
     ):

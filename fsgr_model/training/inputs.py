@@ -9,10 +9,12 @@ import torch
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.token_cache import open_of_trunk
 from fsgr_model.config.training_params import PhaseParams
-from fsgr_model.datasets.normal_form import Lists, Split, read_lists
+from fsgr_model.datasets.normal_form import IMAGES, Split, read_tokens, tokens_of
 from fsgr_model.network.assembly import Parts, read_parts
+from fsgr_model.runtime.artifacts import checksum_of
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.text.caption_table import WordTable
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
 
@@ -21,7 +23,7 @@ from fsgr_model.training.batches import CaptionedImages
 class SplitInputs:
     """The images of a split: the tokens of their captions, by ascending image id, and their features."""
 
-    tokens: dict[int, list[list[str]]]
+    tokens: WordTable
     features: RowStore
 
     def choose(self, count: int | None, seed: int) -> "SplitInputs":
@@ -37,14 +39,15 @@ class SplitInputs:
 class Inputs:
     """All training data. `labels`: the label maps of the training split, where a loss needs them.
 
-    The SHA-256 of the two lists are part of the key by which an interrupted run is found again.
+    The SHA-256 of the manifest and of the tokens are part of the key by which an interrupted run is found
+    again.
     """
 
     train: SplitInputs
     val: SplitInputs
     labels: RowStore | None
     images_sha256: str
-    captions_sha256: str
+    tokens_sha256: str
 
     def choose(self, count: int | None, seed: int) -> "Inputs":
         """The same with `count` of the training images, as `SplitInputs.choose` has it."""
@@ -63,19 +66,14 @@ def read_inputs(data: Path, device: torch.device, *, codebook: bool, labels: boo
     train = RowStore(data / "features" / "train.h5", clip.identity)
     parts = read_parts(data, clip, train.identity, codebook=codebook or labels)
     val = open_of_trunk(data / "features" / "val.h5", parts.trunk)
-    lists = read_lists(data / "dataset")
+    tokens = read_tokens(data / "dataset")
     return parts, Inputs(
-        split_inputs(lists, "train", train),
-        split_inputs(lists, "val", val),
+        SplitInputs(tokens_of(tokens, "train"), train),
+        SplitInputs(tokens_of(tokens, "val"), val),
         label_maps(data, parts) if labels else None,
-        lists.images_sha256,
-        lists.captions_sha256,
+        checksum_of(data / "dataset" / IMAGES),
+        tokens.sha256,
     )
-
-
-def split_inputs(lists: Lists, split: Split, features: RowStore) -> SplitInputs:
-    """A split of the lists beside its features."""
-    return SplitInputs(lists.tokens_of(split), features)
 
 
 def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
@@ -90,7 +88,7 @@ def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
     return open_of_trunk(data / "labels" / f"{split}.h5", expected, below=len(parts.codebook.names))
 
 
-def choose_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> dict[int, list[list[str]]]:
+def choose_images(tokens: WordTable, count: int, seed: int) -> WordTable:
     """`count` of the images, chosen at random, in their original order.
 
     Raises:
@@ -98,8 +96,7 @@ def choose_images(tokens: dict[int, list[list[str]]], count: int, seed: int) -> 
     """
     check_count(count, len(tokens))
     order = np.random.default_rng(seed).permutation(len(tokens))
-    image_ids = list(tokens)
-    return {image_ids[place]: tokens[image_ids[place]] for place in sorted(order[:count])}
+    return tokens.rows(np.sort(order[:count]))
 
 
 def check_count(count: int, images: int) -> None:
@@ -126,8 +123,5 @@ def captioned_images(
     """The images of a split with their features, their captions as word ids, <bos> to <eos>, and their label
     maps if given; captions longer than `params.max_length` are cut.
     """
-    captions = {
-        image_id: [vocabulary.encode(tokens, params.max_length - 1) for tokens in of_image]
-        for image_id, of_image in split.tokens.items()
-    }
+    captions = vocabulary.encode_table(split.tokens, params.max_length - 1)
     return CaptionedImages(split.features, captions, shuffle_seed, labels)

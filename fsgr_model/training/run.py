@@ -16,6 +16,7 @@ from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.row_cache import AskedPlace, choose_place, open_rows
+from fsgr_model.text.caption_table import CaptionTable
 from fsgr_model.training.batches import Batch, CaptionedImages
 from fsgr_model.training.inputs import Inputs, captioned_images
 from fsgr_model.training.loop import Loop
@@ -81,7 +82,7 @@ def training_loop(
         "seed": run.seed,
         "made_with": assembly.made_with,
         "images": inputs.images_sha256,
-        "captions": inputs.captions_sha256,
+        "tokens": inputs.tokens_sha256,
         **further_inputs,
     }
     schedule = EpochRates(peak_rate, params)
@@ -132,7 +133,8 @@ def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
         words = params.samples * params.max_length
     else:
         # A caption is read up to its last word, and predicted from its first.
-        words = max(sum(len(caption) - 1 for caption in of_image) for of_image in images.captions.values())
+        table = CaptionTable.of(images.captions)
+        words = int((table.words_per_image() - table.captions_A).max())
     return StepSize(params.batch_size, words, token_shape(images.store))
 
 

@@ -16,7 +16,7 @@ from fsgr_model.kernels.cuda_graphs import Replayed, ReplayedLoss
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.packing import Packing
-from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.cider_d import CiderD, CiderDByBatch
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import Batch
@@ -29,7 +29,7 @@ class SelfCritical(Task[Batch]):
     name, section = "SCST", "scst"
     uses_dropout = False
 
-    def __init__(self, reward: CiderD, num_samples: int, max_length: int) -> None:
+    def __init__(self, reward: CiderD | CiderDByBatch, num_samples: int, max_length: int) -> None:
         self.heads = nn.Module()
         self.reward = reward
         self.on_device: DeviceCiderD | None = None
@@ -105,7 +105,8 @@ class SelfCritical(Task[Batch]):
         image_of_row = [image_id for image_id in image_ids for _ in range(S)]
         if caption_NL.is_cuda:
             if self.on_device is None:
-                self.on_device = DeviceCiderD(self.reward, caption_NL.device)
+                scorer = self.reward if isinstance(self.reward, CiderD) else self.reward.prepared()
+                self.on_device = DeviceCiderD(scorer, caption_NL.device)
             score_N = self.on_device.score(caption_NL, image_of_row)
         else:
             scores = self.reward.score(caption_NL.cpu().numpy(), image_of_row)

@@ -1,5 +1,7 @@
 """The validation score of a network: CIDEr-D of its greedy captions."""
 
+from collections.abc import Mapping
+
 import torch
 
 from fsgr_model.config.training_params import PhaseParams
@@ -40,7 +42,7 @@ class Validation:
 
 def make_validation(
     images: CaptionedImages,
-    tokens: dict[int, list[list[str]]],
+    tokens: Mapping[int, list[list[str]]],
     vocabulary: Vocabulary,
     params: PhaseParams,
     *,
@@ -67,7 +69,7 @@ def make_validation(
     return Validation(images, cider_d, params, precision)
 
 
-def check_meaning(tokens: dict[int, list[list[str]]]) -> None:
+def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:
     """Stop before an epoch is chosen by a meaningless CIDEr-D.
 
     Args:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from fsgr_model.clip.codebook import Codebook
 from fsgr_model.clip.loading import load_clip
+from fsgr_model.clip.token_cache import read_tokens, token_shape
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.params import LabelsParams, RuntimeParams
 from fsgr_model.network.captioner import Captioner
@@ -29,9 +30,10 @@ SORTS = [
 ]
 
 
+@pytest.mark.parametrize("cache_dtype", ["float16", "int8"])
 @pytest.mark.parametrize(("kind", "cut", "cached", "grid"), SORTS)
 def test_from_the_checkpoint_to_the_captioner(
-    kind, cut, cached, grid, dataset, tmp_path, monkeypatch, model_params
+    kind, cut, cached, grid, dataset, tmp_path, monkeypatch, model_params, cache_dtype
 ):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
     (tmp_path / "tower.json").write_text(json.dumps(ALL[kind]))
@@ -47,7 +49,12 @@ def test_from_the_checkpoint_to_the_captioner(
         out=tmp_path / "clip",
     )
     extract_features(
-        dataset, clip_folder=tmp_path / "clip", cut=cut, runtime=RUNTIME, out=tmp_path / "features"
+        dataset,
+        clip_folder=tmp_path / "clip",
+        cut=cut,
+        cache_dtype=cache_dtype,
+        runtime=RUNTIME,
+        out=tmp_path / "features",
     )
     clip = load_clip(tmp_path / "clip", torch.device("cpu"))
     tail = make_tail(clip.model, cut, "value")
@@ -57,6 +64,7 @@ def test_from_the_checkpoint_to_the_captioner(
         tmp_path / "clip",
         cut,
         tmp_path / "codebook",
+        cache_dtype=cache_dtype,
         features=tmp_path / "features",
         params=LabelsParams(attention="value"),
         runtime=RUNTIME,
@@ -64,9 +72,9 @@ def test_from_the_checkpoint_to_the_captioner(
     )
     features = RowStore(tmp_path / "features" / "val.h5", {**clip.identity, "cut": cut})
     labels = RowStore(tmp_path / "labels" / "val.h5", {})
-    assert features.row_shape == cached and labels.row_shape == grid[:1]
+    assert token_shape(features) == cached and labels.row_shape == grid[:1]
     assert clip.identity["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
-    tokens_BTW = torch.from_numpy(features.load_all())
+    tokens_BTW = read_tokens(features, features.image_ids, torch.device("cpu"))
     expected_BG = (F.normalize(tail.aligned(tokens_BTW), dim=-1) @ concept_KE.T).argmax(dim=-1)
     assert torch.equal(torch.from_numpy(labels.load_all()).long(), expected_BG)
     params = model_params.model_copy(update={"align": "value", "tail": None})

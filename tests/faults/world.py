@@ -162,8 +162,10 @@ def shards(params: Values) -> None:
 
 
 def karpathy(params: Values) -> None:
+    """With a link to itself among the pictures."""
     entries = [karpathy_entry(number, split) for split, numbers in IMAGE_IDS.items() for number in numbers]
     (SOURCE / "dataset.json").write_text(json.dumps({"images": entries, "dataset": "coco"}))
+    (SOURCE / "loop").symlink_to("loop")
     _another(params, "karpathy", images=".", karpathy_file="dataset.json")
 
 

@@ -68,7 +68,15 @@ def make_caches(data: Path, params: Params) -> None:
 
 def captions_of(data: Path, weights: Path, params: Params) -> dict[int, str]:
     parts, features = read_test_split(data, params.model)
-    found = caption_split(parts, features, weights, params.model, decode=params.decode)
+    found = caption_split(
+        parts,
+        features,
+        weights,
+        params.model,
+        decode=params.decode,
+        precision=params.precision,
+        batch_size=params.runtime.caption_batch,
+    )
     return {int(each["image_id"]): str(each["caption"]) for each in found}
 
 

@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 
 from fsgr_model.config.training_params import ScheduleParams
-from fsgr_model.datasets.normal_form import LISTS
+from fsgr_model.datasets.normal_form import (
+    LISTS,
+    Dataset,
+    read_captions,
+    read_images,
+    read_instances,
+    write_dataset,
+)
 from fsgr_model.runtime.artifacts import load_json, save_json, write_checksum
 from fsgr_model.training import run as run_module
 from pipeline.train_scst import train_scst
@@ -43,11 +50,10 @@ def key_of(monkeypatch, run_in, tiny_data, tmp_path, model_params, xe_params):
 
 
 def change_captions(data):
-    captions = load_json(data / "dataset" / "captions.json")
-    captions[0]["tokens"] = [*captions[0]["tokens"], "cat"]
-    save_json(data / "dataset" / "captions.json", captions)
-    for name in LISTS:
-        write_checksum(data / "dataset" / name)
+    folder = data / "dataset"
+    captions = [caption for of_image in read_captions(folder).values() for caption in of_image]
+    captions[0].tokens.append("cat")
+    write_dataset(folder, Dataset(read_images(folder), captions, read_instances(folder), {}))
 
 
 def change_pictures(data):

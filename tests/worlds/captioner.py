@@ -1,5 +1,7 @@
 """A world small enough to train on in a second: features show a thing, captions name it."""
 
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +29,21 @@ from fsgr_model.datasets.normal_form import (
     Dataset,
     ImageRecord,
     Split,
-    read_lists,
+    read_tokens,
+    tokens_of,
     write_dataset,
 )
 from fsgr_model.network.assembly import Assembly, Parts, build_captioner, read_parts
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter
-from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.cider_d import CiderDByBatch
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.vocabulary import Vocabulary, build_vocabulary, save_word_embeddings
 from fsgr_model.training.alignment import ProgressiveAlignment
 from fsgr_model.training.batches import CaptionedImages
-from fsgr_model.training.inputs import SplitInputs, captioned_images, split_inputs
+from fsgr_model.training.inputs import SplitInputs, captioned_images
 from fsgr_model.training.run import Run
 from pipeline.train_scst import training_reward
-from pipeline.train_xe import progressive_alignment, words_of
+from pipeline.train_xe import progressive_alignment
 
 THINGS = ["cat", "dog", "house", "tree", "boat", "car"]
 PLACES = ["on a beach", "in the snow", "at night", "in a room"]
@@ -117,7 +120,7 @@ def write_text(data, captions, images, identity) -> None:
     )
     training = {image.image_id for image in images if image.split == "train"}
     tokens = [caption.tokens for caption in captions if caption.image_id in training]
-    vocabulary = build_vocabulary(tokens, 1)
+    vocabulary = build_vocabulary(Counter(chain.from_iterable(tokens)), 1)
     (data / "vocab").mkdir()
     vocabulary.save(data / "vocab" / "words.json")
     save_word_embeddings(
@@ -158,7 +161,8 @@ def assemble(data: Path, split: Split, params: ModelParams, seed: int) -> Assemb
 
 
 def split_of(data: Path, split: Split) -> SplitInputs:
-    return split_inputs(read_lists(data / "dataset"), split, RowStore(data / "features" / f"{split}.h5", {}))
+    tokens = tokens_of(read_tokens(data / "dataset"), split)
+    return SplitInputs(tokens, RowStore(data / "features" / f"{split}.h5", {}))
 
 
 def images_of(
@@ -169,7 +173,7 @@ def images_of(
     return captioned_images(split_of(data, split), assembly.vocabulary, params, labels=labels)
 
 
-def reward_of(data: Path, vocabulary: Vocabulary, end_token: bool = True) -> CiderD:
+def reward_of(data: Path, vocabulary: Vocabulary, end_token: bool = True) -> CiderDByBatch:
     """The reward of SCST on the training split."""
     path = data / "vocab" / "document_frequencies.safetensors"
     frequencies = DocumentFrequencies.load(path, vocabulary)
@@ -179,7 +183,7 @@ def reward_of(data: Path, vocabulary: Vocabulary, end_token: bool = True) -> Cid
 def alignment_of(data: Path, xe: XeParams) -> ProgressiveAlignment:
     """The alignment losses on the training split."""
     tokens = split_of(data, "train").tokens
-    tower = TextTower(load_clip(data / "clip", CPU), words_of(tokens))
+    tower = TextTower(load_clip(data / "clip", CPU), set(tokens.counts()))
     return progressive_alignment(tokens, tower, 24, xe, seed=7)
 
 

@@ -1,0 +1,296 @@
+"""The stages at COCO's full size, in time and memory, beside an older commit that is built for the purpose.
+
+    python -m bench.coco_size captions_val2017.json --against 7618f21 --shares 0.1 0.5 1
+
+A file of Karpathy's form and small JPEGs, each different, stand in for COCO: captions are drawn from those
+of the given COCO file, so their words and lengths are COCO's, and the pictures show nothing. The CLIP is tiny
+and random, so what is measured is everything but the networks. Both versions run each stage in turns.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import yaml
+from PIL import Image
+
+from bench.rows import device_name
+from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.model_building import build_model, default_preprocessing
+from fsgr_model.runtime.artifacts import load_json, load_yaml, save_json, whole_file
+from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import UserError, run_command
+
+PAGE, RESULTS = Path("docs/experiments/coco_size.md"), Path("bench/results/coco_size.json")
+# Images of Karpathy's split of COCO.
+SPLITS = {"train": 82_783, "restval": 30_504, "val": 5_000, "test": 5_000}
+IMAGES = sum(SPLITS.values())
+PICTURES = 500
+CLIP = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "layers": 2, "width": 16, "head_width": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
+# Of both versions' presets/coco.yaml; a name that one of them lacks is left out there.
+CHANGES: dict[str, Any] = {
+    "dataset.root": "coco",
+    "dataset.instances": [],
+    "clip.cut": 1,
+    "codebook.concepts": "concepts.txt",
+    "codebook.templates": "scene",
+    "model.d_model": 16,
+    "model.num_heads": 2,
+    "model.d_ff": 32,
+    "model.encoder_layers": 1,
+    "model.decoder_layers": 1,
+    "model.top_k": 4,
+    "model.tail": None,
+    "model.adapters": False,
+    "model.prompts": 0,
+    "xe.contrast": None,
+    "xe.contrast_weight": 0,
+    "xe.batch_size": 100,
+    "scst.batch_size": 100,
+    "runtime.workers": 2,
+}
+CONCEPTS = ("person", "dog", "table", "car")
+STAGES = ("dataset", "features", "codebook", "vocab", "train_xe", "train_scst")
+# Training is ended where the network has been validated once and the first step begins.
+FIRST_STEP = {"train_xe": "XE epoch 0:", "train_scst": "SCST epoch 0:"}
+AIMS = {"dataset": 1 / 3, "features": 1 / 3, "vocab": 1 / 4, "train_xe": 1 / 7, "train_scst": 1 / 7}
+SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a stage, and the largest memory of its processes together, in bytes."""
+
+    version: str
+    stage: str
+    images: int
+    seconds: float
+    peak: int
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "captions", type=Path, help="COCO's captions_val2017.json or another file of its form"
+    )
+    parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="of COCO's images")
+    parser.add_argument("--stages", nargs="+", default=STAGES, help="those that are measured")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keep the data here, and use what is here already")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    texts = [entry["caption"] for entry in load_json(given.captions)["annotations"]]
+    costs = []
+    with tempfile.TemporaryDirectory() as temporary, versions(given.against, Path(temporary)) as places:
+        for share in given.shares:
+            folder = (given.folder or Path(temporary)) / f"{share:g}"
+            images = round(share * IMAGES)
+            make_coco(folder / "coco", texts, images)
+            projects = {
+                name: make_project(folder / name, code=code, coco=folder / "coco")
+                for name, code in places.items()
+            }
+            costs += measure(projects, places, images, stages=given.stages, rounds=given.rounds)
+    page = markdown(costs)
+    print(page)
+    with whole_file(given.page) as partial:
+        partial.write_text(page + "\n", encoding="utf-8")
+    save_json(given.out, {"device": device_name(pick_device()), "costs": [asdict(cost) for cost in costs]})
+
+
+@contextmanager
+def versions(commit: str | None, folder: Path) -> Iterator[dict[str, Path]]:
+    """The code of the commit, checked out for as long as the block runs, and that of this folder."""
+    here = {"this": Path.cwd()}
+    if commit is None:
+        yield here
+        return
+    place = folder / "code"
+    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(place), commit], check=True)
+    try:
+        yield {commit: place} | here
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", str(place)], check=True)
+
+
+def make_coco(folder: Path, texts: list[str], images: int) -> None:
+    """A Karpathy file and its pictures, unless they are there: the splits' shares are COCO's."""
+    if (folder / "dataset_coco.json").exists():
+        return
+    draw = random.Random(0)
+    pictures = [jpeg(seed) for seed in range(PICTURES)]
+    splits = draw.choices(list(SPLITS), weights=list(SPLITS.values()), k=images)
+    entries = []
+    for number, split in enumerate(splits):
+        name = f"{number % 100:02d}/{number:06d}.jpg"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        # Bytes behind the end of a JPEG change its digest and nothing else.
+        (folder / name).write_bytes(pictures[number % PICTURES] + number.to_bytes(4))
+        # The real file has the words of each caption as well.
+        sentences = [
+            {"raw": text, "tokens": text.lower().split(), "imgid": number, "sentid": 5 * number + place}
+            for place, text in enumerate(draw.choices(texts, k=5))
+        ]
+        entries.append(
+            {"filename": name, "split": split, "imgid": number, "cocoid": number, "sentences": sentences}
+        )
+    save_json(folder / "dataset_coco.json", {"images": entries}, indent=None)
+
+
+def jpeg(seed: int) -> bytes:
+    """A small picture of soft colours."""
+    cells_HWC = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    target = io.BytesIO()
+    Image.fromarray(cells_HWC).resize((64, 48), Image.Resampling.BICUBIC).save(target, "JPEG")
+    return target.getvalue()
+
+
+def make_project(folder: Path, *, code: Path, coco: Path) -> Path:
+    """A folder with the parameters of a version, the pictures, the concepts and a CLIP."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = load_yaml(code / "presets" / "coco.yaml")
+    for name, value in CHANGES.items():
+        *sections, key = name.split(".")
+        inner = values
+        for section in sections:
+            inner = inner[section]
+        if key in inner:
+            inner[key] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    (folder / "concepts.txt").write_text("\n".join(CONCEPTS) + "\n", encoding="utf-8")
+    (folder / "coco").unlink(missing_ok=True)
+    (folder / "coco").symlink_to(coco.resolve())
+    torch.manual_seed(0)
+    preprocessing = default_preprocessing(CLIP, {"resize_mode": "squash"})
+    model = build_model(CLIP, "tiny")
+    save_clip(folder / "data" / "clip", model, "tiny", CLIP, preprocessing=preprocessing, origin={})
+    return folder
+
+
+def measure(
+    projects: dict[str, Path], places: dict[str, Path], images: int, *, stages: list[str], rounds: int
+) -> list[Cost]:
+    """Every stage of every project, in turns; the last result of a stage is what the next one reads."""
+    costs = []
+    for stage in stages:
+        for _ in range(rounds):
+            for version, project in projects.items():
+                seconds, peak = run_stage(project, places[version], stage)
+                costs.append(Cost(version, stage, images, seconds, peak))
+                print(
+                    f"{images} images, {version}, {stage}: {seconds:.1f} s, {peak / 1e9:.2f} GB", flush=True
+                )
+        if stage == "train_xe":
+            for version, project in projects.items():
+                train_shortly(project, places[version])
+    return costs
+
+
+def run_stage(project: Path, code: Path, stage: str) -> tuple[float, int]:
+    """Seconds of a stage, of training those before its first step, and the largest memory until then.
+
+    Raises:
+        UserError: it fails; with the last of what it said.
+    """
+    shutil.rmtree(project / ".resume", ignore_errors=True)
+    mark, said = FIRST_STEP.get(stage), [""]
+    environment = {**os.environ, "PYTHONPATH": str(code.resolve()), "DVC_ROOT": str(project.resolve())}
+    start = time.perf_counter()
+    running = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", f"pipeline.{stage}"],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert running.stdout is not None
+    peak = Peak(running.pid)
+    with peak:
+        for line in running.stdout:
+            said.append(line)
+            if mark and line.startswith(mark):
+                break
+        seconds = time.perf_counter() - start
+    reached = mark is None or said[-1].startswith(mark)
+    if mark:
+        running.terminate()
+    if (running.wait() and not mark) or not reached:
+        raise UserError(f"{stage} in {project} failed: {''.join(said)[-800:]}")
+    return seconds, peak.bytes
+
+
+class Peak:
+    """The largest memory of a process and its descendants together while the block runs; pages that several
+    of them share count once (PSS).
+    """
+
+    def __init__(self, number: int) -> None:
+        self.process, self.bytes, self.over = psutil.Process(number), 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self.over.wait(SECONDS_BETWEEN_LOOKS):
+            self.bytes = max(self.bytes, self._now())
+
+    def _now(self) -> int:
+        total = 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [self.process, *self.process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    total += process.memory_full_info().pss
+        return total
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+
+def train_shortly(project: Path, code: Path) -> None:
+    """Weights for SCST to start from: XE on a hundred images."""
+    parameters = project / "params.yaml"
+    values = load_yaml(parameters)
+    few = {
+        **values,
+        "xe": {**values["xe"], "train_images": 100, "epochs": 1, "warmup_epochs": 0, "decay": []},
+    }
+    parameters.write_text(yaml.safe_dump(few, sort_keys=False), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(code.resolve()), "DVC_ROOT": str(project.resolve())}
+    command = [sys.executable, "-W", "ignore", "-m", "pipeline.train_xe"]
+    subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
+    parameters.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def markdown(costs: list[Cost]) -> str:
+    return "\n".join(map(str, costs))
+
+
+if __name__ == "__main__":
+    run_command(main)
