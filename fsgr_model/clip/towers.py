@@ -16,7 +16,7 @@ AnyTail = Tail | ResNetTail | StagedTail
 
 
 class Kind(NamedTuple):
-    """How towers of a kind are split, and seen through whole. `first_cut`: the lowest that all of them have."""
+    """How towers of a kind are split, and seen through whole; `first_cut` is the lowest that all have."""
 
     trunk: Callable[[Any, int], AnyTrunk]
     tail: Callable[[Any, int, Align], AnyTail]
