@@ -135,7 +135,7 @@ def add_captions(name: str, folder: Path) -> dict[str, float]:
     references = {i: [caption.text for caption in of_image[i]] for i in features.image_ids}
     results = {int(row["image_id"]): str(row["caption"]) for row in captions}
     report = score_captions(references, results, meteor="off")
-    return {"CIDEr": report.scores["CIDEr"], "captioner_cpu_seconds": processor_seconds() - before}
+    return {"CIDEr": report.metrics["CIDEr"], "captioner_cpu_seconds": processor_seconds() - before}
 
 
 def run_stages(folder: Path, *stages: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fsgr_model.clip.logit_scale import logit_scale_of
 from fsgr_model.clip.split import FrozenTail, TailOutput
 from fsgr_model.clip.vit import Align, correlative_attention, mix_values
 from fsgr_model.runtime.errors import UserError
@@ -51,6 +52,7 @@ class ResNetTail(FrozenTail):
     def __init__(self, clip_model: nn.Module, cut: int, align: Align) -> None:
         super().__init__()
         self.pool = resnet_tower(clip_model, cut).attnpool
+        self.logit_scale = logit_scale_of(clip_model)
         side = round((self.pool.positional_embedding.shape[0] - 1) ** 0.5)
         self.grid_size = (side, side)
         self.joint_width, self.width = self.pool.c_proj.weight.shape

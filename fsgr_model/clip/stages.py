@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from fsgr_model.clip.logit_scale import logit_scale_of
 from fsgr_model.clip.split import Align, FrozenTail, TailOutput, tower_name
 from fsgr_model.clip.vit import joint_width_of
 from fsgr_model.runtime.errors import UserError
@@ -66,6 +67,7 @@ class StagedTail(FrozenTail):
                 "set model.align and labels.attention to value"
             )
         visual = clip_model.visual
+        self.logit_scale = logit_scale_of(clip_model)
         self.cached_size = map_shape(clip_model, cut)[:2]
         self.stages = stages[cut:]
         self.last = getattr(visual.trunk, self.form.last)

@@ -10,7 +10,6 @@ A model with a bias of its logits, as SigLIP has, is trained with the sigmoid lo
 Shapes: N images, B pairs per step, G patches, C context length, E joint width.
 """
 
-import math
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fsgr_model.clip.logit_scale import MOST_LOG_SCALE
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.text_tower import text_embedding
 from fsgr_model.clip.towers import image_and_patches
@@ -31,8 +31,6 @@ from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import CosineRates
 from fsgr_model.training.task import Step, Task
 
-# CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
-MOST_LOGIT_SCALE = math.log(100)
 # A softmax of the cosines times this gives the weights of the patches for a phrase.
 PATCH_SHARPNESS = 20.0
 EXCLUDED = -1e4
@@ -83,7 +81,7 @@ class Contrast(Task[PairBatch]):
     def after_step(self, model: Any) -> None:
         """CLIP's clamp of the temperature."""
         with torch.no_grad():
-            model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
+            model.logit_scale.clamp_(0, MOST_LOG_SCALE)
 
 
 def train_clip(
