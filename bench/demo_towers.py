@@ -51,6 +51,7 @@ class Tower(NamedTuple):
     what: str
     cut: int
     attention: Align
+    staged: bool = False
 
 
 TOWERS = {
@@ -61,8 +62,8 @@ TOWERS = {
     "eva02": Tower("EVA-02, class token, rotary positions", 1, "qk_kk"),
     "pe_core": Tower("PE-Core, attention pool, rotary positions", 1, "qk_kk"),
     "coca": Tower("open_clip's ViT, CoCa's attention pool", 1, "qk_kk"),
-    "convnext": Tower("ConvNeXt", 4, "value"),
-    "fastvit": Tower("FastViT (MobileCLIP)", 4, "value"),
+    "convnext": Tower("ConvNeXt", 4, "value", staged=True),
+    "fastvit": Tower("FastViT (MobileCLIP)", 4, "value", staged=True),
     "resnet": Tower("CLIP's ResNet", 0, "value"),
 }
 
@@ -163,7 +164,7 @@ def measure_labels(data: Path, tower: Tower, params: Params) -> dict[str, Any]:
     batches = read_batches(images, clip.preprocess, BATCH, params.runtime.workers)
     tokens_NTW = torch.cat([trunk(image_BCHW) for _, image_BCHW in batches])
     found: dict[str, Any] = {"labels": {}}
-    for attention in ATTENTIONS if tower.attention != "value" or tower.cut == 0 else ("value",):
+    for attention in attentions_of(tower):
         tail = make_tail(clip.model, tower.cut, attention)
         label_NG = torch.cat(
             [
@@ -176,6 +177,11 @@ def measure_labels(data: Path, tower: Tower, params: Params) -> dict[str, Any]:
         found |= {"grid": list(tail.grid_size), "chance": scores["label_chance"]}
         found |= {"majority": scores["label_majority"], "cached": list(trunk.token_shape)}
     return found
+
+
+def attentions_of(tower: Tower) -> tuple[Align, ...]:
+    """What the last block can be run as; towers in stages have no attention."""
+    return ("value",) if tower.staged else ATTENTIONS
 
 
 def processor_seconds() -> float:
