@@ -90,6 +90,13 @@ def seconds():
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture
+def short_folder():
+    """Its path has room for a socket's name."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
 @pytest.mark.usefixtures("seconds")
 def test_a_long_path_of_temporary_files(dataset, clip_folder, tmp_path, monkeypatch):
     """The path of a socket has at most 107 bytes."""
@@ -126,14 +133,20 @@ def test_a_worker_that_something_else_ends_is_told(dataset):
 
 
 @pytest.mark.usefixtures("seconds")
-def test_a_job_whose_processes_are_all_told_to_end(dataset):
-    """As a cluster's scheduler does: PyTorch prints a traceback for a worker that a signal ends."""
+def test_a_job_whose_processes_are_all_told_to_end(dataset, short_folder, monkeypatch):
+    """As a cluster's scheduler does: PyTorch prints a traceback for a worker that a signal ends.
+
+    Nothing stays behind in shared memory.
+    """
+    monkeypatch.setattr(image_reading, "SHARED_MEMORY", short_folder)
     batches = read_batches(read_images(dataset), lambda picture: torch.zeros(3, 32, 32), 5, 1)
     next(batches)
+    assert list(short_folder.iterdir())
     (worker,) = active_children()
     subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
     worker.join(10)
     assert worker.exitcode == 0
+    assert not list(short_folder.iterdir())
     batches.close()
 
 
