@@ -75,19 +75,26 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of CLIP's training (default: %(default)s)")
     parser.add_argument("--captions", action="store_true", help="train a captioner on each, one epoch")
     given = parser.parse_args()
-    known: dict[str, Any] = load_json(RESULTS) if RESULTS.exists() else {}
     for name in given.towers:
         for seed in given.seeds:
             cell = f"{name}-{seed}"
-            folder = RUNS / cell
-            if cell not in known:
-                known[cell] = train(name, seed, given.epochs, folder=folder)
-                save_json(RESULTS, known)
-            if given.captions and "CIDEr" not in known[cell]:
-                known[cell] |= add_captions(name, folder)
-                save_json(RESULTS, known)
-            print(cell, known[cell], flush=True)
-    put_into_page(PAGE, "demo_towers", table(known))
+            if cell not in results():
+                add(cell, train(name, seed, given.epochs, folder=RUNS / cell))
+            if given.captions and "CIDEr" not in results()[cell]:
+                add(cell, add_captions(RUNS / cell))
+            print(cell, results()[cell], flush=True)
+    put_into_page(PAGE, "demo_towers", table(results()))
+
+
+def results() -> dict[str, Any]:
+    """What is known by now; others may run beside this."""
+    return load_json(RESULTS) if RESULTS.exists() else {}
+
+
+def add(cell: str, found: dict[str, Any]) -> None:
+    """Put it beside what is known of the cell."""
+    known = results()
+    save_json(RESULTS, known | {cell: known.get(cell, {}) | found})
 
 
 def train(name: str, seed: int, epochs: int, *, folder: Path) -> dict[str, Any]:
@@ -117,7 +124,7 @@ def train(name: str, seed: int, epochs: int, *, folder: Path) -> dict[str, Any]:
     return {**labels, "retrieval": float(found[1]) / 100, "clip_cpu_seconds": seconds, **trained_on}
 
 
-def add_captions(name: str, folder: Path) -> dict[str, float]:
+def add_captions(folder: Path) -> dict[str, float]:
     """CIDEr of the test split after one epoch of cross-entropy on the tower."""
     before = processor_seconds()
     run_stages(folder, "features", "labels", "vocab", "train_xe")
