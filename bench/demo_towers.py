@@ -77,7 +77,7 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.towers:
         for seed in given.seeds:
-            cell = f"{name}-{seed}"
+            cell = f"{name}-{given.epochs}-{seed}"
             if cell not in results():
                 add(cell, train(name, seed, given.epochs, folder=RUNS / cell))
             if given.captions and "CIDEr" not in results()[cell]:
@@ -198,23 +198,37 @@ def processor_seconds() -> float:
 
 
 def table(known: dict[str, Any]) -> str:
-    """Markdown: a row per tower, means over its seeds."""
-    head = ["tower", "seeds", "grid", *ATTENTIONS, "chance", "best constant", "retrieval", "CIDEr", "CPU s"]
+    """Markdown: a row per tower and number of epochs, means over the seeds."""
+    head = [
+        "tower",
+        "epochs",
+        "seeds",
+        "grid",
+        *ATTENTIONS,
+        "chance",
+        "best constant",
+        "retrieval",
+        "CIDEr",
+        "CPU s",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, tower in TOWERS.items():
-        runs = [run for cell, run in known.items() if cell.rpartition("-")[0] == name]
-        if runs:
-            rows, columns = runs[0]["grid"]
-            cells = [tower.what, str(len(runs)), f"{rows} x {columns}"]
-            cells += [
-                percent(run["labels"][each] for run in runs if each in run["labels"]) for each in ATTENTIONS
-            ]
-            cells += [percent(run[each] for run in runs) for each in ("chance", "majority", "retrieval")]
-            cider = [run["CIDEr"] for run in runs if "CIDEr" in run]
-            cells += [f"{statistics.mean(cider):.3f}" if cider else ""]
-            cells += [f"{statistics.mean(run['clip_cpu_seconds'] for run in runs):.0f}"]
-            lines.append("| " + " | ".join(cells) + " |")
+        of_tower = [run for cell, run in known.items() if cell.split("-")[0] == name]
+        for epochs in sorted({run["epochs"] for run in of_tower}):
+            runs = [run for run in of_tower if run["epochs"] == epochs]
+            lines.append("| " + " | ".join([tower.what, str(epochs), *row_of(runs)]) + " |")
     return "\n".join(lines)
+
+
+def row_of(runs: list[dict[str, Any]]) -> list[str]:
+    """The cells after the tower and its epochs."""
+    rows, columns = runs[0]["grid"]
+    cells = [str(len(runs)), f"{rows} x {columns}"]
+    cells += [percent(run["labels"][each] for run in runs if each in run["labels"]) for each in ATTENTIONS]
+    cells += [percent(run[each] for run in runs) for each in ("chance", "majority", "retrieval")]
+    cider = [run["CIDEr"] for run in runs if "CIDEr" in run]
+    cells += [f"{statistics.mean(cider):.3f}" if cider else ""]
+    return [*cells, f"{statistics.mean(run['clip_cpu_seconds'] for run in runs):.0f}"]
 
 
 def percent(values: Iterable[float]) -> str:
