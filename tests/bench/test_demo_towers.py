@@ -37,13 +37,19 @@ def test_a_small_clip_can_be_trained_cut_and_read(name: str) -> None:
 
 
 def run(**changes: object) -> dict[str, object]:
-    shares = {"chance": 0.04, "majority": 0.09, "retrieval": 0.5, "clip_cpu_seconds": 70.0}
+    shares = {"chance": 0.04, "majority": 0.09, "retrieval": 0.5, "clip_cpu_seconds": 70.0, "epochs": 3}
     return {"labels": {"value": 0.5}, "grid": [8, 8], **shares, **changes}
 
 
 def test_the_table_has_means_over_seeds_and_leaves_out_what_is_not_there() -> None:
-    known = {"convnext-42": run(), "convnext-43": run(labels={"value": 0.7}), "vit-42": run(CIDEr=1.5)}
-    head, _, vit, convnext = (line.split(" | ") for line in table(known).splitlines())
+    known = {
+        "convnext-3-42": run(),
+        "convnext-3-43": run(labels={"value": 0.7}),
+        "vit-8-42": run(epochs=8),
+        "vit-3-42": run(CIDEr=1.5),
+    }
+    head, _, vit, longer, convnext = (line.split(" | ") for line in table(known).splitlines())
     of = dict(zip(head, convnext, strict=True))
     assert of["value"] == "60.0 ± 10.0%" and of["plain"] == "" and of["seeds"] == "2" and of["CIDEr"] == ""
     assert dict(zip(head, vit, strict=True))["CIDEr"] == "1.500"
+    assert dict(zip(head, longer, strict=True))["epochs"] == "8"
