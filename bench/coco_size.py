@@ -300,8 +300,8 @@ def markdown(costs: list[Cost], against: str | None) -> str:
     head = (
         "# COCO's full size\n\n"
         f"`python -m bench.coco_size` on {device_name(pick_device())}: {IMAGES:,} images with five captions "
-        "each, and parts of them. Training is measured until its loop begins. Memory is that of all processes "
-        f"of a stage together, at its largest; {AIM_GB} GB is the aim.\n\n"
+        "each, and parts of them. Training is measured until its loop begins. Memory is that of all "
+        f"processes of a stage together, at its largest; {AIM_GB} GB is the aim.\n\n"
     )
     if against is None:
         rows = [
