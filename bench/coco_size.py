@@ -111,13 +111,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="of COCO's images")
     parser.add_argument("--stages", nargs="+", default=STAGES, help="those that are measured")
+    parser.add_argument("--add", action="store_true", help="to what the JSON file has of other runs")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep the data here, and use what is here already")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
     given = parser.parse_args(arguments)
     texts = [entry["caption"] for entry in load_json(given.captions)["annotations"]]
-    costs = []
+    costs = [Cost(**cost) for cost in load_json(given.out)["costs"]] if given.add else []
     with tempfile.TemporaryDirectory() as temporary, versions(given.against, Path(temporary)) as places:
         for share in given.shares:
             folder = (given.folder or Path(temporary)) / f"{share:g}"

@@ -16,7 +16,7 @@ from fsgr_model.runtime.listing import SHOWN, listed
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.stopping import end_with_parent
 
-IMAGES_A_TASK = 32
+IMAGES_A_TASK = 64
 
 
 @dataclass(frozen=True)

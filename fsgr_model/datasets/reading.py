@@ -16,6 +16,7 @@ from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks, refuse_
 from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
+from fsgr_model.runtime.collector import no_circles
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
@@ -50,12 +51,13 @@ def read_dataset(params: UserDataset, place: Path, folder: Path, workers: int) -
     """
     root = Path(params.root)
     _check_folders(params, root)
-    raw, pictures = _read_lists(params, root, place=place, folder=folder)
-    read = count_read(raw, pictures.folder, folders_below(params))
-    numbered = make_ids_unique(raw)
-    refuse_masks(numbered, params.instances)
-    captions = caption_records(raw.captions, numbered.raw.captions)
-    raw = numbered.raw
+    with no_circles():
+        raw, pictures = _read_lists(params, root, place=place, folder=folder)
+        read = count_read(raw, pictures.folder, folders_below(params))
+        numbered = make_ids_unique(raw)
+        refuse_masks(numbered, params.instances)
+        captions = caption_records(raw.captions, numbered.raw.captions)
+        raw = numbered.raw
     checked = check_images(raw.images, pictures.folder, workers, pictures.place)
     if params.on_bad_image == "fail":
         refuse_bad_images(checked.bad, pictures.folder)
