@@ -118,7 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
     given = parser.parse_args(arguments)
     texts = [entry["caption"] for entry in load_json(given.captions)["annotations"]]
-    costs = [Cost(**cost) for cost in load_json(given.out)["costs"]] if given.add else []
+    costs = (
+        [Cost(**cost) for cost in load_json(given.out)["costs"]] if given.add and given.out.exists() else []
+    )
     with tempfile.TemporaryDirectory() as temporary, versions(given.against, Path(temporary)) as places:
         for share in given.shares:
             folder = (given.folder or Path(temporary)) / f"{share:g}"
