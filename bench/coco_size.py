@@ -31,10 +31,10 @@ import torch
 import yaml
 from PIL import Image
 
-from bench.rows import device_name
+from bench.rows import device_name, put_into_page
 from fsgr_model.clip.loading import save_clip
 from fsgr_model.clip.model_building import build_model, default_preprocessing
-from fsgr_model.runtime.artifacts import load_json, load_yaml, save_json, whole_file
+from fsgr_model.runtime.artifacts import load_json, load_yaml, save_json
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
 
@@ -88,27 +88,6 @@ LOOP_BEGINS = {"train_xe": "XE on ", "train_scst": "SCST on "}
 AIMS = {"dataset": 1 / 3, "features": 1 / 3, "vocab": 1 / 4, "train_xe": 1 / 7, "train_scst": 1 / 7}
 AIM_GB = 1.2
 SECONDS_BETWEEN_LOOKS = 0.1
-# By cProfile, which slows what is in Python, in seconds at a tenth of COCO.
-NOTES = """
-## Where the time went
-
-At 7618f21 the main process of `dataset` spent 8.8 s in the tokenizer, 7.9 s on making dictionaries of the records,
-3.9 s on writing them, 2.4 s on asking whether pictures are links and 2.0 s on reading the list, beside the pictures.
-Its tokenizer now has a short way for plain captions (9.8 µs a caption of val2017 instead of 32.8, the same tokens),
-rows are written one by one, and pictures are opened as JPEG first. The list's own words are not kept when it is read,
-and equal tokens are one object: that is most of the memory.
-
-`vocab`, `train_xe` and `train_scst` read the captions as lists of words, made lists of numbers of them, and SCST
-counted the n-grams of all references. They now read `tokens.npz`, arrays of numbers, and SCST counts the n-grams of a
-batch when it needs them. What remains of their time is Python's imports: 5 to 6 s here, of which PyTorch's compiler,
-which torchvision imports, is 1.3 s.
-
-`features` wrote each row by three calls of HDF5 (now three for a run of neighbours), and torchvision's last two
-transforms took 0.15 ms a picture (now 0.02 ms, bit for bit the same).
-
-What the stand-in does not show: its captions are 25,014 different ones, so it has fewer different n-grams than COCO,
-and its pictures are small, so that decoding them is the smallest part.
-"""
 
 
 @dataclass(frozen=True)
@@ -151,8 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
             costs += measure(projects, places, images, stages=given.stages, rounds=given.rounds)
     page = markdown(costs, given.against)
     print(page)
-    with whole_file(given.page) as partial:
-        partial.write_text(page + "\n", encoding="utf-8")
+    put_into_page(given.page, "coco_size", page)
     save_json(given.out, {"device": device_name(pick_device()), "costs": [asdict(cost) for cost in costs]})
 
 
@@ -322,7 +300,6 @@ def train_shortly(project: Path, code: Path) -> None:
 def markdown(costs: list[Cost], against: str | None) -> str:
     """The page: each stage at each size, both versions side by side."""
     head = (
-        "# COCO's full size\n\n"
         f"`python -m bench.coco_size` on {device_name(pick_device())}: {IMAGES:,} images with five captions "
         "each, and parts of them. Training is measured until its loop begins. Memory is that of all "
         f"processes of a stage together, at its largest; {AIM_GB} GB is the aim.\n\n"
@@ -346,7 +323,7 @@ def markdown(costs: list[Cost], against: str | None) -> str:
             f"| {mine.seconds / other.seconds:.2f} | {aim} "
             f"| {other.peak / 1e9:.2f} GB | {mine.peak / 1e9:.2f} GB |"
         )
-    return head + "\n".join(lines) + "\n" + NOTES.rstrip()
+    return head + "\n".join(lines)
 
 
 def medians(costs: list[Cost], version: str) -> dict[tuple[str, int], Cost]:
