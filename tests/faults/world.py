@@ -135,6 +135,9 @@ def _another(params: Values, form: str, **more: Any) -> None:
 
 
 def table(params: Values) -> None:
+    """One picture is a link."""
+    (SOURCE / "images/11.png").rename(SOURCE / "elsewhere.png")
+    (SOURCE / "images/11.png").symlink_to("../elsewhere.png")
     split = {number: name for name, numbers in IMAGE_IDS.items() for number in numbers}
     rows = ["image,caption,split", *(f"{number}.png,a red dog,{split[number]}" for number in ALL_IDS)]
     (SOURCE / "table.csv").write_text("\n".join(rows) + "\n")
