@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import random
+import resource
 import shutil
 import statistics
 import subprocess
@@ -92,12 +93,15 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a stage, and the largest memory of its processes together, in bytes."""
+    """Seconds of a stage on the clock and of its processes on a core, and their largest memory together, in
+    bytes.
+    """
 
     version: str
     stage: str
     images: int
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -214,11 +218,11 @@ def measure(
     for stage in stages:
         for _ in range(rounds):
             for version, project in projects.items():
+                before = cpu_seconds()
                 seconds, peak = run_stage(project, places[version], stage, LOOP_BEGINS.get(stage, ""))
-                costs.append(Cost(version, stage, images, seconds, peak))
-                print(
-                    f"{images} images, {version}, {stage}: {seconds:.1f} s, {peak / 1e9:.2f} GB", flush=True
-                )
+                cost = Cost(version, stage, images, seconds, cpu_seconds() - before, peak)
+                costs.append(cost)
+                print(cost, flush=True)
         if stage == "train_xe":
             for version, project in projects.items():
                 train_shortly(project, places[version])
@@ -258,6 +262,12 @@ def run_stage(project: Path, code: Path, stage: str, until: str = "") -> tuple[f
     if code_of_exit or until:
         raise UserError(f"{stage} in {project} failed: {''.join(said)[-800:]}")
     return seconds, peak.bytes
+
+
+def cpu_seconds() -> float:
+    """Of all processes that this one has started, and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Peak:
@@ -302,17 +312,21 @@ def markdown(costs: list[Cost], against: str | None) -> str:
     head = (
         f"`python -m bench.coco_size` on {device_name(pick_device())}: {IMAGES:,} images with five captions "
         "each, and parts of them. Training is measured until its loop begins. Memory is that of all "
-        f"processes of a stage together, at its largest; {AIM_GB} GB is the aim.\n\n"
+        f"processes of a stage together, at its largest; {AIM_GB} GB is the aim. CPU time is that of all "
+        "processes: other programs disturb it less than the clock.\n\n"
     )
     if against is None:
         rows = [
-            f"| {stage} | {images:,} | {mine.seconds:.1f} s | {mine.peak / 1e9:.2f} GB |"
+            f"| {stage} | {images:,} | {mine.seconds:.1f} s | {mine.cpu:.1f} s | {mine.peak / 1e9:.2f} GB |"
             for (stage, images), mine in medians(costs, "this").items()
         ]
-        return head + "\n".join(["| stage | images | time | memory |", "|---|---|---|---|", *rows])
+        return head + "\n".join(
+            ["| stage | images | time | CPU time | memory |", "|---|---|---|---|---|", *rows]
+        )
     lines = [
-        f"| stage | images | {against} | this version | share | aim | memory, {against} | this version |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| stage | images | {against} | this version | share | aim | CPU time, {against} | this version "
+        f"| memory, {against} | this version |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     theirs = medians(costs, against)
     for (stage, images), mine in medians(costs, "this").items():
@@ -320,7 +334,7 @@ def markdown(costs: list[Cost], against: str | None) -> str:
         aim = f"{AIMS[stage]:.2f}" if stage in AIMS else ""
         lines.append(
             f"| {stage} | {images:,} | {other.seconds:.1f} s | {mine.seconds:.1f} s "
-            f"| {mine.seconds / other.seconds:.2f} | {aim} "
+            f"| {mine.seconds / other.seconds:.2f} | {aim} | {other.cpu:.1f} s | {mine.cpu:.1f} s "
             f"| {other.peak / 1e9:.2f} GB | {mine.peak / 1e9:.2f} GB |"
         )
     return head + "\n".join(lines)
@@ -333,8 +347,10 @@ def medians(costs: list[Cost], version: str) -> dict[tuple[str, int], Cost]:
         {(c.stage, c.images) for c in costs}, key=lambda k: (STAGES.index(k[0]), k[1])
     ):
         own = [c for c in costs if (c.version, c.stage, c.images) == (version, stage, images)]
-        seconds = statistics.median(c.seconds for c in own)
-        found[stage, images] = Cost(version, stage, images, seconds, max(c.peak for c in own))
+        seconds, cpu = (
+            statistics.median(values) for values in zip(*((c.seconds, c.cpu) for c in own), strict=True)
+        )
+        found[stage, images] = Cost(version, stage, images, seconds, cpu, max(c.peak for c in own))
     return found
 
 
