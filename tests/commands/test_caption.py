@@ -1,7 +1,6 @@
 """`python -m fsgr_model caption` as a user runs it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -204,26 +203,6 @@ def test_a_sheet_of_a_thread_and_of_a_dot(run, tmp_path: Path) -> None:
     code, out, err = run("--overlay", tmp_path / "sheets", *paths)
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == len(list((tmp_path / "sheets").iterdir())) == len(THIN)
-
-
-def test_it_imports_nothing_that_captions_do_not_need(project: Path, tmp_path: Path) -> None:
-    """What makes it start in seconds: each of these takes half a second or more by itself."""
-    path = save(tmp_path, "1.png", RED)
-    arguments = ["fsgr", "caption", "--phase", "xe", str(path)]
-    program = f"""
-import runpy, sys
-sys.argv = {arguments}
-runpy.run_module("fsgr_model", run_name="__main__")
-heavy = ("timm", "transformers", "dvc", "matplotlib", "sklearn", "scipy")
-print([name for name in heavy if name in sys.modules], "open_clip" in sys.modules)
-"""
-    settings = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(
-        command, cwd=project, env=os.environ | settings, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "[] True"
 
 
 @pytest.mark.parametrize("wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], []])

@@ -228,10 +228,11 @@ def test_a_phrase_is_a_run_of_words_between_content_words():
     (caption,) = tokenizer(["a red cat on green grass."])
     red, cat, on, green, grass = caption[2:7].tolist()
     runs = [[red], [red, cat], [cat], [cat, on, green], [green], [green, grass], [grass]]
+    function_words = function_tokens(tokenizer)
     draw = np.random.default_rng(0)
     seen = set()
     for _ in range(300):
-        phrase = cut_phrase(caption, function_tokens(tokenizer), draw).tolist()
+        phrase = cut_phrase(caption, function_words, draw).tolist()
         end = phrase.index(49407)
         assert phrase[0] == 49406
         assert phrase[1:end] in runs
