@@ -7,7 +7,8 @@ initialise prompts as prototypes of the patches.
 A choice: prototypes are found by K-means (one of SPT's ways) in the patches of some training images; those of
 each block come from the output of the blocks below it, without prompts.
 
-Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts per block, W vision width.
+Shapes: B images, T tokens = leading ones (a class token, or none) + G patches, M patches of all images,
+P prompts per block, W vision width.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """How much memory a training step takes, from the shapes; for the dry run and the note before training.
 
-Shapes: B images, T tokens = 1 CLS + G patches, W vision width, D d_model, V words of the vocabulary.
+Shapes: T cached tokens per image (of a vision transformer its patches after a class token, or none),
+W their width.
 """
 
 import os
