@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-# A worker a core, one thread each; a file's tests stay together, since they share what they made.
+# One worker per core, with one thread each; a file's tests stay together, since they share what they made.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: repro test test-slow test-gpu test-nightly test-lowest audit check clean-environment

@@ -68,7 +68,7 @@ def _check_concepts(params: Params, size: DatasetSize | None, findings: Findings
         if size is not None and not size.categories:
             raise UserError(
                 "codebook.concepts is dataset, but dataset.instances names no categories; name a text file "
-                "with one concept a line, such as data/concepts/everyday.txt"
+                "with one concept per line, such as data/concepts/everyday.txt"
             )
     return size.categories if size and size.categories else SOME
 

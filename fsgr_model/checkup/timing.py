@@ -108,7 +108,7 @@ class Steps:
 
     def _batch(self, n: int) -> Batch:
         """A batch whose captions are as long as the longest one of the dataset, which is an upper bound."""
-        (T, W), S = self.plan.token_shape, self.size.captions_an_image
+        (T, W), S = self.plan.token_shape, self.size.captions_per_image
         L = min(self.size.longest, self.params.xe.max_length - 1)
         word_BSL = self.rng.integers(len(SPECIALS), self.plan.words, (n, S, L))
         caption_BSL = np.pad(word_BSL, ((0, 0), (0, 0), (1, 1)), constant_values=((0, 0), (0, 0), (BOS, EOS)))

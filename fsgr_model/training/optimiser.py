@@ -45,7 +45,7 @@ class Optimiser:
         by_muon = {id(weight) for weight in matrices}
         rest = [weight for _, weight in own if id(weight) not in by_muon]
         groups = _groups(rest, 1.0, weight_decay) + _groups(visual, visual_factor, weight_decay)
-        # Fused: weights and moments pass through memory once a step instead of a dozen times.
+        # Fused: weights and moments pass through memory once per step instead of a dozen times.
         adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         self._parts: list[torch.optim.Optimizer] = [adam]
         if matrices:

@@ -14,7 +14,6 @@ PACKAGE = ROOT / "fsgr_model"
 ROOMS = (
     "pipeline",
     "commands",
-    "page",
     "checkup",
     "training",
     "inference",
