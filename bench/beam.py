@@ -55,7 +55,7 @@ def measure(bench: Bench) -> list[Row]:
 def rows_of(bench: Bench, images: int) -> list[Row]:
     """The search over one batch of images."""
     sizes, device = bench.options.sizes, bench.options.device
-    batch = random_batch(sizes, images, sizes.outputs_width, device)
+    batch = random_batch(sizes, images, token_width=sizes.outputs_width, device=device)
     bench = replace(bench, trained=False)
     ours = bench.ours(captioner_on_outputs, partial(search, sizes, batch))
     others = {TRANSFORMERS: transformers_search(bench.options, images)}
@@ -83,7 +83,7 @@ def reference_searches(options: Options, batch: Batch) -> dict[str, Work]:
     """Both references' searches over the same images."""
     sizes = options.sizes
     model = captioner_on_outputs(sizes, options.device)
-    reference = reference_of(model, sizes.params(), sizes.grid_width, sizes.side).eval()
+    reference = reference_of(model, sizes.params(), vision_width=sizes.grid_width, side=sizes.side).eval()
     seen = model.tail(batch.tokens_BTW)
 
     @torch.no_grad()

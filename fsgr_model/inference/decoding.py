@@ -46,7 +46,7 @@ def preceding_words(caption_BSL: Tensor) -> Tensor:
     return torch.cat([torch.full_like(caption_BSL[..., :1], BOS), caption_BSL[..., :-1]], dim=-1)
 
 
-def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) -> Tensor:
+def greedy(step: Step, state: DecoderState, num_images: int, *, max_length: int) -> Tensor:
     """The likeliest word at every position, [B, 1, L] int64."""
     return _extend(
         step, state, (num_images, 1), max_length, choose=lambda log_prob_BSV, _: log_prob_BSV.argmax(-1)

@@ -63,7 +63,7 @@ class Optimiser:
         return nn.utils.get_total_norm([weight.grad for weight in self._weights() if weight.grad is not None])
 
     @torch.no_grad()
-    def clip_gradients(self, norm: float, max_norm: float) -> None:
+    def clip_gradients(self, norm: float, *, max_norm: float) -> None:
         """Scale the gradients, whose norm is `norm`, down to `max_norm` (arXiv 1211.5063, algorithm 1).
 
         Smaller gradients are left alone, without a pass through them.

@@ -47,6 +47,6 @@ def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed
     blocks = []
     for block in tail.frozen.blocks:
         patch_MW = tail.frozen.patches(tokens_BTW).flatten(0, 1).float().cpu().numpy()
-        blocks.append(torch.from_numpy(cluster(patch_MW, P, seed, None)))
+        blocks.append(torch.from_numpy(cluster(patch_MW, P, seed=seed, start_MD=None)))
         tokens_BTW = run_block(block, tokens_BTW)
     tail.prompts.set_prompts(torch.stack(blocks))

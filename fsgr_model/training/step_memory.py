@@ -86,7 +86,7 @@ def device_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def describe_need(name: str, needed: int, images: int, device: torch.device) -> str:
+def describe_need(name: str, needed: int, *, images: int, device: torch.device) -> str:
     """`XE needs about 11.2 GB at 20 images per step; this GPU has 40.0 GB`"""
     where = "this GPU" if device.type == "cuda" else "this machine"
     there = device_memory(device) / GB

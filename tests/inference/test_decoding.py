@@ -97,7 +97,7 @@ def test_a_wide_beam_finds_the_best_captions_of_all(decoder, start):
 @torch.no_grad()
 def test_beam_of_one_is_greedy(decoder, start):
     best, _ = beam_search(step_of(decoder), start, B, beam_size=1, max_length=MAX_LENGTH)
-    assert torch.equal(best, greedy(step_of(decoder), start, B, MAX_LENGTH))
+    assert torch.equal(best, greedy(step_of(decoder), start, B, max_length=MAX_LENGTH))
 
 
 @torch.no_grad()

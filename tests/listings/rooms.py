@@ -14,6 +14,7 @@ PACKAGE = ROOT / "fsgr_model"
 ROOMS = (
     "pipeline",
     "commands",
+    "page",
     "checkup",
     "training",
     "inference",

@@ -18,8 +18,9 @@ def test_every_module_has_a_room():
     """At the package's root there are only the door and the public interface."""
     beside = {path.stem for path in rooms.PACKAGE.glob("*.py")}
     assert beside <= rooms.AT_THE_DOOR
-    found = {path.name for path in rooms.PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert found == set(rooms.ROOMS) - {"pipeline"}
+    assert {path.name for path in rooms.PACKAGE.iterdir() if (path / "__init__.py").exists()} <= set(
+        rooms.ROOMS
+    )
 
 
 def test_no_file_is_too_long_to_find_ones_way_in():
