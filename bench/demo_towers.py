@@ -168,7 +168,7 @@ def measure_labels(data: Path, tower: Tower, params: Params) -> dict[str, Any]:
     instances = read_instances(data / "dataset")
     images = read_lists(data / "dataset").images_of("test")
     trunk = make_trunk(clip.model, tower.cut)
-    batches = read_batches(images, clip.preprocess, BATCH, params.runtime.workers)
+    batches = read_batches(images, clip.preprocess, batch=BATCH, workers=params.runtime.workers)
     tokens_NTW = torch.cat([trunk(image_BCHW) for _, image_BCHW in batches])
     found: dict[str, Any] = {"labels": {}}
     for attention in attentions_of(tower):

@@ -1,6 +1,7 @@
 """`python -m fsgr_model caption` as a user runs it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -177,7 +178,7 @@ def test_a_network_without_concepts(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert pages[0].min() < 255 and pages[1].min() == 255
 
 
-def test_samples_are_a_line_each(run, tmp_path: Path) -> None:
+def test_samples_have_a_line_each(run, tmp_path: Path) -> None:
     paths = [save(tmp_path, f"{number}.png", RED) for number in range(2)]
     _, out, _ = run("--sample", 3, *paths)
     assert [line.split("\t")[0] for line in out.splitlines()] == [
@@ -185,7 +186,7 @@ def test_samples_are_a_line_each(run, tmp_path: Path) -> None:
     ]
 
 
-def test_overlay_draws_a_sheet_an_image(run, tmp_path: Path) -> None:
+def test_overlay_draws_a_sheet_per_image(run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     save(folder, "1.png", RED)
     save(folder, "sub/1.png", RED.resize((30, 90)))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.description import DESCRIPTION
+from fsgr_model.clip.loading import DESCRIPTION
 from fsgr_model.clip.model_building import (
     build_model,
     build_preprocess,

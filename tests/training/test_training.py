@@ -298,7 +298,7 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=3, max_length=10)
     tokens = images.batch(images.image_ids[:4]).to(CPU).tokens_BTW
     caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
     state = model.encode(tokens).start
@@ -326,7 +326,7 @@ def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=3, max_length=10)
     batch = images.batch(images.image_ids[:4]).to(CPU)
 
     def gradients() -> dict[str, torch.Tensor]:
@@ -349,7 +349,7 @@ def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded
 def test_a_reference_rewards_more_than_another_images_reference(tiny_data, model_params):
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 2, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=2, max_length=10)
     batch = images.batch(images.image_ids)
     own_BS = phase.rewards(batch.image_ids, batch.caption_BSL[..., 1:])
     other_BS = phase.rewards(batch.image_ids, batch.caption_BSL.roll(1, dims=0)[..., 1:])
