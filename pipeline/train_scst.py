@@ -1,14 +1,17 @@
 """Stage `train_scst`: self-critical training on CIDEr-D, starting from the XE weights."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fsgr_model.config.model_params import ModelParams
-from fsgr_model.config.params import load_params
+from fsgr_model.config.params import Params, load_params
 from fsgr_model.config.training_params import ScstParams
 from fsgr_model.network.assembly import build_captioner, load_weights, weights_sha256
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.processes import run_in_processes
+from fsgr_model.runtime.world import World
 from fsgr_model.scoring.cider_d import CiderDByBatch
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.caption_table import WordTable
@@ -20,6 +23,11 @@ from fsgr_model.training.scst import SelfCritical
 
 def main() -> None:
     params = load_params()
+    run_in_processes(params.runtime.processes, "pipeline.train_scst", partial(train, params))
+
+
+def train(params: Params, world: World) -> None:
+    """Train as `params` says, as one of the processes of `world`."""
     run = Run(
         stage="train_scst",
         data=Path("data"),
@@ -31,6 +39,7 @@ def main() -> None:
         cache=params.runtime.cache,
         precision=params.precision,
         train_images=params.train_images,
+        world=world,
     )
     train_scst(run, Path("data/models/xe"), params.model, params.scst)
 
@@ -49,7 +58,7 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
     # The memory of CLIP below the cut is released.
     del parts
     reward = training_reward(inputs.train.tokens, vocabulary, frequencies, scst.end_token)
-    task = SelfCritical(reward, scst.samples, scst.max_length)
+    task = SelfCritical(reward, scst.samples, scst.max_length, run.world)
     with training_loop(
         run,
         inputs,

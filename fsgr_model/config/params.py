@@ -163,6 +163,11 @@ class RuntimeParams(Section):
     It may be left out, wholly or in part.
     """
 
+    processes: Literal["auto"] | Count = Field(
+        "auto",
+        description="processes that share the batches of training; auto: one per GPU of this machine, 1 on a "
+        "CPU. Where torchrun started the stage, its number counts",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"
     )

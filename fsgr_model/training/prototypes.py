@@ -22,6 +22,8 @@ from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.runtime.errors import UserError, needing_extra
+from fsgr_model.runtime.world import ALONE, World
+from fsgr_model.training.image_draws import ImageDraws
 
 # Twice the 32 neighbours that a prototype value is made of in the COCO preset.
 ROWS_PER_PROTOTYPE = 64
@@ -43,19 +45,13 @@ class Banks:
         self.steps = 0
 
     @torch.no_grad()
-    def push(self, key_AND: Sequence[Tensor], value_AND: Sequence[Tensor], counted_N: Tensor) -> None:
-        """Keep some of the rows that `counted_N` marks, the same ones of every layer.
-
-        The choice is uniform, without replacement, from torch's global generator, which the loop seeds for
-        each step.
-        """
+    def push(self, key_AND: Sequence[Tensor], value_AND: Sequence[Tensor], chance_N: Tensor) -> None:
+        """Keep the rows of the highest `chance_N`, the same ones of every layer; of none below 0."""
         step = self.steps % len(self.filled_TR)
-        rows = min(self.filled_TR.shape[1], len(counted_N))
-        # Each row gets a random number and the highest are kept; rows that do not count come last.
-        chance_N = torch.rand(len(counted_N), device=counted_N.device).masked_fill(~counted_N, -1.0)
-        chosen_R = chance_N.topk(rows).indices
+        rows = min(self.filled_TR.shape[1], len(chance_N))
+        chance_R, chosen_R = chance_N.topk(rows)
         self.filled_TR[step] = False
-        self.filled_TR[step, :rows] = counted_N[chosen_R]
+        self.filled_TR[step, :rows] = chance_R >= 0
         for layer, (key_ND, value_ND) in enumerate(zip(key_AND, value_AND, strict=True)):
             self.key_ATRD[layer, step, :rows] = key_ND[chosen_R].half()
             self.value_ATRD[layer, step, :rows] = value_ND[chosen_R].half()
@@ -106,8 +102,9 @@ class PrototypeSearch:
     since attention does not depend on the order of its keys.
     """
 
-    def __init__(self, model: Captioner, params: PrototypeParams, d_model: int) -> None:
-        self.params = params
+    def __init__(self, model: Captioner, params: PrototypeParams, d_model: int, world: World = ALONE) -> None:
+        """Of several processes, all keep the same banks of the words of all, and one finds the prototypes."""
+        self.params, self.world = params, world
         self.memories = [module for module in model.decoder.modules() if isinstance(module, Prototypes)]
         rows = -(-ROWS_PER_PROTOTYPE * params.size // params.window)
         device = model.decoder.word_embedding.weight.device
@@ -120,18 +117,41 @@ class PrototypeSearch:
         """Whether the network has prototypes."""
         return all(len(memory.key_MD) > 0 for memory in self.memories)
 
-    def record(self, state: DecoderState, counted_BQ: Tensor) -> None:
-        """Put the keys and values of the words that `counted_BQ` marks into the banks.
+    def record(self, state: DecoderState, counted_BQ: Tensor, draws: ImageDraws | None = None) -> None:
+        """Put keys and values of some of the words that `counted_BQ` marks into the banks.
+
+        The choice is uniform, without replacement: by image, or from torch's global generator, which the loop
+        seeds for each step.
 
         They come from the decoder's cache, after the projection and without segment vectors. Its captions
         are packed: Q words of an image in a row.
         """
+        counted_N = counted_BQ.flatten()
+        if draws is None:
+            chance_N = torch.rand(len(counted_N), device=counted_N.device)
+        else:
+            chance_N = (-draws.exponential(counted_BQ.shape[1])).exp().flatten()
+        # Each word gets a random number and the highest are kept; words that do not count come last.
+        chance_N = chance_N.masked_fill(~counted_N, -1.0)
+        likely_R = self._likely(chance_N)
         keys, values = [], []
         for layer in state.layers:
             assert layer.word_keys is not None and layer.word_values is not None
-            keys.append(layer.word_keys.transpose(1, 2).flatten(0, 1).flatten(1))
-            values.append(layer.word_values.transpose(1, 2).flatten(0, 1).flatten(1))
-        self.banks.push(keys, values, counted_BQ.flatten())
+            keys.append(self._of_all(layer.word_keys, likely_R))
+            values.append(self._of_all(layer.word_values, likely_R))
+        self.banks.push(keys, values, self.world.gather(chance_N if likely_R is None else chance_N[likely_R]))
+
+    def _likely(self, chance_N: Tensor) -> Tensor | None:
+        """The words of this process that may be kept, so that only these travel; None: all."""
+        if not self.world.together:
+            return None
+        return chance_N.topk(min(self.banks.filled_TR.shape[1], len(chance_N))).indices
+
+    @torch.no_grad()
+    def _of_all(self, x_BHQC: Tensor, likely_R: Tensor | None) -> Tensor:
+        """Keys or values as rows [N, D], of all processes."""
+        x_ND = x_BHQC.transpose(1, 2).flatten(0, 1).flatten(1)
+        return x_ND if likely_R is None else self.world.gather(x_ND[likely_R])
 
     def renew_if_due(self) -> None:
         """Find new prototypes if it is time.
@@ -152,6 +172,8 @@ class PrototypeSearch:
             value_MkD = value_ND[torch.from_numpy(near_Mk)]
             value_MD = (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
             memory.replace(torch.from_numpy(key_MD), value_MD)
+            # The same input may give other bits on another machine.
+            self.world.of_first([memory.key_MD, memory.value_MD])
 
     def _check_number(self, found: int) -> None:
         needed = max(self.params.size, self.params.neighbours)

@@ -1,0 +1,139 @@
+"""The gradients and weights of a batch do not know how many processes shared it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fsgr_model.config.model_params import PrototypeParams
+from fsgr_model.config.training_params import ContrastParams
+from fsgr_model.network.assembly import build_captioner
+from fsgr_model.training.batches import Batch, CaptionedImages
+from fsgr_model.training.image_draws import draw_by_image
+from fsgr_model.training.inputs import Inputs, label_maps
+from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.scst import SelfCritical
+from fsgr_model.training.task import Step
+from fsgr_model.training.together import sum_gradients, sum_numbers
+from pipeline.train_xe import prepare_xe
+from tests.worlds.captioner import (
+    ALIGNMENT,
+    images_of,
+    parts_of,
+    reward_of,
+    split_of,
+    with_tail,
+)
+from tests.worlds.processes import in_processes
+
+STEP = Step(seed=5, epoch=5, index=3)
+SIZES = [2, pytest.param(3, marks=pytest.mark.slow)]
+# The third has more processes than images.
+BATCHES = [[3, 8, 1, 12, 5], [2, 4, 6, 7], [9]]
+
+
+class DoubleBatch(Batch):
+    def to(self, device):
+        plain = super().to(device)
+        return replace(plain, tokens_BTW=plain.tokens_BTW.double())
+
+
+def shares(images, world, group, double):
+    """This process's share of a batch in which one image has 1 caption and another one 7."""
+    batch = images.batch(list(world.share(group)))
+    kind = DoubleBatch if double else Batch
+    return kind(batch.image_ids, batch.tokens_BTW, batch.caption_BSL, batch.label_BG).to(torch.device("cpu"))
+
+
+def images_with_odd_captions(data, assembly, labels):
+    images = images_of(data, "train", assembly, labels)
+    captions = {image_id: list(images.captions[image_id]) for image_id in images.image_ids}
+    captions[8] = captions[8][:1]
+    captions[9] = captions[9][:1]
+    captions[12] = captions[12] * 2 + captions[12][:1]
+    return CaptionedImages(images.store, captions, labels=labels)
+
+
+def gradients(world, data, model_params, xe_params, what, double):
+    """The summed gradients and numbers of three batches."""
+    parts = parts_of(data)
+    assembly = build_captioner(parts, model_params, 3)
+    assembly.captioner.train()
+    labels = label_maps(data, parts)
+    images = images_with_odd_captions(data, assembly, labels)
+    if what == "scst":
+        task = SelfCritical(reward_of(data, assembly.vocabulary), 3, 8, world)
+        assembly.captioner.eval()
+    else:
+        inputs = Inputs(split_of(data, "train"), split_of(data, "val"), labels, "", "")
+        task = prepare_xe(assembly, parts, inputs, model=model_params, xe=xe_params, seed=7, world=world)
+    if double:
+        assembly.captioner.double()
+        task.heads.double()
+        for auxiliary in getattr(task, "auxiliaries", []):
+            if hasattr(auxiliary, "tower"):
+                auxiliary.tower.layers.double()
+    task.draws = draw_by_image(assembly.captioner)
+    optimiser = Optimiser(assembly.captioner, "adam", 1e-3, weight_decay=0, heads=task.heads)
+    found = []
+    for group in BATCHES:
+        batch = shares(images, world, group, double)
+        task.draws.begin(STEP.image_keys(batch.image_ids))
+        loss, report = task.loss(assembly.captioner, batch, STEP)
+        optimiser.clear_gradients()
+        loss.backward()
+        sum_gradients(optimiser.weights(), world)
+        numbers = sum_numbers({"loss": loss.item(), **report}, world)
+        of_weights = [None if w.grad is None else w.grad.numpy() for w in optimiser.weights()]
+        found.append((of_weights, numbers))
+    return found, kept_words(task.prototypes) if what == "memory" else []
+
+
+def kept_words(prototypes):
+    """Of each layer the keys and values in the banks, and the prototypes made of them."""
+    rows = [x for layer in range(len(prototypes.memories)) for x in prototypes.banks.rows(layer)]
+    return [x.numpy() for x in (*rows, *(x for m in prototypes.memories for x in (m.key_MD, m.value_MD)))]
+
+
+def compare(one, several, tolerance):
+    for (of_one, numbers), (of_several, numbers_too) in zip(one[0], several[0], strict=True):
+        assert [g is None for g in of_one] == [g is None for g in of_several]
+        joined = [
+            torch.cat([torch.from_numpy(g).flatten() for g in of if g is not None])
+            for of in (of_one, of_several)
+        ]
+        assert joined[0].norm() > 0
+        assert (joined[0] - joined[1]).norm() <= tolerance * joined[0].norm()
+        assert numbers == pytest.approx(numbers_too, rel=1e-5)
+    for kept, kept_too in zip(one[1], several[1], strict=True):
+        # The banks have 11 bits.
+        assert kept.shape == kept_too.shape
+        assert abs(kept - kept_too).max() < 2e-3 * abs(kept).max()
+
+
+def kind(name, model_params, xe_params):
+    model = {
+        "tail": with_tail(model_params, adapters=True, prompts=2),
+        "memory": model_params.model_copy(
+            update={"memory": PrototypeParams(kind="prototypes", size=4, window=2, refresh=1, neighbours=2)}
+        ),
+    }.get(name, model_params)
+    xe = {
+        "contrast": xe_params.model_copy(update={"contrast": ContrastParams(weight=0.25, anchors=20)}),
+        "alignment": xe_params.model_copy(update={"alignment": ALIGNMENT, "epochs": 7}),
+    }.get(name, xe_params)
+    return model, xe
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("what", ["xe", "scst", "contrast", "alignment", "tail", "memory"])
+@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-10), (False, 1e-5)])
+def test_gradients_do_not_know_how_many_processes(
+    tmp_path, tiny_data, model_params, xe_params, what, size, double, tolerance
+):
+    model, xe = kind(what, model_params, xe_params)
+    given = (tiny_data, model, xe, what, double)
+    (one,) = in_processes(1, tmp_path / "1", gradients, *given)
+    several = in_processes(size, tmp_path / "several", gradients, *given)
+    for found in several:
+        compare(one, found, tolerance)
