@@ -64,7 +64,7 @@ class SemanticQuantiser(nn.Module):
         """One-hot over the P axis, with the gradient of the softmax."""
         if self.training and self.assignment_noise is None:
             return F.gumbel_softmax(logits_BPG, tau=1.0, hard=True, dim=1)
-        if self.training:
+        if self.training and self.assignment_noise is not None:
             noise_BN = self.assignment_noise(logits_BPG[:1].numel())
             logits_BPG = logits_BPG - noise_BN.view(logits_BPG.shape).log()
             best_BG = logits_BPG.argmax(dim=1)

@@ -112,8 +112,8 @@ def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoRet
         sys.exit(1)
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed: {_last_line(logs, rank)}"
     raise UserError(
-        f"process {rank} of {count} (pid {pid} on {platform.node()}) {how}; so all were ended; see the logs in "
-        f"{logs}; run the same command to continue"
+        f"process {rank} of {count} (pid {pid} on {platform.node()}) {how}; so all were ended; see the "
+        f"logs in {logs}; run the same command to continue"
     )
 
 

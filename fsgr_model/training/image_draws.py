@@ -11,6 +11,8 @@ Shapes: B images, N numbers per image.
 import torch
 from torch import Tensor, nn
 
+from fsgr_model.network.quantiser import SemanticQuantiser
+
 # Odd numbers that spread counters over all 64 bits, as signed integers; the first is 2^64 / golden ratio.
 BY_IMAGE, BY_CALL, BY_PLACE = -7046029254386353131, -4417276706812531889, -2643881736870682267
 FIRST_FACTOR, SECOND_FACTOR = -4658895280553007687, -7723592293110705685
@@ -80,7 +82,7 @@ def draw_by_image(network: nn.Module) -> ImageDraws:
     """Make every random layer of a captioner draw by image; the caller begins each step of the result."""
     draws = ImageDraws()
     for module in list(network.modules()):
-        if hasattr(module, "assignment_noise"):
+        if isinstance(module, SemanticQuantiser):
             module.assignment_noise = draws.exponential
         for name, layer in module.named_children():
             if isinstance(layer, nn.Dropout):

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol
@@ -112,7 +112,11 @@ class Loop(Generic[BatchT]):
             if self.validate and not self.progress.history:
                 self._finish_epoch(0, stop)
             while self.progress.epoch <= self.epochs and not self._out_of_patience():
-                self._train_epoch(stop)
+                with self._around_epoch(stop):
+                    for batch in self._batches():
+                        with self._around_step(stop, batch):
+                            self._train_step(batch)
+                        self._save_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
         self.world.wait()
         if self.validate:
@@ -122,18 +126,14 @@ class Loop(Generic[BatchT]):
             self.world.wait()
         return self.progress.history
 
-    def _train_epoch(self, stop: StopRequest) -> None:
-        """The remaining steps of the epoch."""
+    def _around_epoch(self, stop: StopRequest) -> AbstractContextManager[None]:
         # Alone, a signal may also end the wait for features. Several processes all end after the same step.
-        epoch, step = (stop.deferred, nullcontext) if self.world.together else (nullcontext, stop.deferred)
-        with epoch():
-            for batch in self._batches():
-                with step(), self._suggest_batch_size(batch):
-                    self._train_step(batch)
-                self._stop_together(stop)
-                self._save_if_due()
+        return stop.deferred() if self.world.together else nullcontext()
 
-    def _stop_together(self, stop: StopRequest) -> None:
+    @contextmanager
+    def _around_step(self, stop: StopRequest, batch: BatchT) -> Iterator[None]:
+        with nullcontext() if self.world.together else stop.deferred(), self._suggest_batch_size(batch):
+            yield
         told = stop.signal_name is not None
         if self.world.together and self.world.sum(torch.tensor([int(told)])).item():
             raise Stopped(stop.signal_name or "a signal to another process")

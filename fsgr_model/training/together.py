@@ -57,4 +57,6 @@ def check_weights_agree(tensors: Mapping[str, Tensor], world: World) -> None:
 
 
 def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(
+        tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+    ).hexdigest()

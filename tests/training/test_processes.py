@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fsgr_model.config.model_params import PrototypeParams
 from fsgr_model.config.training_params import ContrastParams
@@ -15,7 +17,8 @@ from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.task import Step
 from fsgr_model.training.together import sum_gradients, sum_numbers
-from pipeline.train_xe import prepare_xe
+from pipeline.train_scst import train_scst
+from pipeline.train_xe import prepare_xe, train_xe
 from tests.worlds.captioner import (
     ALIGNMENT,
     images_of,
@@ -72,7 +75,7 @@ def gradients(world, data, model_params, xe_params, what, double):
         task.heads.double()
         for auxiliary in getattr(task, "auxiliaries", []):
             if hasattr(auxiliary, "tower"):
-                auxiliary.tower.layers.double()
+                auxiliary.tower = in_double(auxiliary.tower)
     task.draws = draw_by_image(assembly.captioner)
     optimiser = Optimiser(assembly.captioner, "adam", 1e-3, weight_decay=0, heads=task.heads)
     found = []
@@ -87,6 +90,14 @@ def gradients(world, data, model_params, xe_params, what, double):
         of_weights = [None if w.grad is None else w.grad.numpy() for w in optimiser.weights()]
         found.append((of_weights, numbers))
     return found, kept_words(task.prototypes) if what == "memory" else []
+
+
+def in_double(tower):
+    def states(captions):
+        found = tower(captions)
+        return found._replace(caption_BE=found.caption_BE.double(), token_BCE=found.token_BCE.double())
+
+    return states
 
 
 def kept_words(prototypes):
@@ -137,3 +148,47 @@ def test_gradients_do_not_know_how_many_processes(
     several = in_processes(size, tmp_path / "several", gradients, *given)
     for found in several:
         compare(one, found, tolerance)
+
+
+def trained(world, run, train, *given):
+    """Weights, history, and what is left of the resume point."""
+    torch.manual_seed(world.rank)
+    train(replace(run, world=world), *given)
+    world.wait()
+    return {name: w.numpy() for name, w in load_file(run.out / "model.safetensors").items()}, read_curve(run)
+
+
+def read_curve(run):
+    header, *rows = (line.split("\t") for line in run.curve.read_text().splitlines())
+    return header, np.array([[float(x or 0) for x in row] for row in rows])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("what", ["xe", "scst"])
+def test_twenty_steps_give_the_same_weights(
+    run_in, tmp_path, model_params, xe_params, scst_params, size, what
+):
+    """Batches of 5 and 6 images, of which the last has 4 and 6; validation, history and best epoch too."""
+    found = []
+    for number in (1, size):
+        if what == "xe":
+            run = run_in(f"{what}{number}")
+            given = (train_xe, 1e-3, model_params, xe_params.model_copy(update={"epochs": 4}))
+        else:
+            start = run_in("start")
+            if number == 1:
+                train_xe(start, 1e-3, model_params, xe_params)
+            run = run_in(f"{what}{number}", "train_scst")
+            given = (train_scst, start.out, model_params, scst_params.model_copy(update={"epochs": 5}))
+        found.append(in_processes(number, tmp_path / f"{number}", trained, run, *given)[-1])
+        assert not list((run.out.parent / ".resume").iterdir())
+    (weights, (names, curve)), (weights_too, (names_too, curve_too)) = found
+    assert names == names_too
+    assert curve == pytest.approx(curve_too, rel=1e-4, abs=1e-5)
+    assert weights.keys() == weights_too.keys()
+    for name, weight in weights.items():
+        difference = np.linalg.norm(weight - weights_too[name])
+        if difference > 1e-5 * np.linalg.norm(weight):
+            print("LARGE", name, difference, np.linalg.norm(weight))
+    whole, other = (np.concatenate([w.ravel() for w in of.values()]) for of in (weights, weights_too))
+    assert np.linalg.norm(whole - other) <= 1e-5 * np.linalg.norm(whole)
