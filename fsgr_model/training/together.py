@@ -57,6 +57,5 @@ def check_weights_agree(tensors: Mapping[str, Tensor], world: World) -> None:
 
 
 def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(
-        tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
-    ).hexdigest()
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()

@@ -186,9 +186,9 @@ def test_twenty_steps_give_the_same_weights(
     assert names == names_too
     assert curve == pytest.approx(curve_too, rel=1e-4, abs=1e-5)
     assert weights.keys() == weights_too.keys()
-    for name, weight in weights.items():
-        difference = np.linalg.norm(weight - weights_too[name])
-        if difference > 1e-5 * np.linalg.norm(weight):
-            print("LARGE", name, difference, np.linalg.norm(weight))
-    whole, other = (np.concatenate([w.ravel() for w in of.values()]) for of in (weights, weights_too))
-    assert np.linalg.norm(whole - other) <= 1e-5 * np.linalg.norm(whole)
+    for name in weights:
+        # A softmax does not depend on the bias of its keys: its gradient is rounding, which Adam scales up.
+        if not name.endswith("attention.key.bias"):
+            assert weights_too[name] == pytest.approx(weights[name], abs=1e-5 * abs(weights[name]).max()), (
+                name
+            )
