@@ -18,11 +18,13 @@ from typing import Literal, NoReturn
 import torch
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.stopping import end_with_parent
+from fsgr_model.runtime.stopping import Stopped, end_with_parent
 from fsgr_model.runtime.world import ALONE, LOST, OthersLost, World, joined
 
 # Set by torchrun, and by this module in the processes that it starts itself.
 BY_TORCHRUN, LOGS = "TORCHELASTIC_RUN_ID", "FSGR_PROCESS_LOGS"
+# The exit code of a process that was told to end, and has said so.
+STOPPED = 77
 
 
 def run_in_processes(asked: int | Literal["auto"], module: str, work: Callable[[World], None]) -> None:
@@ -58,6 +60,9 @@ def _work_with_others(work: Callable[[World], None]) -> None:
     try:
         with joined() as world:
             work(world)
+    except Stopped as stop:
+        print(stop, file=sys.stderr, flush=True)
+        sys.exit(STOPPED)
     except OthersLost as lost:
         # Where this module started the processes, it names the one that failed.
         sys.exit(LOST if LOGS in os.environ else f"error: {lost.message}; run the same command to continue")
@@ -92,7 +97,9 @@ def start_processes(module: str, count: int) -> None:
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects={rank: Std.ALL for rank in range(1, count)}),
     )
     # Its own report of a failure is a page; ours is a line.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         launch_agent(config, sys.executable, ["-u", "-m", module])
     except SignalException:
@@ -106,9 +113,12 @@ def start_processes(module: str, count: int) -> None:
 
 def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoReturn:
     """End with the cause, given exit code and process id by rank: one that only lost the others is none."""
-    rank = min(failures, key=lambda rank: (failures[rank][0] == LOST, failures[rank][0] > 0, rank))
+    # torchrun sends SIGTERM to the others.
+    effects = (LOST, STOPPED, -signal.SIGTERM)
+    rank = min(failures, key=lambda rank: (failures[rank][0] in effects, rank))
     code, pid = failures[rank]
-    if rank == 0 and code > 0 and code != LOST:
+    if STOPPED in (code for code, _ in failures.values()) or (rank == 0 and code > 0 and code != LOST):
+        # Process 0 has said why.
         sys.exit(1)
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed: {_last_line(logs, rank)}"
     raise UserError(

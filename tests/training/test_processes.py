@@ -189,6 +189,5 @@ def test_twenty_steps_give_the_same_weights(
     for name in weights:
         # A softmax does not depend on the bias of its keys: its gradient is rounding, which Adam scales up.
         if not name.endswith("attention.key.bias"):
-            assert weights_too[name] == pytest.approx(weights[name], abs=1e-5 * abs(weights[name]).max()), (
-                name
-            )
+            most = 1e-5 * abs(weights[name]).max()
+            assert abs(weights[name] - weights_too[name]).max() <= most, name
