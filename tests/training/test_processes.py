@@ -1,5 +1,8 @@
 """The gradients and weights of a batch do not know how many processes shared it."""
 
+import os
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +13,17 @@ from safetensors.torch import load_file
 from fsgr_model.config.model_params import PrototypeParams
 from fsgr_model.config.training_params import ContrastParams
 from fsgr_model.network.assembly import build_captioner
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.stopping import Stopped
+from fsgr_model.runtime.world import LOST, OthersLost
 from fsgr_model.training.batches import Batch, CaptionedImages
-from fsgr_model.training.image_draws import draw_by_image
+from fsgr_model.training.image_draws import ImageDraws, ImageDropout, draw_by_image
 from fsgr_model.training.inputs import Inputs, label_maps
+from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.task import Step
-from fsgr_model.training.together import sum_gradients, sum_numbers
+from fsgr_model.training.together import check_weights_agree, sum_gradients, sum_numbers
 from pipeline.train_scst import train_scst
 from pipeline.train_xe import prepare_xe, train_xe
 from tests.worlds.captioner import (
@@ -189,5 +196,106 @@ def test_twenty_steps_give_the_same_weights(
     for name in weights:
         # A softmax does not depend on the bias of its keys: its gradient is rounding, which Adam scales up.
         if not name.endswith("attention.key.bias"):
-            most = 1e-5 * abs(weights[name]).max()
-            assert abs(weights[name] - weights_too[name]).max() <= most, name
+            difference = np.linalg.norm(weights[name] - weights_too[name])
+            assert difference <= 1e-5 * np.linalg.norm(weights[name]), name
+
+
+def stopped(world, run, train, *given):
+    """Rank 1 gets a signal after the third step: how each process ends."""
+    plain, taken = Loop._train_step, []
+
+    def step(self, batch):
+        plain(self, batch)
+        taken.append(batch)
+        if world.rank == 1 and len(taken) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Loop._train_step = step
+    with pytest.raises(Stopped) as stop:
+        train(replace(run, world=world), *given)
+    return len(taken), stop.value.signal_name, stop.value.kept
+
+
+def test_a_signal_to_one_stops_all_after_the_same_step_and_another_number_goes_on(
+    run_in, tmp_path, model_params, xe_params
+):
+    whole = run_in("whole")
+    given = (train_xe, 1e-3, model_params, xe_params)
+    (expected,) = in_processes(1, tmp_path / "1", trained, whole, *given)
+    run = run_in("stopped")
+    ends = in_processes(2, tmp_path / "2", stopped, run, *given)
+    assert [(steps, name) for steps, name, _ in ends] == [(3, "a signal to another process"), (3, "SIGTERM")]
+    assert all("saved XE epoch 1/3, step 3 in " in kept for _, _, kept in ends)
+    (found,) = in_processes(1, tmp_path / "again", trained, run, *given)
+    assert found[1][1] == pytest.approx(expected[1][1], rel=1e-4, abs=1e-5)
+
+
+def lonely(world, run, train, *given):
+    """Rank 1 is gone in the third step: what becomes of rank 0."""
+    plain, taken = Loop._train_step, []
+
+    def step(self, batch):
+        if len(taken) == 2 and world.rank == 1:
+            raise Gone
+        plain(self, batch)
+        taken.append(batch)
+
+    Loop._train_step = step
+    start = time.monotonic()
+    try:
+        train(replace(run, world=world), *given)
+    except Gone:
+        return None
+    except OthersLost as lost:
+        return lost.message, lost.code, time.monotonic() - start
+    raise AssertionError("it went on alone")
+
+
+class Gone(Exception):
+    """Ends a process as a kill would, as far as the others can see."""
+
+
+def test_who_is_left_alone_ends_within_seconds(run_in, tmp_path, model_params, xe_params):
+    given = (train_xe, 1e-3, model_params, xe_params)
+    (message, code, seconds), _ = in_processes(2, tmp_path / "2", lonely, run_in("lost"), *given)
+    assert "process 0 lost the others: " in message
+    assert code == LOST
+    assert seconds < 20
+
+
+def weights_that_differ(world):
+    with pytest.raises(UserError, match="weight and 0 further weights differ between processes"):
+        check_weights_agree({"weight": torch.full((3,), float(world.rank)), "same": torch.ones(2)}, world)
+
+
+def test_weights_that_differ_are_noticed(tmp_path):
+    in_processes(2, tmp_path / "2", weights_that_differ)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_by_image_drops_the_share_it_says_and_keeps_the_mean(p):
+    draws = ImageDraws()
+    layer = ImageDropout(p, draws)
+    ones_BD = torch.ones(40, 2500)
+    draws.begin(STEP.image_keys(range(40)))
+    first_BD, second_BD = layer(ones_BD), layer(ones_BD)
+    for found_BD in (first_BD, second_BD):
+        share_B = (found_BD == 0).float().mean(dim=1)
+        assert abs(share_B.mean() - p) < 0.006
+        assert share_B.std() < 2.0 * (p * (1 - p) / 2500) ** 0.5
+        assert abs(found_BD.mean() - 1) < 0.01
+    both = ((first_BD == 0) & (second_BD == 0)).float().mean()
+    assert abs(both - p * p) < 0.006
+    neighbours = (first_BD[1:] == 0) & (first_BD[:-1] == 0)
+    assert abs(neighbours.float().mean() - p * p) < 0.006
+
+
+def test_exponential_numbers_of_images_are_exponential():
+    draws = ImageDraws()
+    draws.begin(STEP.image_keys(range(100)))
+    x = np.sort(draws.exponential(1000).numpy().ravel().astype(np.float64))
+    expected = 1 - np.exp(-x)
+    distance = abs(expected - np.arange(len(x)) / len(x)).max()
+    assert x[0] > 0
+    # Kolmogorov and Smirnov: 1.95 / sqrt(n) is passed by 1 of 1,000 true samples.
+    assert distance < 1.95 / len(x) ** 0.5
