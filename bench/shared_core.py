@@ -4,8 +4,8 @@
     python -m bench.shared_core --rounds 9 --spin 100 10000
 
 Each step of the demo (bench/demo_steps.py) is timed in processes of its own, one per rule, in turns:
-"libgomp" is the rule that libgomp has by itself (300,000 rounds), "ours" what the commands of this project do
-(fsgr_model/runtime/threads.py), "passive" OMP_WAIT_POLICY=passive. A process that only counts takes the core.
+"libgomp" is the rule that libgomp has by itself (300,000 rounds), "passive" OMP_WAIT_POLICY=passive. A
+process that only counts takes the core.
 """
 
 import argparse
@@ -22,13 +22,12 @@ from pathlib import Path
 from bench.rows import device_name
 from fsgr_model.runtime.artifacts import save_json, whole_file
 from fsgr_model.runtime.errors import UserError, run_command
-from fsgr_model.runtime.threads import CHOSEN, ROUNDS
 
 PAGE, RESULTS = Path("docs/experiments/shared_core.md"), Path("bench/results/shared_core.json")
-LIBGOMP, OURS = "libgomp", "ours"
+LIBGOMP = "libgomp"
+CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 RULES: dict[str, dict[str, str]] = {
     LIBGOMP: {"GOMP_SPINCOUNT": "300000"},
-    OURS: {"GOMP_SPINCOUNT": ROUNDS},
     "passive": {"OMP_WAIT_POLICY": "passive"},
 }
 STAGES = ("clip", "features", "train_xe", "train_scst", "captions")

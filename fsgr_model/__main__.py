@@ -6,7 +6,6 @@ from difflib import get_close_matches
 
 from fsgr_model import __version__
 from fsgr_model.runtime.errors import run_command
-from fsgr_model.runtime.threads import wait_briefly
 
 # Each is a module of `fsgr_model.commands`, imported only when it is asked for.
 COMMANDS = {
@@ -28,7 +27,6 @@ def main() -> None:
     Raises:
         SystemExit: 0 after help, 2 where no command is named or an unknown one, else as the command ends.
     """
-    wait_briefly()
     name, *rest = sys.argv[1:] or [""]
     if name in ("-h", "--help"):
         print(usage())

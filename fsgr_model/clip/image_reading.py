@@ -3,7 +3,9 @@
 import hashlib
 import os
 import shutil
+import signal
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -124,6 +126,8 @@ def _begin_worker(parent: int, worker: int) -> None:
     TMPDIR may be longer.
     """
     end_with_parent(parent)
+    # A scheduler ends all processes of a job at once: PyTorch would take this one's end for a fault.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     if torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
         tempfile.tempdir = str(SHARED_MEMORY)
 

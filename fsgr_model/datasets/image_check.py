@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fsgr_model.datasets.image_file import BadImage, decode_rgb, read_image_bytes
@@ -109,9 +110,20 @@ def links_out(images: list[RawImage], folder: Path) -> list[str]:
     out = [
         f"{image.file_name} -> {target}"
         for image in images
-        if not (target := (folder / image.file_name).resolve()).is_relative_to(inside)
+        if not (target := _real_path(folder / image.file_name)).is_relative_to(inside)
     ]
     return [f"{len(out)} images are links that lead out of {folder}: {listed(out)}"] if out else []
+
+
+def _real_path(path: Path) -> Path:
+    """As `Path.resolve`, which asks the system about every folder of every path."""
+    unknown = path.name in ("", "..") or path.is_symlink()
+    return path.resolve() if unknown else _real_folder(path.parent) / path.name
+
+
+@cache
+def _real_folder(path: Path) -> Path:
+    return path.resolve()
 
 
 def duplicate_groups(images: list[ImageRecord]) -> list[list[ImageRecord]]:

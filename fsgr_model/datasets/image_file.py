@@ -157,7 +157,7 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     Raises:
         ValueError: a picture of floating point numbers holds NaN or infinity.
     """
-    ImageOps.exif_transpose(picture, in_place=True)
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
         return _grey(np.asarray(picture) / 65535)
     if picture.mode in ("I", "F"):

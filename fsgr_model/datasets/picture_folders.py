@@ -83,6 +83,6 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError as error:
         # A link to itself, or into a folder without permission, cannot be entered.
-        if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM):
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM) and entry.is_symlink():
             return False
         raise

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 # JSON text of a string; characters beyond ASCII are kept.
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+_quoted: Callable[[str], str] = json.encoder.encode_basestring
 # A backslash escape: a whole surrogate pair, half of one (group 1), or anything else.
 ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",

@@ -43,7 +43,8 @@ def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
     """Create and lock the folder until the block ends; if another process has the lock, `wait` or be refused.
 
     Raises:
-        UserError: another process has it and `wait` is false, or no file system here has locks.
+        UserError: another process has it and `wait` is false, no file system here has locks, or the folder
+            does not stay.
     """
     for _ in range(ATTEMPTS):
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,11 @@ def locked(folder: Path, wait: bool) -> AbstractContextManager[object]:
                 return lock
         # The lock that was waited for is gone with its folder.
         lock.close()
-    raise UserError(
+    raise _deleted_again(folder)
+
+
+def _deleted_again(folder: Path) -> UserError:
+    return UserError(
         f"{folder} is deleted again and again while it is opened; find the program that deletes it, {AGAIN}"
     )
 
@@ -112,8 +117,11 @@ def _owned(folder: Path, wait: bool) -> Iterator[None]:
         place = f"on {platform.node()} (lock {facts.st_dev}:{facts.st_ino})"
         mine = f"process {os.getpid()} {place}"
         owner = folder / OWNER
+        vanished = 0
         while not _taken(owner, mine, place):
-            _wait_for(owner, wait)
+            vanished += not _waited_for(owner, wait)
+            if vanished > ATTEMPTS:
+                raise _deleted_again(folder)
         try:
             yield
         finally:
@@ -166,24 +174,30 @@ def _taken(owner: Path, mine: str, place: str) -> bool:
     try:
         if owner.exists() and owner.read_text(encoding="utf-8").endswith(place):
             owner.unlink()
-        with naming_file(owner), owner.open("x", encoding="utf-8") as opened:
+        opened = owner.open("x", encoding="utf-8")
+    except (FileNotFoundError, FileExistsError):
+        # Another run has just deleted the folder, or has it.
+        return False
+    try:
+        with naming_file(owner), opened:
             opened.write(mine)
-    except FileNotFoundError:
-        # The run that was under way has just deleted the folder.
-        return False
-    except FileExistsError:
-        return False
+    except OSError:
+        # A file that names nobody would keep out the next run.
+        owner.unlink()
+        raise
     return True
 
 
-def _wait_for(owner: Path, wait: bool) -> None:
+def _waited_for(owner: Path, wait: bool) -> bool:
+    """Let some time go by for the owner; False if there is none any more."""
     try:
         who = owner.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return
+        return False
     if not wait:
         raise UserError(
             f"this same run is under way in {who or 'another process'}, or was killed there; wait for it or "
             f"stop it; if it is over, delete {owner} {AGAIN} (its file system has no locks to show it)"
         )
     time.sleep(SECONDS_BETWEEN_LOOKS)
+    return True

@@ -3,9 +3,10 @@
 import errno
 import os
 import signal
+import subprocess
 import tempfile
 from collections import namedtuple
-from multiprocessing import parent_process
+from multiprocessing import active_children, parent_process
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,13 @@ def seconds():
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture
+def short_folder():
+    """Its path has room for a socket's name."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
 @pytest.mark.usefixtures("seconds")
 def test_a_long_path_of_temporary_files(dataset, clip_folder, tmp_path, monkeypatch):
     """The path of a socket has at most 107 bytes."""
@@ -122,3 +130,34 @@ def test_a_worker_that_something_else_ends_is_told(dataset):
     with pytest.raises(RuntimeError) as ended:
         next(read_batches(read_images(dataset), prepare, 5, 1))
     assert explain(ended.value).startswith("a worker process was ended from outside (DataLoader worker (pid")
+
+
+@pytest.mark.usefixtures("seconds")
+def test_a_job_whose_processes_are_all_told_to_end(dataset, short_folder, monkeypatch):
+    """As a cluster's scheduler does: PyTorch prints a traceback for a worker that a signal ends.
+
+    Nothing stays behind in shared memory.
+    """
+    monkeypatch.setattr(image_reading, "SHARED_MEMORY", short_folder)
+    batches = read_batches(read_images(dataset), lambda picture: torch.zeros(3, 32, 32), 5, 1)
+    next(batches)
+    assert list(short_folder.iterdir())
+    (worker,) = active_children()
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    worker.join(10)
+    assert worker.exitcode == 0
+    assert not list(short_folder.iterdir())
+    batches.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("seconds")
+def test_workers_batches_are_pinned_for_a_gpu(dataset, clip_folder):
+    clip = load_clip(clip_folder, torch.device("cpu"))
+    records = read_images(dataset)
+    alone = list(read_batches(records, clip.preprocess, 5, 0))
+    for (ids, images_BCHW), (same, pinned_BCHW) in zip(
+        alone, read_batches(records, clip.preprocess, 5, 2), strict=True
+    ):
+        assert pinned_BCHW.is_pinned()
+        assert ids == same and torch.equal(images_BCHW, pinned_BCHW)

@@ -9,11 +9,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from fsgr_model.datasets import picture_folders
 from fsgr_model.datasets.image_file import BadImage, open_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.runtime.artifacts import load_json
@@ -148,6 +150,21 @@ def test_links(small: SmallDataset, tmp_path: Path) -> None:
         UserError, match=r"12\.png \(image 12\): missing; 13\.png \(image 13\): cannot be read"
     ):
         small.build()
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_only_a_link_is_passed_over_where_a_folder_cannot_be_looked_at(is_link: bool) -> None:
+    """File systems that list names alone refuse each of them in a folder that is not to be searched."""
+
+    def refuse() -> bool:
+        raise PermissionError(errno.EACCES, "no permission", "a")
+
+    entry = SimpleNamespace(is_dir=refuse, is_symlink=lambda: is_link)
+    if is_link:
+        assert not picture_folders._is_folder(entry)
+        return
+    with pytest.raises(PermissionError):
+        picture_folders._is_folder(entry)
 
 
 def test_pipes_and_devices_are_not_waited_for(small: SmallDataset) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsgr_model.datasets.image_file import BadImage, open_rgb
+from fsgr_model.datasets.image_file import BadImage, as_rgb, open_rgb
 
 ORIENTATION = 0x0112
 
@@ -27,6 +27,11 @@ def test_turns_the_picture_as_exif_says(tmp_path: Path) -> None:
     assert upright.size == (24, 40)
     assert upright.getpixel((12, 2)) == (255, 0, 0)
     assert upright.getpixel((12, 38)) == (0, 0, 255)
+    with Image.open(tmp_path / "side.png") as given:
+        assert as_rgb(given).size == (24, 40)
+        assert given.size == (40, 24) and given.getexif()[ORIENTATION] == 6, (
+            "a caller's picture stays as it is"
+        )
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])

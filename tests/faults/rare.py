@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from fsgr_model.checkup import weights
@@ -98,6 +99,21 @@ def elsewhere() -> None:
         pass
 
 
+@driver("a folder whose owner finds no space", ends=1)
+def no_space() -> None:
+    plain = Path.open
+
+    def full(path: Path, mode: str = "r", **options: Any) -> Any:
+        opened = plain(path, mode, **options)
+        if mode != "x":
+            return opened
+        opened.close()
+        return plain(Path("/dev/full"), "w")
+
+    with patch.object(Path, "open", full), without_locks(), locked(FOLDER, wait=False):
+        pass
+
+
 @driver("a signal", ends=1)
 def stopped() -> None:
     with resume_point("stage", "key") as point:
@@ -170,5 +186,6 @@ RARE = [
     command("codebook", prepare=_killed_between_moves),
     command("labels", prepare=_no_embeddings, ends=1),
     command("check", "--no-timing", prepare=_broken_list, ends=1),
-    downloaded, wait, wait_without_locks, killed, elsewhere, stopped, run_spice, run_meteor, download, stand,
+    downloaded, wait, wait_without_locks, killed, elsewhere, no_space, stopped,
+    run_spice, run_meteor, download, stand,
 ]  # fmt: skip

@@ -198,8 +198,8 @@ def _end_fork(code: int, said: str) -> NoReturn:
 
 def _fork(output: Path) -> int:
     """A fork keeps the locks that it came with, and writes to `output`."""
-    held = [each for name, each in list(sys.modules.items()) if name.endswith("folder_lock")]
-    locks = [(each.HELD, list(each.HELD)) for each in held]
+    held = sys.modules.get("fsgr_model.runtime.folder_lock")
+    locks = [(held.HELD, list(held.HELD))] if held else []
     for known, _ in locks:
         known.clear()
     sys.stdout.flush()

@@ -34,14 +34,6 @@ NUMBERS = [*(getattr(errno, name) for name in NAMES if hasattr(errno, name)), 52
 # Path's own questions take these errors for the answer "no".
 QUESTIONS = ("exists", "is_file", "is_dir", "is_symlink")
 NO = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
-# A file that is there and is not, for ever: who asks again and again would never end.
-CONTRADICTIONS = {
-    "_taken: owner.open": (errno.ENOENT, errno.EEXIST),
-    "_taken: owner.read_text": (errno.ENOENT,),
-    "_taken: owner.unlink": (errno.ENOENT,),
-    "_taken: opened.write": (errno.ENOENT, errno.EEXIST),
-    "_wait_for: owner.read_text": (errno.ENOENT,),
-}
 # How many errors a place gets, and how many callers tell two ways to it apart; the errors come in turns.
 SWEEPS = {"once": (1, 0), "ways": (2, 3), "errors": (len(NUMBERS), 0)}
 
@@ -60,8 +52,7 @@ class Turns:
 
 def impossible(place: Place) -> tuple[int, ...]:
     """The errors that a place cannot have."""
-    question = place.call.rpartition(".")[2] in QUESTIONS
-    return CONTRADICTIONS.get(place.text, ()) + (NO if question else ())
+    return NO if place.call.rpartition(".")[2] in QUESTIONS else ()
 
 
 def main(folder: Path, kind: str, part: int = 0, parts: int = 1) -> None:

@@ -3,6 +3,7 @@
 A subprocess of its own imports the project with its file operations wrapped, and runs every command in it.
 """
 
+import errno
 import json
 import os
 import re
@@ -24,9 +25,10 @@ TOLD = re.compile(r"error: |\d+\. |stopped by ")
 SECONDS_STILL = 300.0
 # Places that no driver comes to, with the reason.
 NOT_REACHED: dict[str, str] = {}
-# Whose message cannot name the very file, with the reason.
+# Places, and errors there, whose message names the folder that the lock is for instead of the lock's file.
 OTHER_NAME = {
-    "_owned: os.fstat": "the folder is named that the lock is for",
+    "_owned: os.fstat": set(NUMBERS),
+    "_locked_file: fcntl.lockf": {errno.EAGAIN, errno.EACCES},  # another process has it
 }
 
 
@@ -102,7 +104,12 @@ def names_the_file(outcome: Outcome) -> bool:
     path = Path(outcome.path.removesuffix(".partial"))
     # The system's words for an opened file that has no name any more.
     nameless = not path.name or outcome.path.endswith(" (deleted)")
-    if outcome.code == 0 or outcome.ends or nameless or outcome.place.text in OTHER_NAME:
+    if (
+        outcome.code == 0
+        or outcome.ends
+        or nameless
+        or outcome.number in OTHER_NAME.get(outcome.place.text, ())
+    ):
         return True
     return any(path.name in line or path.parent.name in line for line in told(outcome))
 

@@ -93,7 +93,7 @@ class Tree:
                     if entry.is_dir(follow_symlinks=False):
                         folders.add(name)
                         waiting.append(f"{name}/")
-                    elif entry.is_file():
+                    elif entry.is_file(follow_symlinks=False):
                         files[name] = _facts(entry.stat())
         return Taken(folders, files)
 

@@ -135,6 +135,9 @@ def _another(params: Values, form: str, **more: Any) -> None:
 
 
 def table(params: Values) -> None:
+    """One picture is a link."""
+    (SOURCE / "images/11.png").rename(SOURCE / "elsewhere.png")
+    (SOURCE / "images/11.png").symlink_to("../elsewhere.png")
     split = {number: name for name, numbers in IMAGE_IDS.items() for number in numbers}
     rows = ["image,caption,split", *(f"{number}.png,a red dog,{split[number]}" for number in ALL_IDS)]
     (SOURCE / "table.csv").write_text("\n".join(rows) + "\n")
@@ -162,8 +165,10 @@ def shards(params: Values) -> None:
 
 
 def karpathy(params: Values) -> None:
+    """With a link to itself among the pictures."""
     entries = [karpathy_entry(number, split) for split, numbers in IMAGE_IDS.items() for number in numbers]
     (SOURCE / "dataset.json").write_text(json.dumps({"images": entries, "dataset": "coco"}))
+    (SOURCE / "loop").symlink_to("loop")
     _another(params, "karpathy", images=".", karpathy_file="dataset.json")
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 HOLDER = """
 import fcntl, sys, time
 from pathlib import Path
+from typing import Any
 from fsgr_model.runtime.folder_lock import locked
 def refuse(*_): raise OSError({number}, "no locks")
 fcntl.flock = refuse
@@ -84,6 +86,41 @@ def test_an_owner_on_another_machine_is_believed(tmp_path: Path, no_locks: int) 
     ):
         pass
     assert (tmp_path / "run" / OWNER).read_text() == "process 7 on elsewhere (lock 1:2)"
+
+
+def test_a_file_that_is_there_and_is_not_is_not_waited_for_without_end(
+    tmp_path: Path, no_locks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contradict(path: Path, *_: object, **__: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, "gone", str(path))
+
+    (tmp_path / OWNER).write_text("process 7 on elsewhere (lock 1:2)")
+    monkeypatch.setattr(Path, "read_text", contradict)
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with (
+        pytest.raises(UserError, match=r"is deleted again and again while it is opened"),
+        locked(tmp_path, wait=True),
+    ):
+        pass
+
+
+def test_an_owner_that_cannot_be_written_is_deleted(
+    tmp_path: Path, no_locks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would keep out the next run."""
+    plain = Path.open
+
+    def full(path: Path, mode: str = "r", **options: Any) -> Any:
+        opened = plain(path, mode, **options)
+        return plain(Path("/dev/full"), "w") if mode == "x" else opened
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left") as refused, locked(tmp_path, wait=False):
+        pass
+    assert refused.value.filename == str(tmp_path / OWNER)
+    monkeypatch.setattr(Path, "open", plain)
+    with locked(tmp_path, wait=False):
+        assert (tmp_path / OWNER).exists()
 
 
 def test_where_nothing_has_locks_the_way_out_is_told(
