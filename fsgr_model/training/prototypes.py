@@ -28,6 +28,8 @@ from fsgr_model.training.image_draws import ImageDraws
 # Twice the 32 neighbours that a prototype value is made of in the COCO preset.
 ROWS_PER_PROTOTYPE = 64
 KMEANS_ITERATIONS = 20
+# In place of a random number from 0 to 1.
+NOT_COUNTED = -1.0
 
 
 class Banks:
@@ -45,13 +47,25 @@ class Banks:
         self.steps = 0
 
     @torch.no_grad()
-    def push(self, key_AND: Sequence[Tensor], value_AND: Sequence[Tensor], chance_N: Tensor) -> None:
-        """Keep the rows of the highest `chance_N`, the same ones of every layer; of none below 0."""
+    def push(self, key_AND: Sequence[Tensor], value_AND: Sequence[Tensor], counted_N: Tensor) -> None:
+        """Keep some of the rows that `counted_N` marks, the same ones of every layer.
+
+        The choice is uniform, without replacement, from torch's global generator, which the loop seeds for
+        each step.
+        """
+        chance_N = torch.rand(len(counted_N), device=counted_N.device)
+        self.push_likeliest(key_AND, value_AND, chance_N.masked_fill(~counted_N, NOT_COUNTED))
+
+    @torch.no_grad()
+    def push_likeliest(
+        self, key_AND: Sequence[Tensor], value_AND: Sequence[Tensor], chance_N: Tensor
+    ) -> None:
+        """Keep the rows of the highest `chance_N`, without those that do not count."""
         step = self.steps % len(self.filled_TR)
         rows = min(self.filled_TR.shape[1], len(chance_N))
         chance_R, chosen_R = chance_N.topk(rows)
         self.filled_TR[step] = False
-        self.filled_TR[step, :rows] = chance_R >= 0
+        self.filled_TR[step, :rows] = chance_R > NOT_COUNTED
         for layer, (key_ND, value_ND) in enumerate(zip(key_AND, value_AND, strict=True)):
             self.key_ATRD[layer, step, :rows] = key_ND[chosen_R].half()
             self.value_ATRD[layer, step, :rows] = value_ND[chosen_R].half()
@@ -120,38 +134,26 @@ class PrototypeSearch:
     def record(self, state: DecoderState, counted_BQ: Tensor, draws: ImageDraws | None = None) -> None:
         """Put keys and values of some of the words that `counted_BQ` marks into the banks.
 
-        The choice is uniform, without replacement: by image, or from torch's global generator, which the loop
-        seeds for each step.
-
         They come from the decoder's cache, after the projection and without segment vectors. Its captions
         are packed: Q words of an image in a row.
         """
-        counted_N = counted_BQ.flatten()
-        if draws is None:
-            chance_N = torch.rand(len(counted_N), device=counted_N.device)
-        else:
-            chance_N = (-draws.exponential(counted_BQ.shape[1])).exp().flatten()
-        # Each word gets a random number and the highest are kept; words that do not count come last.
-        chance_N = chance_N.masked_fill(~counted_N, -1.0)
-        likely_R = self._likely(chance_N)
         keys, values = [], []
         for layer in state.layers:
             assert layer.word_keys is not None and layer.word_values is not None
-            keys.append(self._of_all(layer.word_keys, likely_R))
-            values.append(self._of_all(layer.word_values, likely_R))
-        self.banks.push(keys, values, self.world.gather(chance_N if likely_R is None else chance_N[likely_R]))
-
-    def _likely(self, chance_N: Tensor) -> Tensor | None:
-        """The words of this process that may be kept, so that only these travel; None: all."""
-        if not self.world.together:
-            return None
-        return chance_N.topk(min(self.banks.filled_TR.shape[1], len(chance_N))).indices
+            keys.append(layer.word_keys.transpose(1, 2).flatten(0, 1).flatten(1))
+            values.append(layer.word_values.transpose(1, 2).flatten(0, 1).flatten(1))
+        if draws is None:
+            self.banks.push(keys, values, counted_BQ.flatten())
+        else:
+            chance_BQ = (-draws.exponential(counted_BQ.shape[1])).exp()
+            self._push_of_all(keys, values, chance_BQ.masked_fill(~counted_BQ, NOT_COUNTED).flatten())
 
     @torch.no_grad()
-    def _of_all(self, x_BHQC: Tensor, likely_R: Tensor | None) -> Tensor:
-        """Keys or values as rows [N, D], of all processes."""
-        x_ND = x_BHQC.transpose(1, 2).flatten(0, 1).flatten(1)
-        return x_ND if likely_R is None else self.world.gather(x_ND[likely_R])
+    def _push_of_all(self, keys: list[Tensor], values: list[Tensor], chance_N: Tensor) -> None:
+        """Put words of all processes into the banks; only those travel that can be among the likeliest."""
+        likely_R = chance_N.topk(min(self.banks.filled_TR.shape[1], len(chance_N))).indices
+        gathered = [[self.world.gather(x_ND[likely_R]) for x_ND in of_kind] for of_kind in (keys, values)]
+        self.banks.push_likeliest(*gathered, self.world.gather(chance_N[likely_R]))
 
     def renew_if_due(self) -> None:
         """Find new prototypes if it is time.
