@@ -1,11 +1,10 @@
 """Stage `train_scst`: self-critical training on CIDEr-D, starting from the XE weights."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from fsgr_model.config.model_params import ModelParams
-from fsgr_model.config.params import Params, load_params
+from fsgr_model.config.params import load_params
 from fsgr_model.config.training_params import ScstParams
 from fsgr_model.network.assembly import build_captioner, load_weights, weights_sha256
 from fsgr_model.runtime.device import pick_device
@@ -23,11 +22,6 @@ from fsgr_model.training.scst import SelfCritical
 
 def main() -> None:
     params = load_params()
-    run_in_processes(params.runtime.processes, "pipeline.train_scst", partial(train, params))
-
-
-def train(params: Params, world: World) -> None:
-    """Train as `params` says, as one of the processes of `world`."""
     run = Run(
         stage="train_scst",
         data=Path("data"),
@@ -39,9 +33,12 @@ def train(params: Params, world: World) -> None:
         cache=params.runtime.cache,
         precision=params.precision,
         train_images=params.train_images,
-        world=world,
     )
-    train_scst(run, Path("data/models/xe"), params.model, params.scst)
+
+    def work(world: World) -> None:
+        train_scst(replace(run, world=world), Path("data/models/xe"), params.model, params.scst)
+
+    run_in_processes(params.runtime.processes, "pipeline.train_scst", work)
 
 
 def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:

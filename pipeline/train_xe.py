@@ -1,13 +1,13 @@
 """Stage `train_xe`: cross-entropy training of the captioner on the cached features."""
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fsgr_model.clip.text_tower import TextTower
 from fsgr_model.config.model_params import ModelParams, PrototypeParams
-from fsgr_model.config.params import Params, load_params
+from fsgr_model.config.params import load_params
 from fsgr_model.config.training_params import XeParams
 from fsgr_model.network.assembly import Assembly, Parts, build_captioner
 from fsgr_model.runtime.device import pick_device
@@ -28,11 +28,6 @@ from fsgr_model.training.xe import CrossEntropy
 
 def main() -> None:
     params = load_params()
-    run_in_processes(params.runtime.processes, "pipeline.train_xe", partial(train, params))
-
-
-def train(params: Params, world: World) -> None:
-    """Train as `params` says, as one of the processes of `world`."""
     run = Run(
         stage="train_xe",
         data=Path("data"),
@@ -44,9 +39,12 @@ def train(params: Params, world: World) -> None:
         cache=params.runtime.cache,
         precision=params.precision,
         train_images=params.train_images,
-        world=world,
     )
-    train_xe(run, params.lr, params.model, params.xe)
+
+    def work(world: World) -> None:
+        train_xe(replace(run, world=world), params.lr, params.model, params.xe)
+
+    run_in_processes(params.runtime.processes, "pipeline.train_xe", work)
 
 
 def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:

@@ -152,8 +152,10 @@ class PrototypeSearch:
     def _push_of_all(self, keys: list[Tensor], values: list[Tensor], chance_N: Tensor) -> None:
         """Put words of all processes into the banks; only those travel that can be among the likeliest."""
         likely_R = chance_N.topk(min(self.banks.filled_TR.shape[1], len(chance_N))).indices
-        gathered = [[self.world.gather(x_ND[likely_R]) for x_ND in of_kind] for of_kind in (keys, values)]
-        self.banks.push_likeliest(*gathered, self.world.gather(chance_N[likely_R]))
+        all_keys, all_values = (
+            [self.world.gather(x_ND[likely_R]) for x_ND in of_kind] for of_kind in (keys, values)
+        )
+        self.banks.push_likeliest(all_keys, all_values, self.world.gather(chance_N[likely_R]))
 
     def renew_if_due(self) -> None:
         """Find new prototypes if it is time.
