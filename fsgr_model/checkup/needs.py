@@ -1,6 +1,6 @@
 """Compares the disk space and memory that a run needs, by its shapes, with what this machine has.
 
-Shapes: T tokens = 1 CLS + G patches, G patches, W vision width.
+Shapes: T tokens of the cache, G patches, W vision width.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """Estimates how long a run takes here: each kind of step is timed for seconds, on made-up data of real size.
 
-Shapes: B images, S captions per image, L positions, T tokens = 1 CLS + G patches, W vision width.
+Shapes: B images, S captions per image, L positions, T tokens of the cache, W vision width there.
 """
 
 import time

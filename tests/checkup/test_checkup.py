@@ -17,6 +17,7 @@ from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.token_cache import CacheDtype
 from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
+from tests.worlds import towers
 from tests.worlds.small_dataset import draw_noise, karpathy_entry
 
 Usage = namedtuple("Usage", "total used free")
@@ -232,6 +233,28 @@ def test_disk_is_images_by_tokens_by_their_bytes(
         "weights": 4 * (clip + 2 * captioner),
         "unpacked pictures": 77,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "cut", "tokens", "patches"),
+    [
+        ("timm, attention pool (SigLIP)", 1, (16, 32), 16),
+        ("timm, ConvNeXt", 1, (256, 8), 4),
+        ("timm, ConvNeXt", 3, (16, 16), 4),
+    ],
+)
+def test_the_cache_of_towers_without_a_class_token(
+    project: Project, kind: str, cut: int, tokens: tuple[int, int], patches: int
+) -> None:
+    """All T positions of the map at the cut count, in its width there; labels are of the last map."""
+    project.values["clip"]["cut"] = cut
+    project.values["model"] |= {"align": "value", "tail": None}
+    params = load_params(project.params_file)
+    plan = draw_blueprint(towers.ALL[kind], kind, params, 3, words=9, device=torch.device("meta"))
+    size = DatasetSize({"train": 4, "val": 1, "test": 1}, 2, 5, Counter(), 12)
+    T, W = tokens
+    assert needs.cache_bytes(size, plan) == {"float16": 6 * T * W * 2, "int8": 6 * T * (W + 2)}
+    assert needs.disk_bytes(size, plan, "int8")["label maps"] == 6 * patches * 2
 
 
 def test_hours_of_every_long_stage(project: Project) -> None:

@@ -24,10 +24,12 @@ from fsgr_model.clip.token_cache import (
     trunk_identity,
     unpack_tokens,
 )
+from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_cache import Place, open_rows
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter
 from fsgr_model.training.batches import CaptionedImages
+from tests.worlds.towers import images_for, small_tower
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DTYPES: tuple[CacheDtype, ...] = ("float16", "int8")
@@ -116,6 +118,39 @@ def test_a_batch_has_the_rounded_tokens_from_every_place(
     assert torch.equal(batch.to(CPU).to(CPU).first(1).tokens_BTW, expected_BTW[:1])
     assert torch.equal(read_tokens(store, [8, 40], CPU), expected_BTW)
     assert token_shape(store) == (5, 12)
+
+
+@pytest.mark.parametrize("cache_dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("kind", "cut", "shape", "patches"),
+    [
+        ("timm, attention pool (SigLIP)", 1, (16, 32), 16),
+        ("timm, ConvNeXt", 1, (256, 8), 4),
+        ("timm, ConvNeXt", 3, (16, 16), 4),
+        ("timm, Swin", 2, (64, 16), 4),
+    ],
+)
+@torch.inference_mode()
+def test_towers_without_a_class_token(
+    tmp_path: Path, kind: str, cut: int, shape: tuple[int, int], patches: int, *, cache_dtype: CacheDtype
+) -> None:
+    """Each position is rounded by its own scale, the first one too; G is that of the last map, whatever T."""
+    model = small_tower(kind)
+    trunk, tail = make_trunk(model, cut), make_tail(model, cut, "value")
+    exact_BTW = trunk(images_for(kind))
+    assert tuple(exact_BTW.shape[1:]) == trunk.token_shape == shape
+    identity = trunk_identity(CLIP, cut, cache_dtype)
+    with RowWriter(tmp_path / "a.h5", token_format(shape, cache_dtype), IDS[:2], identity) as writer:
+        writer.write(IDS[:2], pack_tokens(exact_BTW, cache_dtype).numpy())
+    store = open_of_trunk(tmp_path / "a.h5", identity)
+    assert token_shape(store) == shape and store.dtype == cache_dtype
+    found_BTW = read_tokens(store, IDS[:2], CPU)
+    assert torch.equal(found_BTW, round_tokens(exact_BTW, cache_dtype))
+    half_step_BT1 = exact_BTW.abs().amax(dim=-1, keepdim=True) / 127 / 2
+    assert ((found_BTW - exact_BTW).abs() <= 1.01 * half_step_BT1).all()
+    assert not torch.equal(found_BTW, exact_BTW), "something was rounded"
+    seen, cached = tail(round_tokens(exact_BTW, cache_dtype)), tail(found_BTW)
+    assert cached.grid_BGW.shape == (2, patches, tail.width) and torch.equal(cached.grid_BGW, seen.grid_BGW)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fsgr_model.clip.codebook import Codebook
 from fsgr_model.clip.loading import load_clip
-from fsgr_model.clip.token_cache import read_tokens, token_shape
+from fsgr_model.clip.token_cache import read_tokens, token_format, token_shape
 from fsgr_model.clip.towers import make_tail
 from fsgr_model.config.params import LabelsParams, RuntimeParams
 from fsgr_model.network.captioner import Captioner
@@ -73,6 +73,7 @@ def test_from_the_checkpoint_to_the_captioner(
     features = RowStore(tmp_path / "features" / "val.h5", {**clip.identity, "cut": cut})
     labels = RowStore(tmp_path / "labels" / "val.h5", {})
     assert token_shape(features) == cached and labels.row_shape == grid[:1]
+    assert features.dtype == cache_dtype and features.row_bytes == token_format(cached, cache_dtype).bytes
     assert clip.identity["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
     tokens_BTW = read_tokens(features, features.image_ids, torch.device("cpu"))
     expected_BG = (F.normalize(tail.aligned(tokens_BTW), dim=-1) @ concept_KE.T).argmax(dim=-1)

@@ -64,6 +64,7 @@ def test_the_small_project_runs(project: Project) -> None:
     assert {file.name for file in made.iterdir()} == {
         "images.json", "captions.json", "instances.json", "report.json", "images", "pretraining",
         "images.json.sha256", "captions.json.sha256", "instances.json.sha256",
+        "tokens.npz", "tokens.npz.sha256",
     }  # fmt: skip
 
 
