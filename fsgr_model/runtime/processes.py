@@ -25,6 +25,10 @@ from fsgr_model.runtime.world import ALONE, LOST, OthersLost, World, joined
 BY_TORCHRUN, LOGS = "TORCHELASTIC_RUN_ID", "FSGR_PROCESS_LOGS"
 # The exit code of a process that was told to end, and has said so.
 STOPPED = 77
+# The file of a process that lost the others: in which step, and who does not answer.
+LOSS = ".lost"
+# How processes end for no cause of their own: torchrun ends those that are left, by SIGKILL after 30 s.
+EFFECTS = (LOST, STOPPED, -signal.SIGTERM)
 
 
 def run_in_processes(asked: int | Literal["auto"], module: str, work: Callable[[World], None]) -> None:
@@ -64,8 +68,11 @@ def _work_with_others(work: Callable[[World], None]) -> None:
         print(stop, file=sys.stderr, flush=True)
         sys.exit(STOPPED)
     except OthersLost as lost:
-        # Where this module started the processes, it names the one that failed.
-        sys.exit(LOST if LOGS in os.environ else f"error: {lost.message}; run the same command to continue")
+        if LOGS not in os.environ:
+            sys.exit(f"error: {lost.message}; run the same command to continue")
+        # The process that started this one tells.
+        (Path(os.environ[LOGS]) / f"{lost.rank}{LOSS}").write_text(f"{lost.place}\n{lost.reason}\n", "utf-8")
+        sys.exit(LOST)
 
 
 def start_processes(module: str, count: int) -> None:
@@ -113,18 +120,28 @@ def start_processes(module: str, count: int) -> None:
 
 def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoReturn:
     """End with the cause, given exit code and process id by rank: one that only lost the others is none."""
-    # torchrun sends SIGTERM to the others.
-    effects = (LOST, STOPPED, -signal.SIGTERM)
-    rank = min(failures, key=lambda rank: (failures[rank][0] in effects, rank))
+    codes = [code for code, _ in failures.values()]
+    rank = min(failures, key=lambda rank: (failures[rank][0] in EFFECTS, rank))
     code, pid = failures[rank]
-    if STOPPED in (code for code, _ in failures.values()) or (rank == 0 and code > 0 and code != LOST):
+    if STOPPED in codes or (rank == 0 and code > 0 and code != LOST):
         # Process 0 has said why.
         sys.exit(1)
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed: {_last_line(logs, rank)}"
-    raise UserError(
-        f"process {rank} of {count} (pid {pid} on {platform.node()}) {how}; so all were ended; see the "
-        f"logs in {logs}; run the same command to continue"
-    )
+    place, reason = _loss(logs)
+    if code in EFFECTS and reason:
+        what = f"{reason}{place}"
+    else:
+        by_signal = f"was ended by {signal.Signals(-code).name}" if code < 0 else None
+        how = by_signal or f"failed: {_last_line(logs, rank)}"
+        what = f"process {rank} of {count} (pid {pid} on {platform.node()}) {how}{place}"
+    raise UserError(f"{what}; so all were ended; see the logs in {logs}; run the same command to continue")
+
+
+def _loss(logs: Path) -> tuple[str, str]:
+    """Where the first process that lost others was, and whom it lost; empty if none did."""
+    for note in sorted(logs.glob(f"*{LOSS}")):
+        place, reason = note.read_text(encoding="utf-8").splitlines()
+        return (f" in {place}" if place else ""), reason
+    return "", ""
 
 
 def _last_line(logs: Path, rank: int) -> str:

@@ -93,10 +93,10 @@ def shared_resume_point(stage: str, fingerprint: str, world: World) -> Iterator[
     """
     if world.rank == 0:
         with resume_point(stage, fingerprint) as point:
-            world.wait()
+            world.wait_for_first(f"{stage} is locked")
             yield point
     else:
-        world.wait()
+        world.wait_for_first(f"{stage} is locked")
         yield ResumePoint(_folder(stage, fingerprint))
 
 

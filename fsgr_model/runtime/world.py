@@ -7,6 +7,7 @@ loss is written once. Only PyTorch's collectives are used, and no process group 
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,17 +20,29 @@ from torch.autograd.function import once_differentiable
 
 T = TypeVar("T")
 # A process that has not come to the others by then hangs; each waits for a slower one's step, no longer.
-PATIENCE = timedelta(minutes=5)
+PATIENCE = timedelta(seconds=100)
+# Who lost the others waits so long for those that have noticed it too: the silent ones are the cause.
+ROLL_CALL_SECONDS = 3.0
+SECONDS_BETWEEN_LOOKS = 0.1
 # The exit code of a process that ended only because another one had.
 LOST = 76
 
 
 class OthersLost(SystemExit):
-    """Another process has ended or hangs, so this one cannot go on. Its exit code tells it from the cause."""
+    """Another process has ended or hangs, so this one cannot go on. Its exit code tells it from the cause.
 
-    def __init__(self, rank: int, reason: str) -> None:
+    `reason` names the silent processes; `place` is the step, if it was in one; `is_first`: whether this is
+    the first process that is left, which saves what all have.
+    """
+
+    def __init__(self, rank: int, reason: str, is_first: bool) -> None:
         super().__init__(LOST)
-        self.message = f"process {rank} lost the others: {reason}"
+        self.rank, self.reason, self.is_first, self.place = rank, reason, is_first, ""
+
+    @property
+    def message(self) -> str:
+        where = f" in {self.place}" if self.place else ""
+        return f"process {self.rank} lost the others{where}: {self.reason}"
 
 
 class World:
@@ -69,17 +82,21 @@ class World:
     def wait(self) -> None:
         """Wait until every process is here."""
 
+    def wait_for_first(self, door: str) -> None:
+        """Wait, however long, until rank 0 has come to this `door`, which is used once in a run."""
+
 
 ALONE = World()
 
 
 class Group(World):
-    """One of the processes of PyTorch's process group."""
+    """One of the processes of PyTorch's process group; `store` is the one that the group was made with."""
 
     together = True
 
-    def __init__(self) -> None:
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+    def __init__(self, store: dist.Store) -> None:
+        self.rank, self.size, self.store = dist.get_rank(), dist.get_world_size(), store
+        self.places = self.everyones(f"process {self.rank} ({socket.gethostname()}, pid {os.getpid()})")
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Of parts that differ by one item at most."""
@@ -121,6 +138,14 @@ class Group(World):
         """As `World`."""
         self.everyones(None)
 
+    def wait_for_first(self, door: str) -> None:
+        """As `World`. No collective waits so long."""
+        with self._noticing_loss():
+            if self.rank == 0:
+                self.store.set(door, "open")
+            while not self.store.check([door]):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
     @contextmanager
     def _noticing_loss(self) -> Iterator[None]:
         try:
@@ -128,7 +153,27 @@ class Group(World):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise OthersLost(self.rank, str(error).splitlines()[0]) from error
+            silent = self._silent()
+            names = "; ".join(self.places[rank] for rank in sorted(silent))
+            reason = f"{names} did not answer" if silent else str(error).splitlines()[0]
+            is_first = self.rank == min(set(range(self.size)) - silent)
+            raise OthersLost(self.rank, reason, is_first) from error
+
+    def _silent(self) -> set[int]:
+        """The processes that have ended or hang: all but those that notice a loss, as this one does now.
+
+        None where the store is lost too.
+        """
+        silent = set(range(self.size))
+        try:
+            self.store.set(f"lost/{self.rank}", "here")
+            end = time.monotonic() + ROLL_CALL_SECONDS
+            while silent and time.monotonic() < end:
+                silent -= {rank for rank in silent if self.store.check([f"lost/{rank}"])}
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        except RuntimeError:
+            return set()
+        return silent
 
 
 class _Gather(torch.autograd.Function):
@@ -164,11 +209,11 @@ def joined() -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
-    group = Group()
-    places = group.everyones(f"{socket.gethostname()}, process {os.getpid()}")
-    if group.rank == 0:
-        print(f"{group.size} processes work together: {'; '.join(places)}", flush=True)
+    store, rank, size = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    group = Group(store)
+    if rank == 0:
+        print(f"{size} processes work together: {'; '.join(group.places)}", flush=True)
     try:
         yield group
     finally:

@@ -91,7 +91,7 @@ class Loop(Generic[BatchT]):
         self.precision: Precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
-        self.in_step = False
+        self.half_done = False
 
     @property
     def best_file(self) -> Path:
@@ -159,7 +159,8 @@ class Loop(Generic[BatchT]):
         torch.manual_seed(step.torch_seed())
         if self.task.draws is not None:
             self.task.draws.begin(step.image_keys(batch.image_ids).to(self.device))
-        self.in_step = True
+        # Until the weights change, only what the task keeps is already that of the next step.
+        self.half_done = bool(self.task.tensors())
         with autocast(self.device, self.precision):
             loss, report = self.task.loss(self.model, batch.to(self.device), step)
         self.scaler.scale(loss).backward()
@@ -172,9 +173,10 @@ class Loop(Generic[BatchT]):
         self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
             self.optimiser.clip_gradients(norm_value, self.max_norm)
+        self.half_done = True
         self.optimiser.step(self.scaler)
         self.task.after_step(self.model)
-        self.in_step = False
+        self.half_done = False
         now.step += 1
         for key, value in numbers.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
@@ -255,10 +257,10 @@ class Loop(Generic[BatchT]):
             self._save()
             stopped.kept = f"saved {self._place()}, step {self.progress.step} in {self.resume.folder}"
             raise
-        except OthersLost:
-            # Within a step a part of the state may already be that of the next one.
-            if not self.in_step:
-                self._save()
+        except OthersLost as lost:
+            lost.place = f"{self._place()}, step {self.progress.step + 1}"
+            if lost.is_first and not self.half_done:
+                self._write_resume_point()
             raise
 
     def _weights(self) -> dict[str, Tensor]:
@@ -275,8 +277,10 @@ class Loop(Generic[BatchT]):
             self._save()
 
     def _save(self) -> None:
-        if self.world.rank > 0:
-            return
+        if self.world.rank == 0:
+            self._write_resume_point()
+
+    def _write_resume_point(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
         tensors |= self.optimiser.tensors() | self.task.tensors() | self._scale()
         self.resume.save(tensors, asdict(self.progress))

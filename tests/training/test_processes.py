@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from tests.worlds.processes import in_processes
 
 STEP = Step(seed=5, epoch=5, index=3)
 SIZES = [2, pytest.param(3, marks=pytest.mark.slow)]
+FLOATS = [(True, 1e-10), pytest.param(False, 1e-5, marks=pytest.mark.slow)]
 # The third has more processes than images.
 BATCHES = [[3, 8, 1, 12, 5], [2, 4, 6, 7], [9]]
 
@@ -145,7 +147,7 @@ def kind(name, model_params, xe_params):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("what", ["xe", "scst", "contrast", "alignment", "tail", "memory"])
-@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-10), (False, 1e-5)])
+@pytest.mark.parametrize(("double", "tolerance"), FLOATS)
 def test_gradients_do_not_know_how_many_processes(
     tmp_path, tiny_data, model_params, xe_params, what, size, double, tolerance
 ):
@@ -171,7 +173,7 @@ def read_curve(run):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("what", ["xe", "scst"])
+@pytest.mark.parametrize("what", ["xe", pytest.param("scst", marks=pytest.mark.slow)])
 def test_twenty_steps_give_the_same_weights(
     run_in, tmp_path, model_params, xe_params, scst_params, size, what
 ):
@@ -247,7 +249,8 @@ def lonely(world, run, train, *given):
     except Gone:
         return None
     except OthersLost as lost:
-        return lost.message, lost.code, time.monotonic() - start
+        kept = list(run.out.parent.glob(".resume/*/state*"))
+        return lost.message, lost.code, time.monotonic() - start, kept
     raise AssertionError("it went on alone")
 
 
@@ -257,10 +260,39 @@ class Gone(Exception):
 
 def test_who_is_left_alone_ends_within_seconds(run_in, tmp_path, model_params, xe_params):
     given = (train_xe, 1e-3, model_params, xe_params)
-    (message, code, seconds), _ = in_processes(2, tmp_path / "2", lonely, run_in("lost"), *given)
-    assert "process 0 lost the others: " in message
+    (message, code, seconds, kept), _ = in_processes(2, tmp_path / "2", lonely, run_in("lost"), *given)
+    assert "process 0 lost the others in XE epoch 1/3, step 3: process 1 (" in message
+    assert message.endswith(") did not answer")
     assert code == LOST
     assert seconds < 20
+    assert len(kept) == 1
+
+
+def late(world):
+    """Rank 0 comes long after the collectives of the others have given up."""
+    if world.rank == 0:
+        time.sleep(0.6)
+    world.wait_for_first("the lock")
+
+
+def test_all_wait_for_the_first_process_however_long(tmp_path):
+    in_processes(2, tmp_path / "2", late, patience=timedelta(seconds=0.3))
+
+
+def silent(world):
+    """Rank 1 hangs: what rank 0 says."""
+    if world.rank == 1:
+        time.sleep(5)
+        return None
+    with pytest.raises(OthersLost) as lost:
+        world.wait()
+    return lost.value.reason, world.places[1], lost.value.is_first
+
+
+def test_a_process_that_hangs_is_named(tmp_path):
+    (reason, place, is_first), _ = in_processes(2, tmp_path / "2", silent, patience=timedelta(seconds=0.5))
+    assert reason == f"{place} did not answer"
+    assert is_first
 
 
 def weights_that_differ(world):
