@@ -19,7 +19,7 @@ import torch
 
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped, end_with_parent
-from fsgr_model.runtime.world import ALONE, LOST, OthersLost, World, joined
+from fsgr_model.runtime.world import ALONE, ENDED, LOST, OthersLost, World, joined
 
 # Set by torchrun, and by this module in the processes that it starts itself.
 BY_TORCHRUN, LOGS = "TORCHELASTIC_RUN_ID", "FSGR_PROCESS_LOGS"
@@ -127,7 +127,8 @@ def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoRet
         # Process 0 has said why.
         sys.exit(1)
     place, reason = _loss(logs)
-    if code in EFFECTS and reason:
+    # torchrun also ends one that hangs.
+    if reason and (code in EFFECTS or not reason.endswith(ENDED)):
         what = f"{reason}{place}"
     else:
         by_signal = f"was ended by {signal.Signals(-code).name}" if code < 0 else None

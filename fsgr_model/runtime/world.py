@@ -24,6 +24,7 @@ PATIENCE = timedelta(seconds=100)
 # Who lost the others waits so long for those that have noticed it too: the silent ones are the cause.
 ROLL_CALL_SECONDS = 3.0
 SECONDS_BETWEEN_LOOKS = 0.1
+ENDED = "ended"
 # The exit code of a process that ended only because another one had.
 LOST = 76
 
@@ -90,12 +91,13 @@ ALONE = World()
 
 
 class Group(World):
-    """One of the processes of PyTorch's process group; `store` is the one that the group was made with."""
+    """One of the processes of PyTorch's process group; store and timeout are those that it was made with."""
 
     together = True
 
-    def __init__(self, store: dist.Store) -> None:
-        self.rank, self.size, self.store = dist.get_rank(), dist.get_world_size(), store
+    def __init__(self, store: dist.Store, timeout: timedelta) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.store, self.timeout = store, timeout
         self.places = self.everyones(f"process {self.rank} ({socket.gethostname()}, pid {os.getpid()})")
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
@@ -148,14 +150,18 @@ class Group(World):
 
     @contextmanager
     def _noticing_loss(self) -> Iterator[None]:
+        start = time.monotonic()
         try:
             yield
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
+            waited = time.monotonic() - start
             silent = self._silent()
             names = "; ".join(self.places[rank] for rank in sorted(silent))
-            reason = f"{names} did not answer" if silent else str(error).splitlines()[0]
+            hung = waited > 0.9 * self.timeout.total_seconds()
+            how = f"did not answer for {waited:.0f} s" if hung else ENDED
+            reason = f"{names} {how}" if silent else str(error).splitlines()[0]
             is_first = self.rank == min(set(range(self.size)) - silent)
             raise OthersLost(self.rank, reason, is_first) from error
 
@@ -211,7 +217,7 @@ def joined() -> Iterator[World]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store, rank, size = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-    group = Group(store)
+    group = Group(store, PATIENCE)
     if rank == 0:
         print(f"{size} processes work together: {'; '.join(group.places)}", flush=True)
     try:

@@ -53,6 +53,6 @@ def _one(
     os.setsid()
     store = dist.FileStore(str(folder / "store"), size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=patience)
-    result = work(Group(store), *given)
+    result = work(Group(store, patience), *given)
     (folder / f"{rank}").write_bytes(pickle.dumps(result))
     dist.destroy_process_group()
