@@ -19,7 +19,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.precision import Precision
 
 # What pydantic adds to the name of a parameter that may have one of several types.
-UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned")
+UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned", "literal['auto']", "constrained-int", "int")
 KINDS = "'prototypes', 'learned'"
 
 
@@ -163,6 +163,11 @@ class RuntimeParams(Section):
     It may be left out, wholly or in part.
     """
 
+    processes: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
+        "auto",
+        description="processes that share the batches of training; auto: one per GPU of this machine, 1 on a "
+        "CPU. Where torchrun started the stage, its number counts",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"
     )
