@@ -46,7 +46,9 @@ class Captioner(nn.Module):
         self.quantiser = (
             None
             if codebook_KE is None
-            else SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
+            else SemanticQuantiser(
+                codebook_KE, params.top_k, params.inverse_frequency, logit_scale=tail.logit_scale
+            )
         )
         self.encoder = CrossModalEncoder(
             tail.width,

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from fsgr_model.training.muon import Muon
 
 Kind = Literal["adam", "muon"]
-# Layers of the captioner and of open_clip's towers.
-LAYERS = ("layers.", "resblocks.")
+# Layers of the captioner, of open_clip's towers and of timm's.
+LAYERS = ("layers.", "resblocks.", "trunk.blocks.", "trunk.stages.")
 # The modules that a captioner trains inside CLIP: adapters and prompts.
 VISUAL = "tail."
 
