@@ -309,8 +309,8 @@ def markdown(costs: list[Cost], against: str) -> str:
         f"`python -m bench.coco_size` on {device_name(pick_device())}: {IMAGES:,} images with five captions "
         "each, and parts of them. Training is measured until its loop begins. Memory is that of all "
         f"processes of a stage together, at its largest; {AIM_GB} GB is the aim. CPU time is that of all "
-        "processes: other programs disturb it less than the clock. Growth is this version's CPU time for each "
-        "10,000 images more than in the row above: equal numbers mean that it is linear.\n\n"
+        "processes: other programs disturb it less than the clock. Growth is this version's CPU time for "
+        "each 10,000 images more than in the row above: equal numbers mean that it is linear.\n\n"
     )
     lines = [
         f"| stage | images | {against} | this version | share | aim | CPU time, {against} | this version "
