@@ -107,6 +107,6 @@ def _timm_name(name: str, arguments: Config) -> str:
 def _not_found(key: str, name: Any, error: Exception) -> UserError:
     said = " ".join(str(error).split())[:200]
     return UserError(
-        f"clip.model: its {key} {name!r} is neither a folder nor to be had from the hub: {said}; connect to "
-        "the internet once, or put its files into the CLIP's own folder"
+        f"clip.model: its {key} {name!r} is no folder, and cannot be fetched from the hub: {said}; connect "
+        "to the internet once, or put its files into the CLIP's own folder"
     )

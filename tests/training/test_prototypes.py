@@ -56,14 +56,18 @@ def test_clusters_that_lie_apart_are_found():
     row_ND = (centre_MD[member_N] + rng.normal(size=(200, D))).astype(np.float32)
     mean_MD = np.stack([row_ND[member_N == m].mean(axis=0) for m in range(5)])
     # From a row of each, so that what is tested is the clustering and not the luck of the first draw.
-    found_MD = cluster(rng.permutation(row_ND), 5, 0, row_ND[::40].copy())
+    found_MD = cluster(rng.permutation(row_ND), 5, seed=0, start_MD=row_ND[::40].copy())
     np.testing.assert_allclose(found_MD, mean_MD, rtol=1e-4, atol=1e-3)
 
 
 def test_the_seed_fixes_the_clusters():
     row_ND = np.random.default_rng(0).normal(size=(300, D)).astype(np.float32)
-    assert np.array_equal(cluster(row_ND, 9, 3, None), cluster(row_ND, 9, 3, None))
-    assert not np.array_equal(cluster(row_ND, 9, 3, None), cluster(row_ND, 9, 4, None))
+    assert np.array_equal(
+        cluster(row_ND, 9, seed=3, start_MD=None), cluster(row_ND, 9, seed=3, start_MD=None)
+    )
+    assert not np.array_equal(
+        cluster(row_ND, 9, seed=3, start_MD=None), cluster(row_ND, 9, seed=4, start_MD=None)
+    )
 
 
 def test_neighbours_by_brute_force():

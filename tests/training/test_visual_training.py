@@ -97,7 +97,7 @@ def test_the_self_critical_loss_reaches_every_adapter_and_prompt(tiny_data, visu
         for weight in weights.values():
             weight.normal_(std=0.2)
     images = images_of(tiny_data, "train", assembly)
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 4, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=4, max_length=10)
     torch.manual_seed(0)
     loss, _ = phase.loss(model, images.batch(images.image_ids[:6]).to(CPU), START)
     loss.backward()
