@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "captions", type=Path, help="COCO's captions_val2017.json or another file of its form"
     )
-    parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with")
+    parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit to compare with")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="of COCO's images")
     parser.add_argument("--stages", nargs="+", default=STAGES, help="those that are measured")
     parser.add_argument("--add", action="store_true", help="to what the JSON file has of other runs")
@@ -139,16 +139,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def versions(commit: str | None, folder: Path) -> Iterator[dict[str, Path]]:
+def versions(commit: str, folder: Path) -> Iterator[dict[str, Path]]:
     """The code of the commit, checked out for as long as the block runs, and that of this folder."""
-    here = {"this": Path.cwd()}
-    if commit is None:
-        yield here
-        return
     place = folder / "code"
     subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(place), commit], check=True)
     try:
-        yield {commit: place} | here
+        yield {commit: place, "this": Path.cwd()}
     finally:
         subprocess.run(["git", "worktree", "remove", "--force", str(place)], check=True)
 
@@ -216,6 +212,9 @@ def measure(
     """Every stage of every project, in turns; the last result of a stage is what the next one reads."""
     costs = []
     for stage in stages:
+        if stage == "train_scst":
+            for version, project in projects.items():
+                train_shortly(project, places[version])
         for _ in range(rounds):
             for version, project in projects.items():
                 before = cpu_seconds()
@@ -223,9 +222,6 @@ def measure(
                 cost = Cost(version, stage, images, seconds, cpu_seconds() - before, peak)
                 costs.append(cost)
                 print(cost, flush=True)
-        if stage == "train_xe":
-            for version, project in projects.items():
-                train_shortly(project, places[version])
     return costs
 
 
@@ -307,35 +303,32 @@ def train_shortly(project: Path, code: Path) -> None:
     write_params(project, code, CHANGES)
 
 
-def markdown(costs: list[Cost], against: str | None) -> str:
+def markdown(costs: list[Cost], against: str) -> str:
     """The page: each stage at each size, both versions side by side."""
     head = (
         f"`python -m bench.coco_size` on {device_name(pick_device())}: {IMAGES:,} images with five captions "
         "each, and parts of them. Training is measured until its loop begins. Memory is that of all "
         f"processes of a stage together, at its largest; {AIM_GB} GB is the aim. CPU time is that of all "
-        "processes: other programs disturb it less than the clock.\n\n"
+        "processes: other programs disturb it less than the clock. Growth is this version's CPU time for "
+        "each 10,000 images more than in the row above: equal numbers mean that it is linear.\n\n"
     )
-    if against is None:
-        rows = [
-            f"| {stage} | {images:,} | {mine.seconds:.1f} s | {mine.cpu:.1f} s | {mine.peak / 1e9:.2f} GB |"
-            for (stage, images), mine in medians(costs, "this").items()
-        ]
-        return head + "\n".join(
-            ["| stage | images | time | CPU time | memory |", "|---|---|---|---|---|", *rows]
-        )
     lines = [
         f"| stage | images | {against} | this version | share | aim | CPU time, {against} | this version "
-        f"| memory, {against} | this version |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| memory, {against} | this version | growth |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    theirs = medians(costs, against)
+    theirs, before = medians(costs, against), Cost("this", "", 0, 0, 0, 0)
     for (stage, images), mine in medians(costs, "this").items():
         other = theirs[stage, images]
         aim = f"{AIMS[stage]:.2f}" if stage in AIMS else ""
+        growth = ""
+        if before.stage == stage:
+            growth = f"{10_000 * (mine.cpu - before.cpu) / (images - before.images):.1f} s"
+        before = mine
         lines.append(
             f"| {stage} | {images:,} | {other.seconds:.1f} s | {mine.seconds:.1f} s "
             f"| {mine.seconds / other.seconds:.2f} | {aim} | {other.cpu:.1f} s | {mine.cpu:.1f} s "
-            f"| {other.peak / 1e9:.2f} GB | {mine.peak / 1e9:.2f} GB |"
+            f"| {other.peak / 1e9:.2f} GB | {mine.peak / 1e9:.2f} GB | {growth} |"
         )
     return head + "\n".join(lines)
 
@@ -347,9 +340,7 @@ def medians(costs: list[Cost], version: str) -> dict[tuple[str, int], Cost]:
         {(c.stage, c.images) for c in costs}, key=lambda k: (STAGES.index(k[0]), k[1])
     ):
         own = [c for c in costs if (c.version, c.stage, c.images) == (version, stage, images)]
-        seconds, cpu = (
-            statistics.median(values) for values in zip(*((c.seconds, c.cpu) for c in own), strict=True)
-        )
+        seconds, cpu = (statistics.median(getattr(c, name) for c in own) for name in ("seconds", "cpu"))
         found[stage, images] = Cost(version, stage, images, seconds, cpu, max(c.peak for c in own))
     return found
 

@@ -47,10 +47,9 @@ def open_slowly(path: Path) -> str:
 def test_an_error_in_the_block_ends_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_check, "inspect_image", open_slowly)
     monkeypatch.setattr(image_check, "IMAGES_A_TASK", 1)
-    before = psutil.Process().children()
+    others = set(psutil.Process().children())
     with pytest.raises(ValueError, match="other work"), inspection(listed(["a.png"]) * MANY, tmp_path, 2):
-        # Other tests of this process may have left children of their own.
-        workers = [each for each in psutil.Process().children() if each not in before]
+        workers = set(psutil.Process().children()) - others
         raise ValueError("other work")
     assert workers and not psutil.wait_procs(workers, timeout=20)[1]
     assert len((tmp_path / "opened").read_text()) < MANY / 2
