@@ -1,7 +1,6 @@
 """`python -m fsgr_model caption` as a user runs it."""
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 def run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run the command in the project; its exit code and what it said on stdout and stderr."""
     monkeypatch.chdir(project)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def main(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["caption", *map(str, arguments), "--phase", "xe"])
