@@ -19,7 +19,7 @@ from fsgr_model.network.tuned_tail import Adapter, LatePrompts
 class WholeClip(nn.Module):
     """Takes float32 images [B, 3, height, width] where a tail takes cached tokens."""
 
-    def __init__(self, clip_model: Any, cut: int, prompts: int, dropout: float) -> None:
+    def __init__(self, clip_model: Any, *, cut: int, prompts: int, dropout: float) -> None:
         super().__init__()
         self.visual = clip_model.visual
         self.frozen = Tail(clip_model, 0, "csa")

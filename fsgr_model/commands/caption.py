@@ -7,37 +7,19 @@ is then 1. What else lies in a folder is counted by its suffix and left alone.
 """
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from fsgr_model.runtime.errors import drop_output
+
+# What a shell gives for a command that SIGPIPE ended.
+READER_LEFT = 141
 
 
 def main() -> None:
     arguments = parse()
     # File names need not be UTF-8.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-    with ended_by_its_reader():
-        caption(arguments)
-
-
-@contextmanager
-def ended_by_its_reader() -> Iterator[None]:
-    """A reader such as `head` may leave early: that ends the process without a word, within the block.
-
-    Behind it the signal is as it was, for a program that calls this and goes on.
-    """
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        signal.signal(signal.SIGPIPE, before)
-
-
-def caption(arguments: argparse.Namespace) -> None:
-    """Raises: SystemExit: with code 1, if a picture could not be read."""
     # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
     from fsgr_model.commands.caption_files import caption_files
     from fsgr_model.inference.image_captioner import ImageCaptioner
@@ -47,7 +29,14 @@ def caption(arguments: argparse.Namespace) -> None:
     captioner = ImageCaptioner(
         files, beam_size=arguments.beam_size, samples=arguments.sample, seed=arguments.seed
     )
-    if not caption_files(captioner, arguments.images, arguments.json, arguments.overlay):
+    try:
+        complete = caption_files(captioner, arguments.images, arguments.json, arguments.overlay)
+    except BrokenPipeError:
+        # A reader such as `head` has what it wants. SIGPIPE stays ignored: its default would end this process
+        # without a word for any pipe, that of a worker too.
+        drop_output()
+        raise SystemExit(READER_LEFT) from None
+    if not complete:
         raise SystemExit(1)
 
 

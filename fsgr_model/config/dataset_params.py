@@ -31,7 +31,7 @@ class PerSplit(Section):
 class ShardParams(PerSplit):
     """Tar files of each split, as patterns, and how their texts are read."""
 
-    caption_a_line: bool = Field(
+    caption_per_line: bool = Field(
         False,
         description="each line of a .txt is a caption of its own; otherwise the whole .txt is one caption",
     )

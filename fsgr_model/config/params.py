@@ -212,7 +212,7 @@ class Params(Section):
         if self.xe.alignment and not self.model.semantics:
             raise ValueError(
                 "xe.alignment compares regions of one concept with phrases, and "
-                "model.semantics: false has no concepts; set one of them otherwise"
+                "model.semantics: false has no concepts; change one of the two"
             )
         return self
 

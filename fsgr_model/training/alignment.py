@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from fsgr_model.clip.text_tower import TextStates, TextTower
 from fsgr_model.network.captioner import Encoded
 from fsgr_model.text.function_words import phrase_of_words
-from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
+from fsgr_model.training.xe import Term
 
 LEVELS = ("image_caption", "region_phrase", "patch_word")
 # GLoRIA's two temperatures, as factors: sharpness of a phrase's attention, and of the sum over phrases.

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fsgr_model.network.captioner import Encoded
-from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
+from fsgr_model.training.xe import Term
 
 # As in the reference copy, whose loss has the wrong sign.
 TEMPERATURE = 0.07

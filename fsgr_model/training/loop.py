@@ -144,7 +144,7 @@ class Loop(Generic[BatchT]):
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
         self._check_finite(loss_value, norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
-            self.optimiser.clip_gradients(norm_value, self.max_norm)
+            self.optimiser.clip_gradients(norm_value, max_norm=self.max_norm)
         self.optimiser.step(self.scaler)
         self.task.after_step(self.model)
         now.step += 1

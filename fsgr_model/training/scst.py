@@ -29,7 +29,7 @@ class SelfCritical(Task[Batch]):
     name, section = "SCST", "scst"
     uses_dropout = False
 
-    def __init__(self, reward: CiderD | CiderDByBatch, num_samples: int, max_length: int) -> None:
+    def __init__(self, reward: CiderD | CiderDByBatch, *, num_samples: int, max_length: int) -> None:
         self.heads = nn.Module()
         self.reward = reward
         self.on_device: DeviceCiderD | None = None

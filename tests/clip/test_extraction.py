@@ -166,7 +166,9 @@ def test_changed_bytes_of_the_same_size_are_found(dataset, clip_folder, tmp_path
 def test_images_are_the_same_from_any_number_of_workers(dataset, clip_folder):
     clip = load_clip(clip_folder, torch.device("cpu"))
     records = read_images(dataset)
-    alone, shared = (list(read_batches(records, clip.preprocess, 3, workers)) for workers in (0, 2))
+    alone, shared = (
+        list(read_batches(records, clip.preprocess, batch=3, workers=workers)) for workers in (0, 2)
+    )
     assert [ids for ids, _ in alone] == [ids for ids, _ in shared]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(alone, shared, strict=True))
 
@@ -182,7 +184,7 @@ def test_pictures_are_upright_and_whole(tmp_path, dataset, clip_folder):
     path = tmp_path / "turned.jpg"
     turned = replace(record, path=str(path), sha256=sha256_file(path))
     clip = load_clip(clip_folder, torch.device("cpu"))
-    ((_, images),) = read_batches([turned], clip.preprocess, 1, 0)
+    ((_, images),) = read_batches([turned], clip.preprocess, batch=1, workers=0)
     red = images[0, 0]
     assert red.shape == (32, 32)
     assert (red[:, :14] < -1).all()

@@ -1,6 +1,8 @@
 """`python -m fsgr_model caption` as a user runs it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,7 @@ def save(folder: Path, name: str, picture: Image.Image, **options: object) -> Pa
 
 
 RED = Image.new("RGB", (40, 24), (220, 30, 30))
+HEAD_LEFT = 128 + signal.SIGPIPE
 THIN = ((3000, 1), (1, 3000), (1, 1))
 
 
@@ -84,6 +87,18 @@ def test_bad_files_are_reported_and_the_rest_goes_on(run, tmp_path: Path) -> Non
     assert len(err.splitlines()) == 4
     for path, reason in zip(bad, ("not an image", "missing", "decoded", "without images"), strict=True):
         assert any(str(path) in line and reason in line for line in err.splitlines()), err
+
+
+def test_a_reader_may_leave_early(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no signal is left set for what this process does later: SIGPIPE would end it without a word."""
+    path, before = save(tmp_path, "1.png", RED), signal.getsignal(signal.SIGPIPE)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with monkeypatch.context() as patch, os.fdopen(writing, "w") as left:
+        patch.setattr(sys, "stdout", left)
+        code, _, err = run(path)
+    assert (code, err) == (HEAD_LEFT, "")
+    assert signal.getsignal(signal.SIGPIPE) == before == signal.SIG_IGN
 
 
 def test_only_bad_files(run, tmp_path: Path) -> None:
@@ -163,7 +178,7 @@ def test_a_network_without_concepts(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert pages[0].min() < 255 and pages[1].min() == 255
 
 
-def test_samples_are_a_line_each(run, tmp_path: Path) -> None:
+def test_samples_have_a_line_each(run, tmp_path: Path) -> None:
     paths = [save(tmp_path, f"{number}.png", RED) for number in range(2)]
     _, out, _ = run("--sample", 3, *paths)
     assert [line.split("\t")[0] for line in out.splitlines()] == [
@@ -171,7 +186,7 @@ def test_samples_are_a_line_each(run, tmp_path: Path) -> None:
     ]
 
 
-def test_overlay_draws_a_sheet_an_image(run, tmp_path: Path) -> None:
+def test_overlay_draws_a_sheet_per_image(run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     save(folder, "1.png", RED)
     save(folder, "sub/1.png", RED.resize((30, 90)))

@@ -12,15 +12,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.description import DESCRIPTION
+from fsgr_model.clip.loading import DESCRIPTION
 from fsgr_model.clip.model_building import (
     build_model,
     build_preprocess,
     build_tokenizer,
     default_preprocessing,
 )
+from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.text_tower import text_embedding
+from fsgr_model.clip.towers import image_and_patches
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
@@ -32,11 +34,11 @@ from fsgr_model.training.clip_training import (
     CompactEmbedding,
     batch_loss,
     drop_colours,
-    image_and_patches,
     move,
     patch_scores,
     phrase_loss,
     retrieval_accuracy,
+    sigmoid_phrase_loss,
     train_clip,
 )
 from fsgr_model.training.loop import Loop
@@ -132,6 +134,7 @@ def test_another_key_never_resumes(pairs, monkeypatch):
     assert taken == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_it_learns(pairs):
     (batch,) = batches_of(pairs, 12, seed=0, epoch=1)
     losses = []
@@ -291,7 +294,7 @@ def test_image_and_patches_are_those_of_the_pipeline(pairs, changes):
     model = build_model(tiny_config(**{"pool_type": "avg"} | changes), "tiny").eval()
     images = pairs.images[:3].float()
     with torch.no_grad():
-        image_BE, patch_BGE = image_and_patches(model.visual, images)
+        image_BE, patch_BGE = image_and_patches(model, images)
         wanted = model.encode_image(images, normalize=True)
         aligned_BGE = Tail(model, 1, "plain").aligned(Trunk(model, 1)(images))
     torch.testing.assert_close(image_BE, wanted)
@@ -322,6 +325,55 @@ def test_phrase_loss_takes_no_said_phrase_for_a_negative():
     loud_BB[0, 2] = 50
     torch.testing.assert_close(phrase_loss(loud_BB, said_BB), phrase_loss(logits_BB, said_BB))
     assert phrase_loss(loud_BB, torch.eye(4, dtype=torch.bool)) > plain + 10
+
+
+def test_a_sigmoid_takes_every_pair_by_itself():
+    torch.manual_seed(0)
+    logits_BB, said_BB = torch.randn(4, 4), torch.eye(4, dtype=torch.bool)
+    said_BB[0, 2] = True
+    pairs = [(i, j) for i, j in itertools.product(range(4), range(4)) if (i, j) != (0, 2)]
+    signs = [1 if i == j else -1 for i, j in pairs]
+    logits = [logits_BB[i, j].item() - 0.5 for i, j in pairs]
+    wanted = sum(math.log1p(math.exp(-sign * z)) for sign, z in zip(signs, logits, strict=True)) / 4
+    found = sigmoid_phrase_loss(logits_BB, said_BB, torch.tensor(-0.5))
+    assert found.item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_model_with_a_bias_is_trained_by_it(pairs):
+    """The three losses of it are open_clip's for SigLIP where each phrase is its own caption alone."""
+    (batch,) = batches_of(pairs, 12, seed=0, epoch=1)
+    batch = replace(batch, said_BB=torch.eye(12, dtype=torch.bool))
+    torch.manual_seed(2)
+    model = build_model({**CONFIG, "init_logit_bias": -3.0}, "tiny").eval()
+    embedding = CompactEmbedding(model, torch.arange(49408))
+    loss = batch_loss(model, embedding, batch.image_BCHW.float(), batch)
+    image_BE, patch_BGE = image_and_patches(model, batch.image_BCHW.float())
+    texts = [text_embedding(model, text) for text in (batch.caption_BC, batch.phrase_BC)]
+    scale = model.logit_scale.exp()
+    siglip = open_clip.loss.SigLipLoss()
+    whole = [siglip(image_BE, text_BE, scale, model.logit_bias) for text_BE in texts]
+    patches = sigmoid_phrase_loss(scale * patch_scores(patch_BGE, texts[1]), batch.said_BB, model.logit_bias)
+    torch.testing.assert_close(loss, sum(whole) + patches)
+    loss.backward()
+    assert model.logit_bias.grad.abs() > 0
+
+
+@pytest.mark.parametrize("key", ["hf_model_name", "hf_tokenizer_name"])
+def test_texts_of_transformers_are_not_trained_here(key, dataset, tmp_path):
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps({**CONFIG, "text_cfg": {**CONFIG["text_cfg"], key: "xlm"}}))
+    with pytest.raises(UserError, match=rf"clip\.model tiny has {key} 'xlm'.* remove the key"):
+        prepare_clip(
+            str(config),
+            pretrained="demo",
+            resize_mode="squash",
+            preprocess_as=None,
+            training=PARAMS,
+            dataset=dataset,
+            runtime=RuntimeParams(workers=0),
+            out=tmp_path / "clip",
+        )
+    assert not (tmp_path / "clip").exists()
 
 
 def test_moved_pictures_are_shifted_whole():

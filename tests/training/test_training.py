@@ -79,7 +79,10 @@ def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
     monkeypatch.setattr(Loop, "_train_step", step)
 
 
-@pytest.mark.parametrize("changes", [{}, {"semantics": False, "residual": "pre"}])
+PLAIN = pytest.param({"semantics": False, "residual": "pre"}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("changes", [{}, PLAIN])
 def test_xe_learns_the_tiny_world(runs, model_params, xe_params, changes):
     longer = xe_params.model_copy(update={"epochs": 25})
     run = runs(3e-3, model_params.model_copy(update=changes), longer)
@@ -87,6 +90,7 @@ def test_xe_learns_the_tiny_world(runs, model_params, xe_params, changes):
     assert max(scores) > 2.0 > 5 * scores[0]
 
 
+@pytest.mark.slow
 def test_scst_raises_the_reward_of_a_half_trained_network(run_in, model_params, xe_params, scst_params):
     xe = run_in("xe")
     train_xe(xe, 3e-3, model_params, xe_params.model_copy(update={"epochs": 8}))
@@ -99,6 +103,7 @@ def test_scst_raises_the_reward_of_a_half_trained_network(run_in, model_params, 
     assert sum(rewards[-5:]) > 1.3 * sum(rewards[:5])
 
 
+@pytest.mark.slow
 def test_shuffled_features_teach_nothing_of_the_image(runs, model_params, xe_params):
     longer = xe_params.model_copy(update={"epochs": 25})
     seeing = runs(3e-3, model_params, longer)
@@ -298,7 +303,7 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=3, max_length=10)
     tokens = images.batch(images.image_ids[:4]).to(CPU).tokens_BTW
     caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
     state = model.encode(tokens).start
@@ -326,7 +331,7 @@ def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=3, max_length=10)
     batch = images.batch(images.image_ids[:4]).to(CPU)
 
     def gradients() -> dict[str, torch.Tensor]:
@@ -349,7 +354,7 @@ def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded
 def test_a_reference_rewards_more_than_another_images_reference(tiny_data, model_params):
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 2, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=2, max_length=10)
     batch = images.batch(images.image_ids)
     own_BS = phase.rewards(batch.image_ids, batch.caption_BSL[..., 1:])
     other_BS = phase.rewards(batch.image_ids, batch.caption_BSL.roll(1, dims=0)[..., 1:])

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from fsgr_model.clip.codebook import Codebook, load_codebook
-from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.loading import load_clip, save_clip
+from fsgr_model.clip.loading import clip_identity, load_clip, load_description, save_clip
 from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.text_tower import TextTower
