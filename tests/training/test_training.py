@@ -17,7 +17,6 @@ from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.loop import Loop
-from fsgr_model.training.run import Run
 from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage
 from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
@@ -45,24 +44,6 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def history_of(run) -> list[dict[str, str]]:
     header, *rows = (line.split("\t") for line in run.curve.read_text().splitlines())
     return [dict(zip(header, row, strict=True)) for row in rows]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_data):
-    """Train by XE, or give what was trained so before: these runs are looked at and not changed."""
-    made: dict[str, Run] = {}
-
-    def trained(lr, model, xe, optimiser=ADAM) -> Run:
-        key = repr((lr, model, xe, optimiser))
-        if key not in made:
-            root = tmp_path_factory.mktemp("run")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("DVC_ROOT", str(root))
-                made[key] = Run("train_xe", tiny_data, root / "model", root / "curve.tsv", 7, 10.0, optimiser)
-                train_xe(made[key], lr, model, xe)
-        return made[key]
-
-    return trained
 
 
 def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
@@ -155,7 +136,7 @@ def test_auxiliary_losses_resume_exactly_heads_included(
     runs, run_in, model_params, full_xe_params, monkeypatch, steps, optimiser
 ):
     stopped = replace(run_in("stopped"), optimiser=optimiser)
-    whole = runs(1e-3, model_params, full_xe_params, optimiser)
+    whole = runs(1e-3, model_params, full_xe_params, optimiser=optimiser)
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
         with pytest.raises(Stopped):
