@@ -23,9 +23,9 @@ IMAGE_ID = 151
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 NOT_SHIPPED = shutil.ignore_patterns("__pycache__")
 THREE_LINES = """
-from fsgr_model import load_captioner
-captioner = load_captioner("model")
-print(captioner("photo.png"))
+import fsgr_model
+model = fsgr_model.load("model")
+print(model.caption("photo.png"))
 """
 WHERE = "import fsgr_model; print(fsgr_model.__file__)"
 IMPORT_ALL = """
