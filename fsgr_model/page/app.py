@@ -17,8 +17,11 @@ from starlette.types import ASGIApp
 from fsgr_model.datasets.image_file import BadImage
 from fsgr_model.inference.image_captioner import ImageCaptioner
 from fsgr_model.page.captions import CaptionEndpoint, Limits
+from fsgr_model.page.comparing import compared
+from fsgr_model.page.curves import curves_of, live_runs
 from fsgr_model.page.guard import LOOPBACK, Guard, refused
 from fsgr_model.page.project import SIDES, Project
+from fsgr_model.page.revisions import revisions
 from fsgr_model.runtime.errors import UserError
 
 STATIC = Path(__file__).with_name("static")
@@ -97,7 +100,17 @@ def project_routes(project: Project) -> list[Route | Mount]:
         # The address has the hash of the picture, so it may be kept.
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": f"private, max-age={A_DAY}"})
 
+    def compare(request: Request) -> Any:
+        return compared(project, *(request.query_params.get(name, "") for name in ("a", "b")))
+
+    def curves(request: Request) -> Any:
+        return curves_of(project, request.query_params.get("revision", ""))
+
     return [
+        Route("/api/revisions", answering(lambda request: revisions(project.root))),
+        Route("/api/compare", answering(compare)),
+        Route("/api/curves", answering(curves)),
+        Route("/api/live", answering(lambda request: live_runs(project))),
         Route("/api/look/{phase}", answering(look)),
         Route("/api/image/{image_id:int}", answering(image)),
         Route("/api/picture/{image_id:int}/{side:int}", answering(picture)),

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
+from fsgr_model.runtime.live_report import LiveReport
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
@@ -23,6 +24,8 @@ from fsgr_model.training.schedule import Schedule
 from fsgr_model.training.task import BatchT, Source, Step, Task
 
 Score = Callable[[Any, torch.device], float]
+History = list[dict[str, float]]
+Samples = Sequence[tuple[int, str]]
 
 
 class LoopParams(Protocol):
@@ -57,6 +60,8 @@ class Loop(Generic[BatchT]):
         patience: epochs without a better score after which training ends.
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
+        note_epoch: is called with the history after every epoch, so that it can be watched.
+        samples: captions of the last validation, by image id, for whoever watches.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class Loop(Generic[BatchT]):
         patience: int | None = None,
         max_norm: float | None = None,
         precision: Precision = "auto",
+        note_epoch: Callable[[History], None] = lambda history: None,
+        samples: Callable[[], Samples] = tuple,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
         self.epochs, self.batch_size = params.epochs, params.batch_size
@@ -86,6 +93,8 @@ class Loop(Generic[BatchT]):
         self.precision: Precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
+        self.note_epoch, self.samples = note_epoch, samples
+        self.live = LiveReport(resume.folder, task.name, params.epochs)
 
     @property
     def best_file(self) -> Path:
@@ -110,6 +119,7 @@ class Loop(Generic[BatchT]):
                     with stop.deferred(), self._suggest_batch_size(batch):
                         self._train_step(batch)
                     self._save_if_due()
+                    self._report_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
         if self.validate:
             best, _ = load_tensors(self.best_file, f"delete {self.resume.folder} to start this stage again")
@@ -157,6 +167,8 @@ class Loop(Generic[BatchT]):
         with stop.deferred():
             self._note_epoch(epoch, score)
             self._save()
+            self.note_epoch(self.progress.history)
+            self._report()
 
     def _note_epoch(self, epoch: int, score: float | None) -> None:
         now = self.progress
@@ -236,6 +248,16 @@ class Loop(Generic[BatchT]):
     def _save_if_due(self) -> None:
         if time.monotonic() - self.saved_at > self.save_seconds:
             self._save()
+
+    def _report_if_due(self) -> None:
+        if self.live.is_due():
+            self._report()
+
+    def _report(self) -> None:
+        """Tell whoever watches how far the run is."""
+        now = self.progress
+        share = now.step / self.steps_per_epoch if now.step else 0.0
+        self.live.write(now.epoch - 1 + share, now.history, self.samples())
 
     def _save(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}

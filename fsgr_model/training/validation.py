@@ -15,13 +15,27 @@ from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
 
+# Images whose captions are shown to whoever watches a run.
+SAMPLES = 6
+
 
 class Validation:
-    """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%)."""
+    """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%).
+
+    `samples`: image ids and captions of some images of the last validation.
+    """
 
     def __init__(
-        self, images: CaptionedImages, cider_d: CiderD, params: PhaseParams, precision: Precision
+        self,
+        images: CaptionedImages,
+        cider_d: CiderD,
+        vocabulary: Vocabulary,
+        *,
+        params: PhaseParams,
+        precision: Precision,
     ) -> None:
+        self.vocabulary = vocabulary
+        self.samples: list[tuple[int, str]] = []
         self.images = images
         self.cider_d = cider_d
         self.groups = images.groups(params.batch_size)
@@ -31,12 +45,18 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        total = 0.0
+        total, samples = 0.0, []
         for batch in self.images.batches(self.groups):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
                 caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
-            total += float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum())
+            caption_BL = caption_B1L[:, 0].cpu().numpy()
+            total += float(self.cider_d.score(caption_BL, batch.image_ids).sum())
+            if len(samples) < SAMPLES:
+                samples += list(zip(batch.image_ids, caption_BL.tolist(), strict=True))
+        self.samples = [
+            (image_id, self.vocabulary.decode(caption)) for image_id, caption in samples[:SAMPLES]
+        ]
         return total / len(self.images.image_ids)
 
 
@@ -66,7 +86,7 @@ def make_validation(
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
-    return Validation(images, cider_d, params, precision)
+    return Validation(images, cider_d, vocabulary, params=params, precision=precision)
 
 
 def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:
