@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import chain, zip_longest
+from typing import Any
 
 import torch
 
@@ -50,7 +51,8 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        scores, samples = [], []
+        scores: list[float] = []
+        samples: list[tuple[int, Any]] = []
         for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
