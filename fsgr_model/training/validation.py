@@ -50,7 +50,8 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        scores, samples = [], []
+        scores: list[float] = []
+        samples: list[tuple[int, list[int]]] = []
         for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
