@@ -1,6 +1,6 @@
 """The whole demo, `dvc repro` in a fresh clone, beside that of an older commit, in turns.
 
-    python -m bench.demo_time --against 7618f21 --rounds 3
+    python -m bench.demo_time --against 7618f21 --rounds 3 --page FILE.md
 
 Both are clones of commits, so what is not committed is not measured. Each round clones both anew, so that
 nothing is in DVC's cache, and the one that was first in a round is second in the next. The seconds of a stage
@@ -24,7 +24,6 @@ from fsgr_model.runtime.artifacts import save_json, whole_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
 
-PAGE, RESULTS = Path("docs/experiments/demo_time.md"), Path("bench/results/demo_time.json")
 STAGE = re.compile(r"Running stage '(\w+)'")
 # What DVC does before its first stage.
 START = "start of DVC"
@@ -48,17 +47,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit to compare with")
     parser.add_argument("--commit", default="HEAD", help="the commit that is compared (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the seconds of every run there, as JSON"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the printed table there, as Markdown"
+    )
     given = parser.parse_args(arguments)
     older, newer = (full_name(name) for name in (given.against, given.commit))
     pairs = [measure_pair(older, newer, turned=bool(number % 2)) for number in range(given.rounds)]
     page = markdown(pairs)
     print(page)
-    with whole_file(given.page) as partial:
-        partial.write_text(page + "\n", encoding="utf-8")
-    rows = [{"before": asdict(before), "after": asdict(after)} for before, after in pairs]
-    save_json(given.out, {"device": device_name(pick_device()), "pairs": rows})
+    if given.page:
+        with whole_file(given.page) as partial:
+            partial.write_text(page + "\n", encoding="utf-8")
+    if given.out:
+        rows = [{"before": asdict(before), "after": asdict(after)} for before, after in pairs]
+        save_json(given.out, {"device": device_name(pick_device()), "pairs": rows})
 
 
 def full_name(commit: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from itertools import chain, zip_longest
-from typing import Any
 
 import torch
 
@@ -52,7 +51,7 @@ class Validation:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
         scores: list[float] = []
-        samples: list[tuple[int, Any]] = []
+        samples: list[tuple[int, list[int]]] = []
         for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
