@@ -88,7 +88,7 @@ LOOP_BEGINS = {"train_xe": "XE on ", "train_scst": "SCST on "}
 # Shares of the older version's time.
 AIMS = {"dataset": 1 / 3, "features": 1 / 3, "vocab": 1 / 4, "train_xe": 1 / 7, "train_scst": 1 / 7}
 AIM_GB = 1.2
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 @dataclass(frozen=True)
