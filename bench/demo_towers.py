@@ -79,7 +79,7 @@ def main() -> None:
         for seed in given.seeds:
             cell = f"{name}-{given.epochs}-{seed}"
             if cell not in results():
-                add(cell, train(name, seed, given.epochs, folder=RUNS / cell))
+                add(cell, train(name, seed=seed, epochs=given.epochs, folder=RUNS / cell))
             if given.captions and "CIDEr" not in results()[cell]:
                 add(cell, add_captions(RUNS / cell))
             print(cell, results()[cell], flush=True)
@@ -97,7 +97,7 @@ def add(cell: str, found: dict[str, Any]) -> None:
     save_json(RESULTS, known | {cell: known.get(cell, {}) | found})
 
 
-def train(name: str, seed: int, epochs: int, *, folder: Path) -> dict[str, Any]:
+def train(name: str, *, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
     """The stages up to the codebook, and what the CLIP's patches are worth."""
     tower, before = TOWERS[name], processor_seconds()
     if folder.exists():

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.reference.clip import WholeClip
+from fsgr_model.clip.logit_scale import CLIP_SCALE
 from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, TailOutput
@@ -105,7 +106,7 @@ class GivenOutputs(nn.Module):
 
     def __init__(self, width: int, *, joint_width: int) -> None:
         super().__init__()
-        self.width, self.joint_width = width, joint_width
+        self.width, self.joint_width, self.logit_scale = width, joint_width, CLIP_SCALE
 
     def forward(self, outputs: Tensor) -> TailOutput:
         """[B, 1 + G, W + E]: the image embedding first, then grid and aligned features of each patch."""

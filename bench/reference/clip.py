@@ -25,6 +25,7 @@ class WholeClip(nn.Module):
         self.frozen = Tail(clip_model, 0, "csa")
         clip_model.requires_grad_(False)
         self.width, self.joint_width = self.frozen.width, self.frozen.joint_width
+        self.logit_scale = self.frozen.logit_scale
         blocks, width = len(self.frozen.blocks), self.width
         self.adapters = {number: Adapter(width) for number in range(cut, blocks)}
         self.adapters_in_order = nn.ModuleList(self.adapters.values())

@@ -1,6 +1,5 @@
 """Adam, or Muon for the matrices of transformer layers with Adam for the rest; saved and restored as one."""
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -60,7 +59,7 @@ class Optimiser:
 
     def gradient_norm(self) -> Tensor:
         """The norm of all gradients as one vector, a scalar on their device."""
-        return nn.utils.get_total_norm([weight.grad for weight in self._weights() if weight.grad is not None])
+        return nn.utils.get_total_norm([weight.grad for weight in self.weights() if weight.grad is not None])
 
     @torch.no_grad()
     def clip_gradients(self, norm: float, *, max_norm: float) -> None:
@@ -69,11 +68,12 @@ class Optimiser:
         Smaller gradients are left alone, without a pass through them.
         """
         if norm > max_norm:
-            gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
+            gradients = [weight.grad for weight in self.weights() if weight.grad is not None]
             torch._foreach_mul_(gradients, max_norm / norm)
 
-    def _weights(self) -> Iterator[Tensor]:
-        return (weight for part in self._parts for group in part.param_groups for weight in group["params"])
+    def weights(self) -> list[nn.Parameter]:
+        """All that it updates, always in the same order."""
+        return [weight for part in self._parts for group in part.param_groups for weight in group["params"]]
 
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
         """Divide the gradients by the scale of the loss; does nothing where the scaler is off."""

@@ -89,6 +89,7 @@ def hub() -> Iterator[Hub]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_download_shows_progress_and_goes_on_after_a_kill(hub: Hub, tmp_path: Path) -> None:
     environment = os.environ | {
         "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",

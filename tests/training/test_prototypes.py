@@ -234,11 +234,10 @@ def test_segments_are_trained_once_there_are_prototypes(run_in, with_memory, xe_
     assert weights["decoder.layers.0.self_attention.memory.prototype_segment_D"].abs().max() > 0
 
 
-@pytest.mark.parametrize("steps", [2, 5, 7])
-def test_a_stopped_run_goes_on_to_the_same_end(run_in, with_memory, xe_params, monkeypatch, steps):
+@pytest.mark.parametrize("steps", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 7))])
+def test_a_stopped_run_goes_on_to_the_same_end(runs, run_in, with_memory, xe_params, monkeypatch, steps):
     """Stopped while the banks fill, behind the last step of an epoch, and before the second K-means."""
-    whole = run_in("whole")
-    train_xe(whole, 3e-3, with_memory, xe_params)
+    whole = runs(3e-3, with_memory, xe_params)
     stopped = run_in("stopped")
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
@@ -273,10 +272,9 @@ def test_a_best_network_without_prototypes_is_told(run_in, with_memory, xe_param
 
 
 def test_scst_keeps_the_prototypes_and_feeds_no_bank(
-    run_in, with_memory, xe_params, scst_params, monkeypatch
+    runs, run_in, with_memory, xe_params, scst_params, monkeypatch
 ):
-    xe, scst = run_in("xe"), run_in("scst", "train_scst")
-    train_xe(xe, 3e-3, with_memory, xe_params)
+    xe, scst = runs(3e-3, with_memory, xe_params), run_in("scst", "train_scst")
 
     def pushed(self, *rows):
         raise AssertionError("SCST fed the banks")

@@ -17,7 +17,6 @@ from fsgr_model.network.assembly import load_weights
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.training.loop import Loop
-from fsgr_model.training.run import Run
 from fsgr_model.training.scst import SelfCritical, leave_one_out_advantage
 from fsgr_model.training.task import Step
 from fsgr_model.training.xe import CrossEntropy
@@ -47,24 +46,6 @@ def history_of(run) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_data):
-    """Train by XE, or give what was trained so before: these runs are looked at and not changed."""
-    made: dict[str, Run] = {}
-
-    def trained(lr, model, xe, optimiser=ADAM) -> Run:
-        key = repr((lr, model, xe, optimiser))
-        if key not in made:
-            root = tmp_path_factory.mktemp("run")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("DVC_ROOT", str(root))
-                made[key] = Run("train_xe", tiny_data, root / "model", root / "curve.tsv", 7, 10.0, optimiser)
-                train_xe(made[key], lr, model, xe)
-        return made[key]
-
-    return trained
-
-
 def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
     """Send this process a signal when it has taken so many steps."""
     plain_step = Loop._train_step
@@ -79,7 +60,10 @@ def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
     monkeypatch.setattr(Loop, "_train_step", step)
 
 
-@pytest.mark.parametrize("changes", [{}, {"semantics": False, "residual": "pre"}])
+PLAIN = pytest.param({"semantics": False, "residual": "pre"}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("changes", [{}, PLAIN])
 def test_xe_learns_the_tiny_world(runs, model_params, xe_params, changes):
     longer = xe_params.model_copy(update={"epochs": 25})
     run = runs(3e-3, model_params.model_copy(update=changes), longer)
@@ -87,6 +71,7 @@ def test_xe_learns_the_tiny_world(runs, model_params, xe_params, changes):
     assert max(scores) > 2.0 > 5 * scores[0]
 
 
+@pytest.mark.slow
 def test_scst_raises_the_reward_of_a_half_trained_network(run_in, model_params, xe_params, scst_params):
     xe = run_in("xe")
     train_xe(xe, 3e-3, model_params, xe_params.model_copy(update={"epochs": 8}))
@@ -99,6 +84,7 @@ def test_scst_raises_the_reward_of_a_half_trained_network(run_in, model_params, 
     assert sum(rewards[-5:]) > 1.3 * sum(rewards[:5])
 
 
+@pytest.mark.slow
 def test_shuffled_features_teach_nothing_of_the_image(runs, model_params, xe_params):
     longer = xe_params.model_copy(update={"epochs": 25})
     seeing = runs(3e-3, model_params, longer)
@@ -150,7 +136,7 @@ def test_auxiliary_losses_resume_exactly_heads_included(
     runs, run_in, model_params, full_xe_params, monkeypatch, steps, optimiser
 ):
     stopped = replace(run_in("stopped"), optimiser=optimiser)
-    whole = runs(1e-3, model_params, full_xe_params, optimiser)
+    whole = runs(1e-3, model_params, full_xe_params, optimiser=optimiser)
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
         with pytest.raises(Stopped):

@@ -46,6 +46,7 @@ def visual(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: weight for name, weight in weights.items() if name.startswith("tail.")}
 
 
+@pytest.mark.slow
 def test_both_phases_train_them_and_a_checkpoint_holds_nothing_else_of_clip(
     run_in, visual_params, xe_params, scst_params, tiny_data
 ):
