@@ -94,7 +94,7 @@ def reproduce(commit: str) -> Run:
         lines = timed_lines([sys.executable, "-m", "dvc", "repro"], clone)
         seconds, after = time.perf_counter() - start, os.times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system
-    return Run(commit, seconds, spent, stage_seconds(lines, start, start + seconds))
+    return Run(commit, seconds, spent, stage_seconds(lines, start=start, end=start + seconds))
 
 
 def timed_lines(command: Sequence[str], folder: Path) -> list[tuple[float, str]]:
@@ -123,7 +123,7 @@ def timed_lines(command: Sequence[str], folder: Path) -> list[tuple[float, str]]
     return said
 
 
-def stage_seconds(lines: Iterable[tuple[float, str]], start: float, end: float) -> dict[str, float]:
+def stage_seconds(lines: Iterable[tuple[float, str]], *, start: float, end: float) -> dict[str, float]:
     """Seconds of each stage, from its first line to that of the next one, in the order of the run."""
     starts = [(START, start)]
     starts += [(found[1], at) for at, line in lines if (found := STAGE.match(line))]
