@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "look at a parameter file before anything long starts",
     "compare": "set two experiments or result files side by side",
     "export": "write a trained network to a folder of its own",
+    "page": "show a model and its project in the browser",
     "results": "write captions as an evaluation server wants them",
     "score": "score captions in COCO's form",
     "standing": "compare the scores of the last run with the committed ones",

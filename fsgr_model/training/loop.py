@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpu_memory import refuse_batch_size, suggest_batch_size
+from fsgr_model.runtime.live_report import LiveReport
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
@@ -25,6 +26,8 @@ from fsgr_model.training.task import BatchT, Source, Step, Task
 from fsgr_model.training.together import check_weights_agree, sum_gradients, sum_numbers
 
 Score = Callable[[Any, torch.device], float]
+History = list[dict[str, float]]
+Samples = Sequence[tuple[int, str]]
 
 
 class LoopParams(Protocol):
@@ -60,6 +63,8 @@ class Loop(Generic[BatchT]):
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
         world: the processes that share each batch; all hold the same weights, and rank 0 writes the files.
+        on_epoch: is called with the history after every epoch, so that it can be watched.
+        samples: captions of the last validation, by image id, for whoever watches.
     """
 
     def __init__(
@@ -79,6 +84,8 @@ class Loop(Generic[BatchT]):
         max_norm: float | None = None,
         precision: Precision = "auto",
         world: World = ALONE,
+        on_epoch: Callable[[History], None] = lambda history: None,
+        samples: Callable[[], Samples] = tuple,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
         self.world = world
@@ -92,6 +99,8 @@ class Loop(Generic[BatchT]):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
         self.half_done = False
+        self.on_epoch, self.samples = on_epoch, samples
+        self.live = LiveReport(resume.folder, task.name, params.epochs)
 
     @property
     def best_file(self) -> Path:
@@ -117,6 +126,7 @@ class Loop(Generic[BatchT]):
                         with self._around_step(stop, batch):
                             self._train_step(batch)
                         self._save_if_due()
+                        self._report_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
         self.world.wait()
         if self.validate:
@@ -188,6 +198,9 @@ class Loop(Generic[BatchT]):
         with stop.deferred():
             self._note_epoch(epoch, score)
             self._save()
+            if self.world.rank == 0:
+                self.on_epoch(self.progress.history)
+            self._report()
 
     def _note_epoch(self, epoch: int, score: float | None) -> None:
         now = self.progress
@@ -275,6 +288,18 @@ class Loop(Generic[BatchT]):
     def _save_if_due(self) -> None:
         if time.monotonic() - self.saved_at > self.save_seconds:
             self._save()
+
+    def _report_if_due(self) -> None:
+        if self.live.is_due():
+            self._report()
+
+    def _report(self) -> None:
+        """Tell whoever watches how far the run is; of several processes rank 0 does."""
+        if self.world.rank > 0:
+            return
+        now = self.progress
+        share = now.step / self.steps_per_epoch if now.step else 0.0
+        self.live.write(now.epoch - 1 + share, now.history, self.samples())
 
     def _save(self) -> None:
         if self.world.rank == 0:
