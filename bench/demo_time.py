@@ -146,7 +146,7 @@ def markdown(pairs: Sequence[tuple[Run, Run]]) -> str:
         "",
         f"`python -m bench.demo_time --against {before.commit[:7]} --rounds {len(pairs)}` on "
         f"{device_name(pick_device())}: `dvc repro` in fresh clones of {before.commit[:7]} (before) and "
-        f"{after.commit[:7]} (after), {len(pairs)} pairs in turns. Seconds are medians; those of a stage "
+        f"{after.commit[:7]} (after) in turns. Seconds are medians; those of a stage "
         "include DVC's hashing and saving.",
         "",
         "| stage | before | after | ratio |",
