@@ -3,9 +3,9 @@
     python -m bench.page --model model --pictures data/dataset/images
     python -m bench.page --model model --pictures data/dataset/images --grid --chromium /usr/bin/chromium
 
-Without --grid: a server of its own in another process gets 1,000 pictures, first one after the other, then by 16
-clients at once; then 200 by 100 clients, of which some must be refused (32 may wait). Printed are pictures/s,
-the times of answers, the refusals, and the memory of the server before and after.
+Without --grid: a server of its own in another process gets 1,000 pictures, first one after the other, then by
+16 clients at once; then 200 by 100 clients, of which some must be refused (32 may wait). Printed are
+pictures/s, the times of answers, the refusals, and the memory of the server before and after.
 With --grid: the tab Look over 20,000 made-up rows is scrolled from end to end, and frames are counted.
 """
 
@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -91,7 +92,7 @@ async def load(address: str, pictures: list[bytes], *, clients: int, requests: i
 
 
 def scrolled(address: str, executable: str | None) -> dict[str, float]:
-    """Scroll the grid of 20,000 rows from top to bottom within 10 s; frames per second, and the slowest ones."""
+    """Scroll the grid of 20,000 rows from top to bottom within 10 s; frames per second, the slowest."""
     from playwright.sync_api import Route, sync_playwright
 
     picture = drawn()
@@ -124,7 +125,7 @@ def scrolled(address: str, executable: str | None) -> dict[str, float]:
         tiles = page.locator(".tile").count()
         times = page.evaluate(SCROLL)
         browser.close()
-    steps = sorted(after - before for before, after in zip(times, times[1:], strict=False))
+    steps = sorted(after - before for before, after in pairwise(times))
     return {
         "rows": ROWS,
         "tiles at once": tiles,
