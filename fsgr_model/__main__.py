@@ -16,7 +16,7 @@ COMMANDS = {
     "page": "show a model and its project in the browser",
     "results": "write captions as an evaluation server wants them",
     "score": "score captions in COCO's form",
-    "standing": "say how the last run stands to the committed one",
+    "standing": "compare the scores of the last run with the committed ones",
 }
 BEGIN = """\
 In a project, dvc repro trains and scores; fsgr page shows the result, fsgr caption photo.jpg uses it.

@@ -101,7 +101,7 @@ def project_routes(project: Project) -> list[Route | Mount]:
         side = request.path_params["side"]
         if side not in SIDES:
             raise KeyError(side)
-        data = project.thumbnail(request.path_params["image_id"], side)
+        data = project.thumbnail(request.path_params["image_id"], side=side)
         # The address has the hash of the picture, so it may be kept.
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": f"private, max-age={A_DAY}"})
 

@@ -42,7 +42,7 @@ class Batches:
         most_waiting: pictures that may wait.
     """
 
-    def __init__(self, size: int, most_waiting: int) -> None:
+    def __init__(self, *, size: int, most_waiting: int) -> None:
         self.size, self.most_waiting = size, most_waiting
         self._waiting: deque[Job] = deque()
         self._lock = threading.Lock()

@@ -68,7 +68,7 @@ class CaptionEndpoint:
 
     def __init__(self, captioner: ImageCaptioner, records: Mapping[int, ImageRecord], limits: Limits) -> None:
         self.captioner, self.records, self.limits = captioner, records, limits
-        self.batches = Batches(captioner.batch_size, limits.waiting)
+        self.batches = Batches(size=captioner.batch_size, most_waiting=limits.waiting)
         self.decoders = CapacityLimiter(DECODERS)
 
     async def post(self, request: Request) -> Response:

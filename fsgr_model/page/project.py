@@ -92,7 +92,7 @@ class Project:
         """The phases that have scores by image."""
         return [phase for phase in PHASES if self._file(phase).is_file()]
 
-    def thumbnail(self, image_id: int, side: int) -> bytes:
+    def thumbnail(self, image_id: int, *, side: int) -> bytes:
         """A JPEG of a test image, within a square of `side` pixels.
 
         Raises:

@@ -1,6 +1,8 @@
 """The validation score of a network: CIDEr-D of its greedy captions."""
 
 from collections.abc import Mapping
+from itertools import chain, zip_longest
+from typing import Any
 
 import torch
 
@@ -9,6 +11,7 @@ from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
@@ -33,7 +36,10 @@ class Validation:
         *,
         params: PhaseParams,
         precision: Precision,
+        world: World = ALONE,
     ) -> None:
+        """Of several processes, each captions some of the batches; all get the same score."""
+        self.world = world
         self.vocabulary = vocabulary
         self.samples: list[tuple[int, str]] = []
         self.images = images
@@ -45,18 +51,26 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        total, samples = 0.0, []
-        for batch in self.images.batches(self.groups):
+        scores: list[float] = []
+        samples: list[tuple[int, Any]] = []
+        for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
-                caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
+                caption_B1L = greedy(
+                    model.step, encoded.start, len(batch.image_ids), max_length=self.max_length
+                )
             caption_BL = caption_B1L[:, 0].cpu().numpy()
-            total += float(self.cider_d.score(caption_BL, batch.image_ids).sum())
+            scores.append(float(self.cider_d.score(caption_BL, batch.image_ids).sum()))
             if len(samples) < SAMPLES:
                 samples += list(zip(batch.image_ids, caption_BL.tolist(), strict=True))
         self.samples = [
             (image_id, self.vocabulary.decode(caption)) for image_id, caption in samples[:SAMPLES]
         ]
+        # In the order of one process, so that the sum has its bits.
+        everyones = self.world.everyones(scores)
+        total = 0.0
+        for score in chain.from_iterable(zip_longest(*everyones)):
+            total += score or 0.0
         return total / len(self.images.image_ids)
 
 
@@ -67,6 +81,7 @@ def make_validation(
     params: PhaseParams,
     *,
     precision: Precision,
+    world: World = ALONE,
 ) -> Validation:
     """Validation as the metric is published: document frequencies of the validation references themselves,
     no end token, and words outside of the vocabulary kept distinct.
@@ -86,7 +101,7 @@ def make_validation(
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
-    return Validation(images, cider_d, vocabulary, params=params, precision=precision)
+    return Validation(images, cider_d, vocabulary, params=params, precision=precision, world=world)
 
 
 def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:
