@@ -79,8 +79,13 @@ def make_app(served: Served, access: Access, most_at_once: int = MOST_AT_ONCE) -
 def about(served: Served) -> dict[str, Any]:
     """What the page has to know at first: the model, the phases that have scores."""
     decode = served.captioner.own_decode.model_dump() if served.captioner else None
-    phases = served.project.scored_phases() if served.project else []
-    return {"title": served.title, "decode": decode, "phases": phases, "project": served.project is not None}
+    return {
+        "title": served.title,
+        "decode": decode,
+        "most_bytes": served.limits.bytes,
+        "phases": served.project.scored_phases() if served.project else [],
+        "project": served.project is not None,
+    }
 
 
 def project_routes(project: Project) -> list[Route | Mount]:

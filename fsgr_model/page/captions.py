@@ -116,19 +116,22 @@ class CaptionEndpoint:
         """The body of the request.
 
         Raises:
-            TooLong: it has more bytes than are taken; the rest is not read.
+            TooLong: it has more bytes than are taken. The rest is read, though not kept: a browser listens
+                to the answer only when it has sent everything.
             TimeoutError: it took too long.
         """
         most = self.limits.bytes
-        if int(request.headers.get("content-length", "0")) > most:
-            raise TooLong(most)
-        parts, length = [], 0
+        parts: list[bytes] = []
+        length = 0
         async with asyncio.timeout(self.limits.seconds):
             async for part in request.stream():
                 length += len(part)
-                if length > most:
-                    raise TooLong(most)
-                parts.append(part)
+                if length <= most:
+                    parts.append(part)
+                else:
+                    parts.clear()
+        if length > most:
+            raise TooLong(most)
         return b"".join(parts)
 
     def _plain(self, described: DescribedImage) -> dict[str, Any]:

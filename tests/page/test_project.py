@@ -29,7 +29,7 @@ def client(scored: Path) -> Iterator[TestClient]:
 
 def test_the_test_split_comes_as_it_was_scored(client: TestClient, scored: Path) -> None:
     assert client.get("/api/about").json() == {
-        "title": "small", "decode": None, "phases": ["scst", "xe"], "project": True,
+        "title": "small", "decode": None, "most_bytes": 20_000_000, "phases": ["scst", "xe"], "project": True,
     }  # fmt: skip
     for phase in ("xe", "scst"):
         found = client.get(f"/api/look/{phase}").json()

@@ -35,10 +35,10 @@ async function show() {
   shown.view?.go?.(rest);
 }
 
-window.addEventListener("hashchange", show);
 try {
   about = await ask("/api/about");
   document.getElementById("title").textContent = about.title;
+  window.addEventListener("hashchange", show);
   await show();
 } catch (error) {
   main.replaceChildren(el("p", { class: "bad" }, error.message));

@@ -17,7 +17,7 @@ export function plot(title, lines) {
   for (const value of ticks(scale.y)) {
     const y = scale.y.at(value);
     drawn.append(svg("line", { class: "axis", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y, y2: y }));
-    drawn.append(svg("text", { x: EDGE.left - 5, y: y + 4, "text-anchor": "end" }, Number(value.toPrecision(3))));
+    drawn.append(svg("text", { x: EDGE.left - 5, y: y + 4, "text-anchor": "end" }, short(value)));
   }
   for (const value of new Set(ticks(scale.x).map(Math.round))) {
     drawn.append(svg("text", { x: scale.x.at(value), y: HEIGHT - 6, "text-anchor": "middle" }, value));
@@ -53,6 +53,11 @@ function scaled(values, from, to) {
 }
 
 const ticks = ({ low, high }) => [0, 1, 2, 3].map((step) => low + (step * (high - low)) / 3);
+
+function short(value) {
+  const small = value !== 0 && Math.abs(value) < 0.001;
+  return small ? value.toExponential(1) : Number(value.toPrecision(3));
+}
 
 function svg(name, attributes, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);

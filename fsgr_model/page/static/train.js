@@ -83,7 +83,9 @@ class Train {
     const now = JSON.stringify([...plots]);
     if (now === this.drawn) return;
     this.drawn = now;
-    this.plots.replaceChildren(...[...plots].map(([title, lines]) => plot(title, lines)));
+    // The score that chooses the best epoch comes first.
+    const order = ([a], [b]) => b.endsWith("val_CIDEr") - a.endsWith("val_CIDEr");
+    this.plots.replaceChildren(...[...plots].sort(order).map(([title, lines]) => plot(title, lines)));
   }
 
   showLive(runs) {

@@ -16,7 +16,7 @@ export function showTry(main, about) {
     for (const file of files) {
       const place = el("div", { class: "card" }, `${file.name || "a pasted picture"}: waiting…`);
       list.prepend(place);
-      waiting.push({ file, place, query: options.query() });
+      waiting.push({ file, place, query: options.query(), most: about.most_bytes });
     }
     if (working) return;
     working = true;
@@ -50,8 +50,12 @@ export function showTry(main, about) {
   return { leave: () => document.removeEventListener("paste", paste) };
 }
 
-async function caption({ file, place, query }) {
+async function caption({ file, place, query, most }) {
   const name = file.name || "a pasted picture";
+  if (file.size > most) {
+    place.replaceChildren(el("p", { class: "bad" }, `${name}: ${file.size} bytes; a picture may have ${most}. Send a smaller one.`));
+    return;
+  }
   place.textContent = `${name}: captioning…`;
   try {
     const found = await ask(`/api/caption?maps=true&${query}`, { method: "POST", body: file });
