@@ -1,7 +1,6 @@
 """The validation score of a network: CIDEr-D of its greedy captions."""
 
 from collections.abc import Mapping
-from itertools import chain, zip_longest
 
 import torch
 
@@ -42,16 +41,15 @@ class Validation:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
         scores = []
-        for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
+        for batch in self.images.batches(self.world.deal(self.groups)):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
                 caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
             scores.append(float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum()))
         # In the order of one process, so that the sum has its bits.
-        everyones = self.world.everyones(scores)
         total = 0.0
-        for score in chain.from_iterable(zip_longest(*everyones)):
-            total += score or 0.0
+        for score in self.world.collect(scores):
+            total += score
         return total / len(self.images.image_ids)
 
 
