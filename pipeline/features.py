@@ -105,9 +105,8 @@ def _fill(
     device = next(trunk.parameters()).device
     groups = groups_of(writer.missing(), runtime.image_batch)
     own = [record_of[image_id] for group in world.deal(groups) for image_id in group]
-    batches = world.rounds(
-        read_batches(own, clip.preprocess, runtime.image_batch, runtime.workers), len(groups)
-    )
+    read = read_batches(own, clip.preprocess, batch=runtime.image_batch, workers=runtime.workers)
+    batches = world.rounds(read, len(groups))
     total, left = (math.ceil(n / world.size) for n in (len(records) / runtime.image_batch, len(groups)))
     unit = "batches" if world.size == 1 else f"x {world.size} batches"
     with BackgroundWriter(writer) as background:

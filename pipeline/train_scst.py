@@ -55,7 +55,7 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
     # The memory of CLIP below the cut is released.
     del parts
     reward = training_reward(inputs.train.tokens, vocabulary, frequencies, scst.end_token)
-    task = SelfCritical(reward, scst.samples, scst.max_length, run.world)
+    task = SelfCritical(reward, num_samples=scst.samples, max_length=scst.max_length, world=run.world)
     with training_loop(
         run,
         inputs,

@@ -16,14 +16,13 @@ from fsgr_model.runtime.processes import run_in_processes
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.caption_table import WordTable
 from fsgr_model.training.alignment import ProgressiveAlignment, level_weights
-from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.contrast import PatchContrast
 from fsgr_model.training.inputs import Inputs, read_inputs
 from fsgr_model.training.prompt_start import initialise_prompts_from_patches
 from fsgr_model.training.prototypes import PrototypeSearch, check_window
 from fsgr_model.training.run import Run, training_loop, write_outputs
 from fsgr_model.training.schedule import describe_by_epoch
-from fsgr_model.training.xe import CrossEntropy
+from fsgr_model.training.xe import AuxiliaryLoss, CrossEntropy
 
 
 def main() -> None:

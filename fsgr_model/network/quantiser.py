@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsgr_model.clip.logit_scale import CLIP_SCALE
 from fsgr_model.runtime.device import at_least_float32
-
-# CLIP's learned logit scale ends at its clamp, ln 100 (arXiv 2103.00020, section 2.5).
-LOGIT_SCALE = 100.0
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,15 @@ class SemanticQuantiser(nn.Module):
     # Exponential numbers [B, n] for n; None: those of PyTorch's own generator.
     assignment_noise: Callable[[int], Tensor] | None = None
 
-    def __init__(self, codebook_KE: Tensor, top_k: int, inverse_frequency: bool) -> None:
+    def __init__(
+        self, codebook_KE: Tensor, top_k: int, inverse_frequency: bool, *, logit_scale: float = CLIP_SCALE
+    ) -> None:
+        """`logit_scale`: of the CLIP that the embeddings come from (`logit_scale_of`)."""
         super().__init__()
         self.register_buffer("codebook_KE", codebook_KE)
         self.top_k = min(top_k, len(codebook_KE))
         self.inverse_frequency = inverse_frequency
+        self.logit_scale = logit_scale
 
     def forward(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
         """Quantise; both inputs have unit rows. The returned index never contains the Gumbel noise.
@@ -53,7 +55,7 @@ class SemanticQuantiser(nn.Module):
     def _quantise(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
         kept_BP = (global_BE @ self.codebook_KE.T).topk(self.top_k, dim=-1).indices
         kept_BPE = self.codebook_KE[kept_BP]
-        logits_BPG = LOGIT_SCALE * kept_BPE @ align_BGE.transpose(1, 2)
+        logits_BPG = self.logit_scale * kept_BPE @ align_BGE.transpose(1, 2)
         best_BG = logits_BPG.argmax(dim=1)
         assigned_BPG = self._assign(logits_BPG, best_BG)
         if self.inverse_frequency:

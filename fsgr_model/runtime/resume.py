@@ -2,7 +2,8 @@
 
 It lies outside DVC's outputs, in `.resume/<stage>-<fingerprint>/` under the original repository, so that
 experiments in temporary copies find it too. The fingerprint is made of all parameters and inputs of the
-stage: a changed learning rate gives another folder, so the old run is never continued with it.
+stage: a changed learning rate gives another folder, so the old run is never continued with it. What enters it
+is listed where a stage calls `resume_point`: training in `training/run.py`, the others in `pipeline/`.
 """
 
 import json

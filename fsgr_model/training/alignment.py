@@ -29,9 +29,9 @@ from fsgr_model.network.captioner import Encoded
 from fsgr_model.runtime.device import at_least_float32
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.function_words import phrase_of_words
-from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
+from fsgr_model.training.xe import Term
 
 LEVELS = ("image_caption", "region_phrase", "patch_word")
 # GLoRIA's two temperatures, as factors: sharpness of a phrase's attention, and of the sum over phrases.

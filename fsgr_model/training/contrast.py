@@ -17,9 +17,9 @@ from torch.autograd.function import once_differentiable
 from fsgr_model.network.captioner import Encoded
 from fsgr_model.runtime.device import at_least_float32
 from fsgr_model.runtime.world import ALONE, World
-from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
+from fsgr_model.training.xe import Term
 
 # As in the reference copy, whose loss has the wrong sign.
 TEMPERATURE = 0.07

@@ -172,7 +172,7 @@ class Loop(Generic[BatchT]):
         numbers = sum_numbers({"loss": loss_value, **report}, self.world)
         self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
-            self.optimiser.clip_gradients(norm_value, self.max_norm)
+            self.optimiser.clip_gradients(norm_value, max_norm=self.max_norm)
         self.half_done = True
         self.optimiser.step(self.scaler)
         self.task.after_step(self.model)

@@ -171,7 +171,7 @@ class PrototypeSearch:
             self._check_number(len(key_ND))
             start_MD = memory.key_MD.cpu().numpy() if len(memory.key_MD) else None
             seed = int(torch.randint(2**31 - 1, ()))
-            key_MD = cluster(key_ND.numpy(), self.params.size, seed, start_MD)
+            key_MD = cluster(key_ND.numpy(), self.params.size, seed=seed, start_MD=start_MD)
             near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.neighbours)
             value_MkD = value_ND[torch.from_numpy(near_Mk)]
             value_MD = (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
@@ -190,7 +190,7 @@ class PrototypeSearch:
 
 
 def cluster(
-    row_ND: NDArray[np.float32], num: int, seed: int, start_MD: NDArray | None
+    row_ND: NDArray[np.float32], num: int, *, seed: int, start_MD: NDArray | None
 ) -> NDArray[np.float32]:
     """Centroids of K-means [M, D] float32, from `start_MD` on or from rows that the seed picks.
 

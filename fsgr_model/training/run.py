@@ -74,7 +74,7 @@ def training_loop(
     images = captioned_images(train, vocabulary, params, shuffle_seed=shuffle_seed, labels=inputs.labels)
     validation_images = captioned_images(val, vocabulary, params, shuffle_seed=shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))
-    print(describe_need(task.name, needed, params.batch_size, assembly.device))
+    print(describe_need(task.name, needed, images=params.batch_size, device=assembly.device))
     hold_features([images, validation_images], run.cache, needed, assembly.device)
     validation = make_validation(
         validation_images, val.tokens, vocabulary, params, precision=run.precision, world=run.world
@@ -154,7 +154,7 @@ def hold_features(
 ) -> None:
     """Choose where features of these splits are kept, given `step` bytes of a step, and put them there."""
     needed = sum(len(images.store) * images.store.row_bytes for images in splits)
-    place = choose_place(asked, needed, step, device)
+    place = choose_place(asked, needed=needed, step=step, device=device)
     for images in splits:
         images.tokens = open_rows(images.store, place, device)
     print(f"features: {needed / GB:.2f} GB, runtime.cache: {place}", flush=True)

@@ -31,7 +31,12 @@ class SelfCritical(Task[Batch]):
     uses_dropout = False
 
     def __init__(
-        self, reward: CiderD | CiderDByBatch, num_samples: int, max_length: int, world: World = ALONE
+        self,
+        reward: CiderD | CiderDByBatch,
+        *,
+        num_samples: int,
+        max_length: int,
+        world: World = ALONE,
     ) -> None:
         self.world = world
         self.heads = nn.Module()

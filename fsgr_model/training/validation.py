@@ -44,7 +44,9 @@ class Validation:
         for batch in self.images.batches(self.world.deal(self.groups)):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
-                caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
+                caption_B1L = greedy(
+                    model.step, encoded.start, len(batch.image_ids), max_length=self.max_length
+                )
             scores.append(float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum()))
         # In the order of one process, so that the sum has its bits.
         total = 0.0

@@ -5,23 +5,42 @@ Shapes: B images, S captions, L positions, V words, N words that count.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.kernels.cuda_graphs import ReplayedLoss
-from fsgr_model.network.captioner import Captioner
+from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.network.packing import Packing
 from fsgr_model.runtime.device import at_least_float32
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.vocabulary import PAD
-from fsgr_model.training.auxiliary import AuxiliaryLoss
 from fsgr_model.training.batches import Batch, fill_up
 from fsgr_model.training.image_draws import ImageDraws
 from fsgr_model.training.prototypes import PrototypeSearch
 from fsgr_model.training.task import Step, Task
+
+
+@dataclass(frozen=True)
+class Term:
+    """A named scalar `loss` (float32) that enters the sum with `weight`; reported without it."""
+
+    name: str
+    weight: float
+    loss: Tensor
+
+
+class AuxiliaryLoss(Protocol):
+    """A loss on encoded images. `heads`: its own weights, an empty module where it has none."""
+
+    heads: nn.Module
+
+    def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
+        """The terms of this step; a term whose weight is 0 is left out."""
 
 
 class CrossEntropy(Task[Batch]):

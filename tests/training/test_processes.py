@@ -74,7 +74,7 @@ def gradients(world, data, model_params, xe_params, what, double):
     labels = label_maps(data, parts)
     images = images_with_odd_captions(data, assembly, labels)
     if what == "scst":
-        task = SelfCritical(reward_of(data, assembly.vocabulary), 3, 8, world)
+        task = SelfCritical(reward_of(data, assembly.vocabulary), num_samples=3, max_length=8, world=world)
         assembly.captioner.eval()
     else:
         inputs = Inputs(split_of(data, "train"), split_of(data, "val"), labels, "", "")
