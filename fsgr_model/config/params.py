@@ -165,8 +165,8 @@ class RuntimeParams(Section):
 
     processes: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
         "auto",
-        description="processes that share the batches of training; auto: one per GPU of this machine, 1 on a "
-        "CPU. Where torchrun started the stage, its number counts",
+        description="processes that share the work of training, features, labels and captions; auto: one per "
+        "GPU of this machine, 1 on a CPU. Where torchrun started the stage, its number counts",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"

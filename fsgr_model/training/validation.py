@@ -1,7 +1,6 @@
 """The validation score of a network: CIDEr-D of its greedy captions."""
 
 from collections.abc import Mapping
-from itertools import chain, zip_longest
 
 import torch
 
@@ -52,7 +51,7 @@ class Validation:
         model.eval()
         scores: list[float] = []
         samples: list[tuple[int, list[int]]] = []
-        for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
+        for batch in self.images.batches(self.world.deal(self.groups)):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
                 caption_B1L = greedy(
@@ -66,10 +65,9 @@ class Validation:
             (image_id, self.vocabulary.decode(caption)) for image_id, caption in samples[:SAMPLES]
         ]
         # In the order of one process, so that the sum has its bits.
-        everyones = self.world.everyones(scores)
         total = 0.0
-        for score in chain.from_iterable(zip_longest(*everyones)):
-            total += score or 0.0
+        for score in self.world.collect(scores):
+            total += score
         return total / len(self.images.image_ids)
 
 
