@@ -42,12 +42,12 @@ def main(address: str) -> None:
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for tab, show in TABS.items():
-            page = browser.new_page(viewport={"width": 1100, "height": 620})
+            page = browser.new_page(viewport={"width": 1100, "height": 740})
             page.goto(f"{address}#{tab}")
             show(page)
             page.wait_for_timeout(1000)
             taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            taken.quantize(128, dither=Image.Dither.NONE).save(HERE / f"page_{tab}.png", optimize=True)
+            taken.quantize(256, dither=Image.Dither.NONE).save(HERE / f"page_{tab}.png", optimize=True)
             page.close()
         browser.close()
 
