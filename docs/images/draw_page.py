@@ -1,6 +1,6 @@
 """Takes the pictures of the page that the docs show: python docs/images/draw_page.py http://127.0.0.1:8765/
 
-`fsgr page` must be running in a finished demo project. CHROMIUM names the browser, where it is not `chromium`.
+`fsgr page` must be running in a finished demo project. CHROMIUM names the browser, if it is not `chromium`.
 """
 
 import io
