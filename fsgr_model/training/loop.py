@@ -2,26 +2,29 @@
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import refuse_batch_size, suggest_batch_size
+from fsgr_model.runtime.gpu_memory import largest_fitting, refuse_batch_size, suggest_batch_size
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.runtime.world import ALONE, OthersLost, World
+from fsgr_model.training.image_draws import draw_by_image
+from fsgr_model.training.micro_batches import Pieces, scale_gradients
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import Schedule
-from fsgr_model.training.task import BatchT, Source, Step, Task
+from fsgr_model.training.task import BatchT, Progress, Source, Step, Task
 from fsgr_model.training.together import check_weights_agree, sum_gradients, sum_numbers
 
 Score = Callable[[Any, torch.device], float]
@@ -36,21 +39,6 @@ class LoopParams(Protocol):
     def batch_size(self) -> int: ...
 
 
-@dataclass
-class Progress:
-    """The progress of a run; it is saved in every resume point.
-
-    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are over those steps.
-    """
-
-    epoch: int = 1
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: float = -math.inf
-    epochs_since_best: int = 0
-
-
 class Loop(Generic[BatchT]):
     """Trains one network on one task.
 
@@ -60,6 +48,7 @@ class Loop(Generic[BatchT]):
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
         world: the processes that share each batch; all hold the same weights, and rank 0 writes the files.
+        micro_batch: images that a process works on at once; auto: its whole share, or what fits of it.
     """
 
     def __init__(
@@ -79,6 +68,7 @@ class Loop(Generic[BatchT]):
         max_norm: float | None = None,
         precision: Precision = "auto",
         world: World = ALONE,
+        micro_batch: int | Literal["auto"] = "auto",
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
         self.world = world
@@ -92,6 +82,10 @@ class Loop(Generic[BatchT]):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
         self.half_done = False
+        self.micro_batch = micro_batch
+        self.pieces: Pieces | None = None
+        if micro_batch != "auto" and micro_batch < params.batch_size:
+            self._cut(micro_batch)
 
     @property
     def best_file(self) -> Path:
@@ -157,19 +151,20 @@ class Loop(Generic[BatchT]):
         self.optimiser.set_rate(rate)
         self.model.train(self.task.uses_dropout)
         torch.manual_seed(step.torch_seed())
-        if self.task.draws is not None:
-            self.task.draws.begin(step.image_keys(batch.image_ids).to(self.device))
         # Until the weights change, only what the task keeps is already that of the next step.
         self.half_done = bool(self.task.tensors())
-        with autocast(self.device, self.precision):
-            loss, report = self.task.loss(self.model, batch.to(self.device), step)
-        self.scaler.scale(loss).backward()
+        loss, report = self._gradients(batch, step)
         sum_gradients(self.optimiser.weights(), self.world)
+        factors = {} if self.pieces is None else self.pieces.factors(self.world)
+        if factors:
+            scale_gradients(self.optimiser.weights(), factors["loss"])
         self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
         # The loop waits for the device once per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
         numbers = sum_numbers({"loss": loss_value, **report}, self.world)
+        for key in numbers if factors else ():
+            numbers[key] *= factors[self.task.counted.get(key, "loss")]
         self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
             self.optimiser.clip_gradients(norm_value, max_norm=self.max_norm)
@@ -180,6 +175,44 @@ class Loop(Generic[BatchT]):
         now.step += 1
         for key, value in numbers.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
+
+    def _gradients(self, batch: BatchT, step: Step) -> tuple[Tensor, dict[str, float]]:
+        """Leave this process's part of the gradient in the weights; the loss, detached, and its report."""
+        if self.pieces is None:
+            try:
+                return self._gradient(batch, step)
+            except torch.OutOfMemoryError as error:
+                if self.world.together or self.micro_batch != "auto" or not self.task.can_be_cut:
+                    raise
+                # The frames of the exception keep the tensors of the failed step alive.
+                traceback.clear_frames(error.__traceback__)
+            # Of a single image, the error is told as that of a whole batch.
+            fitting = max(1, largest_fitting(self._attempt(batch), len(batch.image_ids)))
+            self._cut(fitting)
+            print(f"{self._place()}: {fitting} images fit in memory at once, so batches are cut", flush=True)
+        assert self.pieces is not None
+        return self.pieces.accumulate(
+            len(batch.image_ids), lambda start, end: self._gradient(batch.piece(start, end=end), step)
+        )
+
+    def _gradient(self, batch: BatchT, step: Step) -> tuple[Tensor, dict[str, float]]:
+        if self.task.draws is not None:
+            self.task.draws.begin(step.image_keys(batch.image_ids).to(self.device))
+        with autocast(self.device, self.precision):
+            loss, report = self.task.loss(self.model, batch.to(self.device), step)
+        self.scaler.scale(loss).backward()
+        return loss.detach(), report
+
+    def _cut(self, images: int) -> None:
+        """Let every process work on so many images at once."""
+        if not self.task.can_be_cut:
+            print(f"note: {self.task.name} compares images of a batch, so runtime.micro_batch has no effect")
+            return
+        self.task.world = self.pieces = Pieces(images, of=self.batch_size)
+        self.task.replays = False
+        # What is drawn for an image must not depend on the piece that it is in.
+        if self.task.draws is None:
+            self.task.draws = draw_by_image(self.model)
 
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, add the epoch to the history, save."""
@@ -230,21 +263,24 @@ class Loop(Generic[BatchT]):
 
     def _suggest_batch_size(self, batch: BatchT) -> Any:
         """Around training on `batch`: if the GPU's memory is too small, report how many images fit."""
+        if self.world.together:
+            return refuse_batch_size(len(batch.image_ids), f"{self.task.section}.batch_size")
+        return suggest_batch_size(
+            self._attempt(batch), len(batch.image_ids), f"{self.task.section}.batch_size"
+        )
+
+    def _attempt(self, batch: BatchT) -> Callable[[int], None]:
+        """Forward and backward of the first so many images of the batch, without a lasting effect."""
 
         def attempt(images: int) -> None:
-            """Forward and backward of the first images of the batch, without a lasting effect."""
             now = self.progress
             # The memory of a recording is not given back.
             self.task.replays = False
             self.optimiser.clear_gradients()
-            with autocast(self.device, self.precision):
-                part = batch.first(images).to(self.device)
-                self.task.loss(self.model, part, Step(self.seed, now.epoch, now.step))[0].backward()
+            self._gradient(batch.piece(0, end=images), Step(self.seed, now.epoch, now.step))
             self.optimiser.clear_gradients()
 
-        if self.world.together:
-            return refuse_batch_size(len(batch.image_ids), f"{self.task.section}.batch_size")
-        return suggest_batch_size(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
+        return attempt
 
     @contextmanager
     def _save_when_stopped(self) -> Iterator[None]:

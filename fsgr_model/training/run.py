@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -48,6 +48,7 @@ class Run:
     precision: Precision = "auto"
     train_images: int | None = None
     world: World = ALONE
+    micro_batch: int | Literal["auto"] = "auto"
 
 
 @contextmanager
@@ -120,6 +121,7 @@ def training_loop(
             max_norm=run.optimiser.grad_clip_norm,
             precision=run.precision,
             world=run.world,
+            micro_batch=run.micro_batch,
         )
 
 
