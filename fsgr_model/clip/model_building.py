@@ -85,12 +85,18 @@ def _timm_name(name: str, arguments: Config) -> str:
     """timm's name of an architecture; with `arguments` that of a variant, which is registered here.
 
     Raises:
-        UserError: timm has no such architecture.
+        UserError: timm has no such architecture, or an argument is null.
     """
     timm = import_timm()
     if not timm.is_model(name):
         raise UserError(
             f"clip.model: timm {timm.__version__} has no architecture {name!r}; install a newer timm"
+        )
+    unsaid = [key for key, value in arguments.items() if value is None]
+    if unsaid:
+        raise UserError(
+            f"clip.model: vision_cfg.{VARIANT} has null for {', '.join(unsaid)}, which timm takes for its "
+            "own default; give a value, or remove the key"
         )
     if not arguments:
         return name

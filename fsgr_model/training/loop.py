@@ -2,8 +2,7 @@
 
 import math
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -12,22 +11,23 @@ from typing import Any, Generic, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.runtime.device import Precision, autocast
+from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import largest_fitting, refuse_batch_size, suggest_batch_size
+from fsgr_model.runtime.live_report import LiveReport
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.runtime.world import ALONE, OthersLost, World
-from fsgr_model.training.image_draws import draw_by_image
-from fsgr_model.training.micro_batches import Pieces, scale_gradients
+from fsgr_model.training.gradient import Gradient
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import Schedule
 from fsgr_model.training.task import BatchT, Progress, Source, Step, Task
-from fsgr_model.training.together import check_weights_agree, sum_gradients, sum_numbers
+from fsgr_model.training.together import check_weights_agree
 
 Score = Callable[[Any, torch.device], float]
+History = list[dict[str, float]]
+Samples = Sequence[tuple[int, str]]
 
 
 class LoopParams(Protocol):
@@ -49,6 +49,8 @@ class Loop(Generic[BatchT]):
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
         world: the processes that share each batch; all hold the same weights, and rank 0 writes the files.
         micro_batch: images that a process works on at once; auto: its whole share, or what fits of it.
+        on_epoch: is called with the history after every epoch, so that it can be watched.
+        samples: captions of the last validation, by image id, for whoever watches.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Loop(Generic[BatchT]):
         precision: Precision = "auto",
         world: World = ALONE,
         micro_batch: int | Literal["auto"] = "auto",
+        on_epoch: Callable[[History], None] = lambda history: None,
+        samples: Callable[[], Samples] = tuple,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
         self.world = world
@@ -82,10 +86,18 @@ class Loop(Generic[BatchT]):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
         self.half_done = False
-        self.micro_batch = micro_batch
-        self.pieces: Pieces | None = None
-        if micro_batch != "auto" and micro_batch < params.batch_size:
-            self._cut(micro_batch)
+        self.gradient = Gradient(
+            model,
+            task,
+            optimiser,
+            self.scaler,
+            precision=precision,
+            world=world,
+            batch_size=params.batch_size,
+            micro_batch=micro_batch,
+        )
+        self.on_epoch, self.samples = on_epoch, samples
+        self.live = LiveReport(resume.folder, task.name, params.epochs)
 
     @property
     def best_file(self) -> Path:
@@ -111,6 +123,7 @@ class Loop(Generic[BatchT]):
                         with self._around_step(stop, batch):
                             self._train_step(batch)
                         self._save_if_due()
+                        self._report_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
         self.world.wait()
         if self.validate:
@@ -126,7 +139,7 @@ class Loop(Generic[BatchT]):
 
     @contextmanager
     def _around_step(self, stop: StopRequest, batch: BatchT) -> Iterator[None]:
-        with nullcontext() if self.world.together else stop.deferred(), self._suggest_batch_size(batch):
+        with nullcontext() if self.world.together else stop.deferred(), self.gradient.refusing_size(batch):
             yield
         told = stop.signal_name is not None
         if self.world.together and self.world.sum(torch.tensor([int(told)])).item():
@@ -153,18 +166,12 @@ class Loop(Generic[BatchT]):
         torch.manual_seed(step.torch_seed())
         # Until the weights change, only what the task keeps is already that of the next step.
         self.half_done = bool(self.task.tensors())
-        loss, report = self._gradients(batch, step)
-        sum_gradients(self.optimiser.weights(), self.world)
-        factors = {} if self.pieces is None else self.pieces.factors(self.world)
-        if factors:
-            scale_gradients(self.optimiser.weights(), factors["loss"])
+        loss, report = self.gradient.compute(batch, step)
         self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
         # The loop waits for the device once per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
-        numbers = sum_numbers({"loss": loss_value, **report}, self.world)
-        for key in numbers if factors else ():
-            numbers[key] *= factors[self.task.counted.get(key, "loss")]
+        numbers = self.gradient.means({"loss": loss_value, **report})
         self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
             self.optimiser.clip_gradients(norm_value, max_norm=self.max_norm)
@@ -176,44 +183,6 @@ class Loop(Generic[BatchT]):
         for key, value in numbers.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
 
-    def _gradients(self, batch: BatchT, step: Step) -> tuple[Tensor, dict[str, float]]:
-        """Leave this process's part of the gradient in the weights; the loss, detached, and its report."""
-        if self.pieces is None:
-            try:
-                return self._gradient(batch, step)
-            except torch.OutOfMemoryError as error:
-                if self.world.together or self.micro_batch != "auto" or not self.task.can_be_cut:
-                    raise
-                # The frames of the exception keep the tensors of the failed step alive.
-                traceback.clear_frames(error.__traceback__)
-            # Of a single image, the error is told as that of a whole batch.
-            fitting = max(1, largest_fitting(self._attempt(batch), len(batch.image_ids)))
-            self._cut(fitting)
-            print(f"{self._place()}: {fitting} images fit in memory at once, so batches are cut", flush=True)
-        assert self.pieces is not None
-        return self.pieces.accumulate(
-            len(batch.image_ids), lambda start, end: self._gradient(batch.piece(start, end=end), step)
-        )
-
-    def _gradient(self, batch: BatchT, step: Step) -> tuple[Tensor, dict[str, float]]:
-        if self.task.draws is not None:
-            self.task.draws.begin(step.image_keys(batch.image_ids).to(self.device))
-        with autocast(self.device, self.precision):
-            loss, report = self.task.loss(self.model, batch.to(self.device), step)
-        self.scaler.scale(loss).backward()
-        return loss.detach(), report
-
-    def _cut(self, images: int) -> None:
-        """Let every process work on so many images at once."""
-        if not self.task.can_be_cut:
-            print(f"note: {self.task.name} compares images of a batch, so runtime.micro_batch has no effect")
-            return
-        self.task.world = self.pieces = Pieces(images, of=self.batch_size)
-        self.task.replays = False
-        # What is drawn for an image must not depend on the piece that it is in.
-        if self.task.draws is None:
-            self.task.draws = draw_by_image(self.model)
-
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, add the epoch to the history, save."""
         score = self.validate(self.model, self.device) if self.validate else None
@@ -221,6 +190,9 @@ class Loop(Generic[BatchT]):
         with stop.deferred():
             self._note_epoch(epoch, score)
             self._save()
+            if self.world.rank == 0:
+                self.on_epoch(self.progress.history)
+            self._report()
 
     def _note_epoch(self, epoch: int, score: float | None) -> None:
         now = self.progress
@@ -261,27 +233,6 @@ class Loop(Generic[BatchT]):
             "try a smaller learning rate"
         )
 
-    def _suggest_batch_size(self, batch: BatchT) -> Any:
-        """Around training on `batch`: if the GPU's memory is too small, report how many images fit."""
-        if self.world.together:
-            return refuse_batch_size(len(batch.image_ids), f"{self.task.section}.batch_size")
-        return suggest_batch_size(
-            self._attempt(batch), len(batch.image_ids), f"{self.task.section}.batch_size"
-        )
-
-    def _attempt(self, batch: BatchT) -> Callable[[int], None]:
-        """Forward and backward of the first so many images of the batch, without a lasting effect."""
-
-        def attempt(images: int) -> None:
-            now = self.progress
-            # The memory of a recording is not given back.
-            self.task.replays = False
-            self.optimiser.clear_gradients()
-            self._gradient(batch.piece(0, end=images), Step(self.seed, now.epoch, now.step))
-            self.optimiser.clear_gradients()
-
-        return attempt
-
     @contextmanager
     def _save_when_stopped(self) -> Iterator[None]:
         try:
@@ -311,6 +262,18 @@ class Loop(Generic[BatchT]):
     def _save_if_due(self) -> None:
         if time.monotonic() - self.saved_at > self.save_seconds:
             self._save()
+
+    def _report_if_due(self) -> None:
+        if self.live.is_due():
+            self._report()
+
+    def _report(self) -> None:
+        """Tell whoever watches how far the run is; of several processes rank 0 does."""
+        if self.world.rank > 0:
+            return
+        now = self.progress
+        share = now.step / self.steps_per_epoch if now.step else 0.0
+        self.live.write(now.epoch - 1 + share, now.history, self.samples())
 
     def _save(self) -> None:
         if self.world.rank == 0:
