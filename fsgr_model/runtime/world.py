@@ -73,10 +73,10 @@ class World:
         """The sum over processes of equally shaped tensors; without gradient."""
         return numbers
 
-    def part(self, mean: Tensor, count: Tensor | int) -> Tensor:
+    def part(self, mean: Tensor, count: Tensor | int, of: str = "loss") -> Tensor:
         """This process's part of the mean over all that counts, given the mean over its own `count`.
 
-        The sum of all parts is the mean. With gradient.
+        The sum of all parts is the mean. With gradient. `of` names what is counted, where it differs.
         """
         return mean
 
@@ -142,7 +142,7 @@ class Group(World):
             dist.all_reduce(total)
         return total
 
-    def part(self, mean: Tensor, count: Tensor | int) -> Tensor:
+    def part(self, mean: Tensor, count: Tensor | int, of: str = "loss") -> Tensor:
         """As `World`; 0 where nothing counts, for which the mean is not a number."""
         counted = torch.as_tensor(count, device=mean.device)
         share = counted.to(mean.dtype) / self.sum(counted)
