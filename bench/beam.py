@@ -23,7 +23,7 @@ from bench.reference.search import beam_search as reference_beam_search
 from bench.rows import Row, publish
 from bench.steps import Bench
 from bench.timing import Work, precision
-from fsgr_model.inference.decoding import beam_search
+from fsgr_model.inference.beam import beam_search
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.text.vocabulary import BOS, EOS, PAD

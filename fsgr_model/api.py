@@ -6,13 +6,14 @@ captioner = load_captioner("model")  # a folder that `fsgr export` wrote
 print(captioner("photo.jpg"))
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from PIL import Image
 
+from fsgr_model.config.decode_params import one_way
 from fsgr_model.datasets.image_file import DECODING_ERRORS, BadImage, as_rgb, open_rgb
 from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
 from fsgr_model.inference.model_folder import exported_model
@@ -88,6 +89,8 @@ def load_captioner(
     *,
     beam_size: int | None = None,
     samples: int | None = None,
+    n_best: int | None = None,
+    decode: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> Captioner:
@@ -97,13 +100,16 @@ def load_captioner(
         folder: holds the weights, CLIP, the word list and the concepts.
         beam_size: the number of hypotheses that beam search keeps; by default that of the model's parameters.
         samples: draw this many captions per picture from the model instead of searching for the likeliest.
+        n_best: captions per picture, the best first; `describe` gives all of them.
+        decode: parameters below `decode` by dotted name, in place of those of the model:
+            `{"length.min_words": 8, "words.must": ["dog"]}` (docs/howto/decoding.md).
         seed: the seed of these draws; the same seed and picture give the same captions.
         device: where to run, as PyTorch names it: cpu, cuda, cuda:1, mps. By default a GPU if there is one,
             else the CPU.
 
     Raises:
         UserError: a file is missing, damaged, or does not belong to the others; the device cannot be used; a
-            number is not 1 or more, or `beam_size` and `samples` are both given.
+            number is not 1 or more, `beam_size` and `samples` are both given, or wishes cannot be fulfilled.
     """
     for name, number in (("beam_size", beam_size), ("samples", samples)):
         if number is not None and number < 1:
@@ -113,8 +119,8 @@ def load_captioner(
     return Captioner(
         ImageCaptioner(
             exported_model(Path(folder)),
-            beam_size=beam_size,
-            samples=samples,
+            decode={**one_way(beam_size, samples), **(decode or {})},
+            n_best=n_best,
             seed=seed,
             device=None if device is None else device_named(device),
         )

@@ -123,6 +123,7 @@ class JsonLines:
                 "path": str(path),
                 "caption": caption.text,
                 "log_probability": caption.log_probability,
+                "word_log_probabilities": caption.word_log_probabilities,
                 "concepts": names,
             }
             print(json.dumps(row, ensure_ascii=False), flush=True)

@@ -5,9 +5,9 @@ W vision width, G patches, H heads, C width per head; maps are [S, S].
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, cast
 
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from fsgr_model.clip.maskclip import label_patches
 from fsgr_model.clip.token_cache import round_tokens
 from fsgr_model.clip.towers import make_tail, make_trunk
-from fsgr_model.config.params import DecodeParams, LabelsParams
+from fsgr_model.config.decode_params import DecodeParams, captions_asked, changed
+from fsgr_model.config.params import LabelsParams
 from fsgr_model.inference.captioning import search
-from fsgr_model.inference.decoding import caption_log_probs, preceding_words, sample
+from fsgr_model.inference.decoding import caption_log_probs, preceding_words
 from fsgr_model.inference.model_folder import ModelFiles
+from fsgr_model.inference.wishes import understand
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention import MultiHeadAttention
@@ -35,11 +37,16 @@ from fsgr_model.text.vocabulary import EOS, PAD
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption, the ids of its words, and the natural logarithm of its probability, end token included."""
+    """A caption, the ids of its words, and the natural logarithm of its probability, end token included.
+
+    `word_log_probabilities` are the parts of that sum: of each word, and of the end token if there is one.
+    They are those of the network, whatever wishes and temperature the caption was made with.
+    """
 
     text: str
     word_ids: list[int]
     log_probability: float
+    word_log_probabilities: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -58,25 +65,30 @@ class ImageCaptioner:
 
     Args:
         files: the paths of the network.
-        beam_size: the number of hypotheses kept; by default from the model's own parameters.
-        samples: draw this many captions from the model instead of searching for the likeliest.
+        decode: what differs from the model's own parameters of decoding, by dotted name below `decode`
+            (`length.min_words`).
+        n_best: captions of an image, the best first; by default one, of diverse groups the best of each, of
+            samples without consensus all.
         seed: the seed of these draws; they are a function of seed and picture, whatever else is captioned.
         device: the device to run on; by default that of `pick_device`.
 
     Raises:
-        UserError: a file is missing, damaged, or does not belong to the others.
+        UserError: a file is missing, damaged, or does not belong to the others; `decode` cannot be, or has
+            not so many captions.
     """
 
     def __init__(
         self,
         files: ModelFiles,
         *,
-        beam_size: int | None = None,
-        samples: int | None = None,
+        decode: Mapping[str, Any] | None = None,
+        n_best: int | None = None,
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
         params = files.params()
+        self.decode: DecodeParams = changed(params.decode, decode or {})
+        self.num_captions = captions_asked(self.decode, n_best)
         # open_clip draws numbers when it builds a model; the caller's random state is left unchanged.
         with torch.random.fork_rng(devices=[]):
             restored = restore(files.artifacts, files.weights, device or pick_device())
@@ -88,13 +100,10 @@ class ImageCaptioner:
         self.codebook = restored.parts.codebook
         self.labels: LabelsParams = params.labels
         self.label_tail = make_tail(self.clip.model, cut, params.labels.attention)
-        self.decode: DecodeParams = params.decode
+        self.guidance = understand(self.decode, self.assembly.vocabulary, self.assembly.device)
         self.precision, self.batch_size = params.precision, params.runtime.caption_batch
-        if beam_size is not None:
-            self.decode = self.decode.model_copy(update={"beam_size": beam_size})
         # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
-        self.samples = samples
         self.seed = seed
 
     def prepare(self, picture: Image.Image) -> Tensor:
@@ -107,10 +116,10 @@ class ImageCaptioner:
         encoded, caption_BSL = self._decode(images)
         with autocast(caption_BSL.device, self.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
-        log_prob_BS = caption_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
+        log_prob_BSL = caption_log_probs(logits_BSLV, caption_BSL)
         captions = [
-            list(map(self._caption, *of_image))
-            for of_image in zip(caption_BSL.tolist(), log_prob_BS.tolist(), strict=True)
+            [self._caption(*each) for each in zip(*of_image, strict=True) if each[0][0] != PAD]
+            for of_image in zip(caption_BSL.tolist(), log_prob_BSL.tolist(), strict=True)
         ]
         if encoded.concept_BG is None:
             return [DescribedImage(of_image, None) for of_image in captions]
@@ -147,36 +156,34 @@ class ImageCaptioner:
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
 
     def _decode(self, images: Sequence[Tensor]) -> tuple[Encoded, Tensor]:
-        """The encoded images, and the requested captions: the best one, or the samples."""
-        captioner, tokens_BTW = self.assembly.captioner, self.tokens(images)
-        if self.samples is None:
-            encoded, caption_BSL = search(captioner, tokens_BTW, self.decode, self.precision)
-            return encoded, caption_BSL[:, :1]
-        with autocast(tokens_BTW.device, self.precision):
-            encoded = captioner.encode(tokens_BTW)
-            drawn_BSL = sample(
-                captioner.step,
-                encoded.start,
-                len(tokens_BTW),
-                num_samples=self.samples,
-                max_length=self.decode.max_length,
-                generators=[self._generator(image) for image in images],
-            )
-        return encoded, drawn_BSL
+        """The encoded images, and as many captions as were asked for."""
+        seeds = [self._seed_of(image) for image in images] if self.decode.sampling else ()
+        encoded, caption_BSL = search(
+            self.assembly.captioner,
+            self.tokens(images),
+            self.decode,
+            self.precision,
+            guidance=self.guidance,
+            seeds=seeds,
+        )
+        return encoded, caption_BSL[:, : self.num_captions]
 
-    def _generator(self, image: Tensor) -> torch.Generator:
-        """A generator whose seed is a function of `seed` and the pixels of a prepared image."""
+    def _seed_of(self, image: Tensor) -> int:
+        """A function of `seed` and the pixels of a prepared image."""
         digest = hashlib.sha256(image.cpu().numpy().tobytes() + str(self.seed).encode()).digest()
-        return torch.Generator(self.assembly.device).manual_seed(int.from_bytes(digest[:8]) >> 1)
+        return int.from_bytes(digest[:8]) >> 1
 
     def _grid(self, of_patches: NDArray[Any]) -> NDArray[Any]:
         """The last axis, G patches, as rows and columns."""
         rows, columns = self.label_tail.grid_size
         return of_patches.reshape(*of_patches.shape[:-1], rows, columns)
 
-    def _caption(self, caption_L: list[int], log_probability: float) -> Caption:
+    def _caption(self, caption_L: list[int], log_prob_L: list[float]) -> Caption:
         word_ids = list(takewhile(lambda word: word not in (EOS, PAD), caption_L))
-        return Caption(self.assembly.vocabulary.decode(word_ids), word_ids, log_probability)
+        said = len(word_ids) + (EOS in caption_L)
+        return Caption(
+            self.assembly.vocabulary.decode(word_ids), word_ids, sum(log_prob_L[:said]), log_prob_L[:said]
+        )
 
 
 @contextmanager

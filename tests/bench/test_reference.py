@@ -16,7 +16,7 @@ from bench.reference.training import reference_scst_step, reference_xe_step
 from bench.scst_step import reward_of_random_captions
 from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.split import Tail, Trunk
-from fsgr_model.inference.decoding import beam_search
+from fsgr_model.inference.beam import beam_search
 from fsgr_model.text.vocabulary import EOS
 from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.task import Step

@@ -8,7 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fsgr_model.inference.decoding import beam_search, greedy, sample, word_log_probs
+from fsgr_model.inference.beam import beam_search
+from fsgr_model.inference.decoding import greedy, sample, word_log_probs
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, UNK
