@@ -15,6 +15,7 @@ from PIL import Image
 
 from fsgr_model.config.decode_params import one_way
 from fsgr_model.datasets.image_file import DECODING_ERRORS, BadImage, as_rgb, open_rgb
+from fsgr_model.inference.ensemble import EnsembleCaptioner, load
 from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
 from fsgr_model.inference.model_folder import exported_model
 from fsgr_model.runtime.device import device_named
@@ -37,7 +38,7 @@ class Captioner:
         model: the network, with CLIP, the word list and the concepts.
     """
 
-    def __init__(self, model: ImageCaptioner) -> None:
+    def __init__(self, model: ImageCaptioner | EnsembleCaptioner) -> None:
         self.model = model
 
     # A str is a Sequence[str] as well; here it is always a path.
@@ -74,7 +75,9 @@ class Captioner:
         size = self.model.batch_size
         found: list[DescribedImage] = []
         for start in range(0, len(pictures), size):
-            prepared = [self.model.prepare(_opened(each)) for each in pictures[start : start + size]]
+            prepared: list[Any] = [
+                self.model.prepare(_opened(each)) for each in pictures[start : start + size]
+            ]
             found += self.model.describe(prepared)
         return found
 
@@ -85,7 +88,7 @@ class Captioner:
 
 
 def load_captioner(
-    folder: str | PathLike[str],
+    folder: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     beam_size: int | None = None,
     samples: int | None = None,
@@ -97,7 +100,8 @@ def load_captioner(
     """Load the captioner of a folder that `fsgr export` wrote.
 
     Args:
-        folder: holds the weights, CLIP, the word list and the concepts.
+        folder: holds the weights, CLIP, the word list and the concepts. Several folders choose each word
+            together, by the mean of their probabilities; parameters are those of the first.
         beam_size: the number of hypotheses that beam search keeps; by default that of the model's parameters.
         samples: draw this many captions per picture from the model instead of searching for the likeliest.
         n_best: captions per picture, the best first; `describe` gives all of them.
@@ -116,9 +120,10 @@ def load_captioner(
             raise UserError(f"{name} must be 1 or more, not {number}")
     if beam_size is not None and samples is not None:
         raise UserError("beam_size and samples exclude each other: captions are searched or drawn; give one")
+    folders = [folder] if isinstance(folder, str | PathLike) else folder
     return Captioner(
-        ImageCaptioner(
-            exported_model(Path(folder)),
+        load(
+            [exported_model(Path(each)) for each in folders],
             decode={**one_way(beam_size, samples), **(decode or {})},
             n_best=n_best,
             seed=seed,

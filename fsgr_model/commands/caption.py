@@ -59,11 +59,15 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
     from fsgr_model.commands.caption_files import caption_files
-    from fsgr_model.inference.image_captioner import ImageCaptioner
+    from fsgr_model.inference.ensemble import load
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
 
-    files = exported_model(arguments.model) if arguments.model else pipeline_model(arguments.phase)
-    captioner = ImageCaptioner(files, decode=changes(arguments), n_best=arguments.n_best, seed=arguments.seed)
+    captioner = load(
+        [exported_model(folder) for folder in arguments.model or ()] or [pipeline_model(arguments.phase)],
+        decode=changes(arguments),
+        n_best=arguments.n_best,
+        seed=arguments.seed,
+    )
     if not caption_files(captioner, arguments.images, arguments.json, arguments.overlay):
         raise SystemExit(1)
 
@@ -87,7 +91,13 @@ def parse() -> argparse.Namespace:
         parser.add_argument(option, type=kind, metavar=metavar, action=action, help=what)
     parser.add_argument("--consensus", action="store_true", help="the sample most like all samples is best")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", type=Path, metavar="FOLDER", help="a folder that fsgr export wrote")
+    which.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        action="append",
+        help="a folder that fsgr export wrote; several choose words together, by their mean probability",
+    )
     which.add_argument(
         "--phase",
         choices=["xe", "scst"],

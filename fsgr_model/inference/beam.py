@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsgr_model.inference.decoding import Rule, Spoken, Step, word_log_probs
+from fsgr_model.inference.decoding import Rule, Spoken, State, Step, word_log_probs
 from fsgr_model.inference.must_occur import MustOccur
 from fsgr_model.inference.rules import Unlike
-from fsgr_model.network.decoder import DecoderState
 from fsgr_model.text.vocabulary import BOS, EOS, PAD
 
 
@@ -38,7 +37,7 @@ NOTHING_ASKED = Guidance()
 
 def beam_search(
     step: Step,
-    state: DecoderState,
+    state: State,
     num_images: int,
     *,
     beam_size: int,
@@ -87,7 +86,7 @@ def beam_search(
 
 def diverse_beam_search(
     step: Step,
-    state: DecoderState,
+    state: State,
     num_images: int,
     *,
     groups: int,

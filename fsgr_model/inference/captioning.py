@@ -12,11 +12,10 @@ from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.inference.beam import NOTHING_ASKED, Guidance, beam_search, diverse_beam_search
 from fsgr_model.inference.consensus import by_consensus
-from fsgr_model.inference.decoding import Step, sample
+from fsgr_model.inference.decoding import State, Step, sample
 from fsgr_model.inference.wishes import understand, unfulfilled
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
-from fsgr_model.network.decoder import DecoderState
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
@@ -73,7 +72,7 @@ def search(
 
 def speak(
     step: Step,
-    start: DecoderState,
+    start: State,
     num_images: int,
     *,
     decode: DecodeParams,
@@ -120,7 +119,7 @@ def speak(
 
 def _drawn(
     step: Step,
-    start: DecoderState,
+    start: State,
     num_images: int,
     *,
     decode: DecodeParams,

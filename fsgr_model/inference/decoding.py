@@ -8,16 +8,26 @@ A caption is a row of word ids without <bos>; it ends with <eos>, then <pad>; on
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from fsgr_model.network.decoder import DecoderState
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, UNK
 
-Step = Callable[[Tensor, DecoderState], tuple[Tensor, DecoderState]]
-"""The last words [B, S] int64 and the state in; logits [B, S, V] of the next words and the new state out."""
+
+class State(Protocol):
+    """What a decoder remembers: a `DecoderState`, or those of several."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def select(self, row_N: Tensor, image_B: Tensor | None = None) -> Any:
+        """The state of other captions, as `DecoderState.select` returns it."""
+
+
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""The last words [B, S] int64 and the `State` in; logits [B, S, V] of the next words and a new state out."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ def preceding_words(caption_BSL: Tensor) -> Tensor:
     return torch.cat([torch.full_like(caption_BSL[..., :1], BOS), caption_BSL[..., :-1]], dim=-1)
 
 
-def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) -> Tensor:
+def greedy(step: Step, state: State, num_images: int, max_length: int) -> Tensor:
     """The likeliest word at every position, [B, 1, L] int64."""
     return _extend(
         step, state, (num_images, 1), max_length, choose=lambda log_prob_BSV, _: log_prob_BSV.argmax(-1)
@@ -80,7 +90,7 @@ def greedy(step: Step, state: DecoderState, num_images: int, max_length: int) ->
 
 def sample(
     step: Step,
-    state: DecoderState,
+    state: State,
     num_images: int,
     *,
     num_samples: int,
@@ -114,7 +124,7 @@ def sample(
 
 def _extend(
     step: Step,
-    state: DecoderState,
+    state: State,
     shape: tuple[int, int],
     max_length: int,
     *,

@@ -5,7 +5,7 @@ W vision width, G patches, H heads, C width per head; maps are [S, S].
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -22,8 +22,8 @@ from fsgr_model.clip.token_cache import round_tokens
 from fsgr_model.clip.towers import make_tail, make_trunk
 from fsgr_model.config.decode_params import DecodeParams, captions_asked, changed
 from fsgr_model.config.params import LabelsParams
-from fsgr_model.inference.captioning import search
-from fsgr_model.inference.decoding import caption_log_probs, preceding_words
+from fsgr_model.inference.captioning import speak
+from fsgr_model.inference.decoding import State, Step, caption_log_probs, preceding_words
 from fsgr_model.inference.model_folder import ModelFiles
 from fsgr_model.inference.wishes import understand
 from fsgr_model.kernels.inference import speed_up_inference
@@ -58,6 +58,18 @@ class DescribedImage:
 
     captions: list[Caption]
     concept_SS: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What says captions of encoded images: one network, or several together.
+
+    `read`: words [B, S, L] to logits [B, S, L, V] of those that follow each.
+    """
+
+    step: Step
+    start: State
+    read: Callable[[Tensor], Tensor]
 
 
 class ImageCaptioner:
@@ -110,21 +122,43 @@ class ImageCaptioner:
         """A picture that `image_file.open_rgb` opened, as CLIP sees it: float32 [3, height, width]."""
         return self.clip.preprocess(picture)
 
-    @torch.no_grad()
     def describe(self, images: Sequence[Tensor]) -> list[DescribedImage]:
         """Captions of prepared images."""
-        encoded, caption_BSL = self._decode(images)
-        with autocast(caption_BSL.device, self.precision):
-            logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
+        encoded, captioner = self.encode(images), self.assembly.captioner
+        voice = Voice(
+            captioner.step, encoded.start, lambda word_BSL: captioner.decoder(word_BSL, encoded.start)[0]
+        )
+        return self.spoken(images, voice, encoded.concept_BG)
+
+    @torch.no_grad()
+    def encode(self, images: Sequence[Tensor]) -> Encoded:
+        """Prepared images as the decoder needs them."""
+        with autocast(self.assembly.device, self.precision):
+            return self.assembly.captioner.encode(self.tokens(images))
+
+    @torch.no_grad()
+    def spoken(
+        self, images: Sequence[Tensor], voice: Voice, concept_BG: Tensor | None
+    ) -> list[DescribedImage]:
+        """What `voice` says of prepared images, as `decode` has it."""
+        with autocast(self.assembly.device, self.precision):
+            caption_BSL = speak(
+                voice.step,
+                voice.start,
+                len(images),
+                decode=self.decode,
+                guidance=self.guidance,
+                seeds=[self._seed_of(image) for image in images] if self.decode.sampling else (),
+            )[:, : self.num_captions]
+            logits_BSLV = voice.read(preceding_words(caption_BSL))
         log_prob_BSL = caption_log_probs(logits_BSLV, caption_BSL)
         captions = [
             [self._caption(*each) for each in zip(*of_image, strict=True) if each[0][0] != PAD]
             for of_image in zip(caption_BSL.tolist(), log_prob_BSL.tolist(), strict=True)
         ]
-        if encoded.concept_BG is None:
+        if concept_BG is None:
             return [DescribedImage(of_image, None) for of_image in captions]
-        concept_BSS = self._grid(encoded.concept_BG.cpu().numpy())
-        return list(map(DescribedImage, captions, concept_BSS))
+        return list(map(DescribedImage, captions, self._grid(concept_BG.cpu().numpy())))
 
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
@@ -154,19 +188,6 @@ class ImageCaptioner:
         with autocast(device, self.precision), recorded_image_attention(captioner.decoder) as recorded:
             captioner.decoder(preceding_words(word_11L), captioner.encode(self.tokens([image])).start)
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
-
-    def _decode(self, images: Sequence[Tensor]) -> tuple[Encoded, Tensor]:
-        """The encoded images, and as many captions as were asked for."""
-        seeds = [self._seed_of(image) for image in images] if self.decode.sampling else ()
-        encoded, caption_BSL = search(
-            self.assembly.captioner,
-            self.tokens(images),
-            self.decode,
-            self.precision,
-            guidance=self.guidance,
-            seeds=seeds,
-        )
-        return encoded, caption_BSL[:, : self.num_captions]
 
     def _seed_of(self, image: Tensor) -> int:
         """A function of `seed` and the pixels of a prepared image."""
