@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fsgr_model.inference.consensus import by_consensus
-from fsgr_model.inference.decoding import Rule, sample
+from fsgr_model.inference.decoding import Rule, Spoken, sample
 from fsgr_model.inference.rules import (
     Begin,
     MaxWords,
@@ -108,6 +108,29 @@ def test_draws_keep_to_the_wishes_of_a_search() -> None:
     for caption in captions:
         assert caption[0] == 6 and 2 <= len(body(caption)) <= 4 and EOS in caption
         assert not contains(caption, (4, 4)) and not repeats(caption, 2)
+
+
+def test_a_rule_is_told_which_images_and_which_words() -> None:
+    """Though captions and images leave the batch when they have ended."""
+    first: dict[int, set[int]] = {}
+    seen: list[list[int]] = []
+
+    def listen(log_prob_BSV: torch.Tensor, spoken: Spoken) -> None:
+        # The first word of an image is made the word of its number, so that it tells the image.
+        if spoken.length == 0:
+            log_prob_BSV.fill_(-torch.inf)
+            for row, image in enumerate(spoken.image_B.tolist()):
+                log_prob_BSV[row, :, 4 + image] = 0
+        else:
+            log_prob_BSV[spoken.image_B == 1, :, EOS] += 9
+            seen.append(spoken.image_B.tolist())
+            for image, of_image in zip(spoken.image_B.tolist(), spoken.word_BSP.tolist(), strict=True):
+                first.setdefault(image, set()).update(words[0] for words in of_image)
+
+    with torch.no_grad():
+        sample(step_of(DECODER), START, B, num_samples=3, max_length=MAX_LENGTH, rules=[listen])
+    assert first == {image: {4 + image} for image in range(B)}
+    assert seen[0] == [0, 1, 2] and [0, 2] in seen, "the second image ends early"
 
 
 def test_rules_that_change_nothing_draw_the_same() -> None:

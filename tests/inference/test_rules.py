@@ -247,6 +247,20 @@ def test_images_of_a_batch_do_not_mix_and_leave_when_they_have_ended() -> None:
             assert [caption for row in alone[0] if (caption := words_of(row))] == together[b], name
 
 
+def test_what_is_forbidden_keeps_no_image_in_the_batch() -> None:
+    steps = 0
+
+    def step(word_BS, state):
+        nonlocal steps
+        steps += 1
+        return step_of(DECODER)(word_BS, state)
+
+    with torch.no_grad():
+        guidance = Guidance([Begin((X, Y)), MaxWords(2)])
+        caption_BSL, _ = beam_search(step, START, B, beam_size=6, max_length=MAX_LENGTH, guidance=guidance)
+    assert steps == 3 and caption_BSL[:, 0].tolist() == [[X, Y, EOS]] * B
+
+
 def test_nothing_but_pad_follows_where_there_are_fewer_captions_than_places() -> None:
     with torch.no_grad():
         caption_BSL, score_BS = beam_search(
