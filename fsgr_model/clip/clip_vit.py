@@ -60,6 +60,15 @@ class ClipHead(Head):
     def place(self, patch_BGW: Tensor) -> Tensor:
         return self.ln_post(patch_BGW) @ self.proj
 
+    def embed_and_place(self, x_BTW: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
+        if self.pool_type == "avg" and self.norm_after_pool:
+            return super().embed_and_place(x_BTW, prefix)
+        # One norm serves both.
+        x_BTW = self.ln_post(x_BTW)
+        patch_BGW = x_BTW[:, prefix:]
+        pooled_BW = x_BTW[:, 0] if self.pool_type == "tok" else patch_BGW.mean(dim=1)
+        return pooled_BW @ self.proj, patch_BGW @ self.proj
+
 
 class CocaHead(Head):
     """CoCa's attention pool (arXiv 2205.01917, section 3.2), the final norm and a projection.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fsgr_model.clip.logit_scale import logit_scale_of
 from fsgr_model.clip.split import FrozenTail, TailOutput
 from fsgr_model.clip.vit import Align, correlative_attention, mix_values
 from fsgr_model.runtime.errors import UserError
@@ -51,6 +52,7 @@ class ResNetTail(FrozenTail):
     def __init__(self, clip_model: nn.Module, cut: int, align: Align) -> None:
         super().__init__()
         self.pool = resnet_tower(clip_model, cut).attnpool
+        self.logit_scale = logit_scale_of(clip_model)
         side = round((self.pool.positional_embedding.shape[0] - 1) ** 0.5)
         self.grid_size = (side, side)
         self.joint_width, self.width = self.pool.c_proj.weight.shape
@@ -60,32 +62,47 @@ class ResNetTail(FrozenTail):
     def forward(self, tokens_BTW: torch.Tensor) -> TailOutput:
         """From the cache (float16 or float32) to the three outputs, in the precision of the weights."""
         tokens_BTW = tokens_BTW.to(self.dtype)
-        global_BE = self._pool(tokens_BTW, asking=slice(0, 1))[:, 0]
+        global_BE = pooled(self.pool, tokens_BTW, asking=slice(0, 1))[:, 0]
         return TailOutput(tokens_BTW[:, 1:], global_BE, self.aligned(tokens_BTW))
 
     def aligned(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         """Only `align_BGE`."""
         tokens_BTW = tokens_BTW.to(self.dtype)
         if self.align == "value":
-            return self.pool.c_proj(self.pool.v_proj(tokens_BTW[:, 1:]))
+            return values(self.pool, tokens_BTW[:, 1:])
         if self.align == "plain":
-            return self._pool(tokens_BTW, asking=slice(1, None))
-        query, key, value = self._query_key_value(tokens_BTW)
+            return pooled(self.pool, tokens_BTW, asking=slice(1, None))
+        query, key, value = query_key_value(self.pool, tokens_BTW)
         mixed_BTW = correlative_attention(query, key, value, self.pool.num_heads, attention=self.align)
         return self.pool.c_proj(mixed_BTW)[:, 1:]
 
     def last_keys(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         """Keys of the positions of the map, heads concatenated: [B, G, W]."""
-        return self._query_key_value(tokens_BTW.to(self.dtype))[1][:, 1:]
+        return query_key_value(self.pool, tokens_BTW.to(self.dtype))[1][:, 1:]
 
-    def _pool(self, tokens_BTW: torch.Tensor, asking: slice) -> torch.Tensor:
-        """The attention output of the query tokens `asking` over all tokens: [B, number of queries, E]."""
-        query, key, value = self._query_key_value(tokens_BTW)
-        return self.pool.c_proj(mix_values(query[:, asking], key, value, self.pool.num_heads))
 
-    def _query_key_value(self, tokens_BTW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        placed_BTW = tokens_BTW + self.pool.positional_embedding
-        return self.pool.q_proj(placed_BTW), self.pool.k_proj(placed_BTW), self.pool.v_proj(placed_BTW)
+def see_by_resnet(clip_model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The embedding of each image and its positions by the pool's value path, with gradients."""
+    tokens_BTW = ResNetTrunk(clip_model, cut=0)(images)
+    pool = clip_model.visual.attnpool
+    return pooled(pool, tokens_BTW, asking=slice(0, 1))[:, 0], values(pool, tokens_BTW[:, 1:])
+
+
+def pooled(pool: Any, tokens_BTW: torch.Tensor, asking: slice) -> torch.Tensor:
+    """The attention output of the query tokens `asking` over all tokens: [B, number of queries, E]."""
+    query, key, value = query_key_value(pool, tokens_BTW)
+    return pool.c_proj(mix_values(query[:, asking], key, value, pool.num_heads))
+
+
+def values(pool: Any, map_BGW: torch.Tensor) -> torch.Tensor:
+    """Each position's own value, projected: [B, G, E]."""
+    return pool.c_proj(pool.v_proj(map_BGW))
+
+
+def query_key_value(pool: Any, tokens_BTW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of the tokens at their places."""
+    placed_BTW = tokens_BTW + pool.positional_embedding
+    return pool.q_proj(placed_BTW), pool.k_proj(placed_BTW), pool.v_proj(placed_BTW)
 
 
 def resnet_tower(clip_model: nn.Module, cut: int) -> Any:

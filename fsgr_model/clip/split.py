@@ -10,6 +10,7 @@ from torch import nn
 
 from fsgr_model.clip.clip_vit import clip_vit
 from fsgr_model.clip.eva_vit import eva_vit
+from fsgr_model.clip.logit_scale import logit_scale_of
 from fsgr_model.clip.timm_vit import timm_vit
 from fsgr_model.clip.vit import Align, Head, Vit, run_block, run_blocks
 from fsgr_model.runtime.errors import UserError
@@ -38,13 +39,14 @@ class TailOutput(NamedTuple):
 class FrozenTail(nn.Module):
     """What every tail has: the weights of CLIP itself, frozen.
 
-    `width` is that of the grid, `joint_width` that of the joint space.
+    `width` is that of the grid, `joint_width` that of the joint space; `logit_scale` is that of the CLIP.
     """
 
     width: int
     joint_width: int
     grid_size: tuple[int, int]
     align: Align
+    logit_scale: float
 
     def train(self, mode: bool = True) -> "FrozenTail":
         """Stay in evaluation mode: nothing here is trained, whatever mode the network around it has."""
@@ -90,6 +92,7 @@ class Tail(FrozenTail):
         # mypy takes the items of a ModuleList for any modules.
         self.blocks: Any = nn.ModuleList(vit.blocks[cut:])
         self.head: Head = vit.head
+        self.logit_scale = logit_scale_of(clip_model)
         self.prefix = vit.prefix
         self.width, self.joint_width = vit.width, vit.head.joint_width
         self.grid_size, self.patch_size = vit.grid_size, vit.patch_size
@@ -126,6 +129,12 @@ class Tail(FrozenTail):
 
     def _before_last(self, tokens_BTW: torch.Tensor) -> torch.Tensor:
         return run_blocks(self.blocks[:-1], tokens_BTW.to(self.dtype))
+
+
+def see_by_blocks(clip_model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The embedding of each image and its patches in the joint space, from all blocks, with gradients."""
+    vit = vision_tower(clip_model, cut=0)
+    return vit.head.embed_and_place(run_blocks(vit.blocks, vit.stem(images)), vit.prefix)
 
 
 def vision_tower(clip_model: Any, cut: int) -> Vit:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from fsgr_model.clip.logit_scale import logit_scale_of
 from fsgr_model.clip.split import Align, FrozenTail, TailOutput, tower_name
 from fsgr_model.clip.vit import joint_width_of
 from fsgr_model.runtime.errors import UserError
@@ -66,6 +67,7 @@ class StagedTail(FrozenTail):
                 "set model.align and labels.attention to value"
             )
         visual = clip_model.visual
+        self.logit_scale = logit_scale_of(clip_model)
         self.cached_size = map_shape(clip_model, cut)[:2]
         self.stages = stages[cut:]
         self.last = getattr(visual.trunk, self.form.last)
@@ -80,11 +82,12 @@ class StagedTail(FrozenTail):
         """From the cache (float16 or float32) to the three outputs, in the precision of the weights."""
         last_map = self._last_map(tokens_BTV)
         grid_BGW = as_tokens(last_map, self.form)
-        return TailOutput(grid_BGW, self.head(last_map), self._place(grid_BGW))
+        return TailOutput(grid_BGW, self.head(last_map), place_alone(self.head, grid_BGW, self.form))
 
     def aligned(self, tokens_BTV: Tensor) -> Tensor:
         """Only `align_BGE`."""
-        return self._place(as_tokens(self._last_map(tokens_BTV), self.form))
+        grid_BGW = as_tokens(self._last_map(tokens_BTV), self.form)
+        return place_alone(self.head, grid_BGW, self.form)
 
     def last_keys(self, tokens_BTV: Tensor) -> Tensor:
         """There are none.
@@ -102,12 +105,23 @@ class StagedTail(FrozenTail):
         cached = by_place if self.form.channels_last else by_place.permute(0, 3, 1, 2)
         return self.last(self.stages(cached))
 
-    def _place(self, grid_BGW: Tensor) -> Tensor:
-        axes = (1, 2) if self.form.channels_last else (2, 3)
-        alone = grid_BGW.flatten(0, 1)
-        for axis in axes:
-            alone = alone.unsqueeze(axis)
-        return self.head(alone).unflatten(0, grid_BGW.shape[:2])
+
+def see_by_stages(clip_model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The embedding of each image and its positions in the joint space, from all stages, with gradients."""
+    visual = clip_model.visual
+    form, stages = staged_tower(clip_model, cut=1)
+    last_map = getattr(visual.trunk, form.last)(stages(getattr(visual.trunk, form.stem)(images)))
+    head = nn.Sequential(visual.trunk.head, visual.head)
+    return head(last_map), place_alone(head, as_tokens(last_map, form), form)
+
+
+def place_alone(head: nn.Module, grid_BGW: Tensor, form: Form) -> Tensor:
+    """Each position through the head as an image of that one position."""
+    axes = (1, 2) if form.channels_last else (2, 3)
+    alone = grid_BGW.flatten(0, 1)
+    for axis in axes:
+        alone = alone.unsqueeze(axis)
+    return head(alone).unflatten(0, grid_BGW.shape[:2])
 
 
 def as_tokens(of_image: Tensor, form: Form) -> Tensor:

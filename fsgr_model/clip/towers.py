@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk
-from fsgr_model.clip.split import VITS, Align, Tail, Trunk, tower_name
-from fsgr_model.clip.stages import FORMS, StagedTail, StagedTrunk
+from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk, see_by_resnet
+from fsgr_model.clip.split import VITS, Align, Tail, Trunk, see_by_blocks, tower_name
+from fsgr_model.clip.stages import FORMS, StagedTail, StagedTrunk, see_by_stages
 from fsgr_model.runtime.errors import UserError
 
 AnyTrunk = Trunk | ResNetTrunk | StagedTrunk
@@ -15,16 +16,17 @@ AnyTail = Tail | ResNetTail | StagedTail
 
 
 class Kind(NamedTuple):
-    """How towers of a kind are split. `first_cut` is the lowest `clip.cut` that all of them have."""
+    """How towers of a kind are split, and seen through whole; `first_cut` is the lowest that all have."""
 
     trunk: Callable[[Any, int], AnyTrunk]
     tail: Callable[[Any, int, Align], AnyTail]
+    see: Callable[[Any, Tensor], tuple[Tensor, Tensor]]
     first_cut: int
 
 
-TRANSFORMER = Kind(Trunk, Tail, first_cut=0)
-RESNET = Kind(ResNetTrunk, ResNetTail, first_cut=0)
-STAGED = Kind(StagedTrunk, StagedTail, first_cut=1)
+TRANSFORMER = Kind(Trunk, Tail, see_by_blocks, first_cut=0)
+RESNET = Kind(ResNetTrunk, ResNetTail, see_by_resnet, first_cut=0)
+STAGED = Kind(StagedTrunk, StagedTail, see_by_stages, first_cut=1)
 KINDS = {
     **dict.fromkeys(VITS, TRANSFORMER),
     "open_clip.ModifiedResNet": RESNET,
@@ -48,6 +50,18 @@ def make_tail(clip_model: nn.Module, cut: int, align: Align) -> AnyTail:
         UserError: as `make_trunk`; or the tower has no attention, which `align` asks for.
     """
     return kind_of(clip_model).tail(clip_model, cut, align)
+
+
+def image_and_patches(clip_model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """`encode_image`'s embedding [B, E], and the patches in the same space [B, G, E]; float32, unit rows.
+
+    It is for training: with gradients, and in the mode that the model is in.
+
+    Raises:
+        UserError: as `make_trunk`.
+    """
+    image_BE, patch_BGE = kind_of(clip_model).see(clip_model, images)
+    return F.normalize(image_BE.float(), dim=-1), F.normalize(patch_BGE.float(), dim=-1)
 
 
 def check_tower(clip_model: nn.Module) -> None:

@@ -52,6 +52,10 @@ class Head(nn.Module, ABC):
     def place(self, patch_BGW: Tensor) -> Tensor:
         """Each patch in the joint space by itself [B, G, E], as if `embed` pooled no other."""
 
+    def embed_and_place(self, x_BTW: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
+        """Both, of tokens whose first `prefix` are no patches."""
+        return self.embed(x_BTW), self.place(x_BTW[:, prefix:])
+
 
 @dataclass(frozen=True)
 class Vit:

@@ -9,11 +9,15 @@ is then 1. What else lies in a folder is counted by its suffix and left alone.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from fsgr_model.runtime.errors import drop_output
+
+# What a shell gives for a command that SIGPIPE ended.
+READER_LEFT = 141
 
 
 def positive(text: str) -> int:
@@ -54,9 +58,8 @@ WISHES: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
 
 def main() -> None:
     arguments = parse()
-    # File names need not be UTF-8, and a reader such as `head` may leave early.
+    # File names need not be UTF-8.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
     from fsgr_model.commands.caption_files import caption_files
     from fsgr_model.inference.ensemble import load
@@ -68,7 +71,14 @@ def main() -> None:
         n_best=arguments.n_best,
         seed=arguments.seed,
     )
-    if not caption_files(captioner, arguments.images, arguments.json, arguments.overlay):
+    try:
+        complete = caption_files(captioner, arguments.images, arguments.json, arguments.overlay)
+    except BrokenPipeError:
+        # A reader such as `head` has what it wants. SIGPIPE stays ignored: its default would end this process
+        # without a word for any pipe, that of a worker too.
+        drop_output()
+        raise SystemExit(READER_LEFT) from None
+    if not complete:
         raise SystemExit(1)
 
 

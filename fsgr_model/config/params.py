@@ -20,7 +20,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.precision import Precision
 
 # What pydantic adds to the name of a parameter that may have one of several types.
-UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned")
+UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned", "literal['auto']", "constrained-int", "int")
 KINDS = "'prototypes', 'learned'"
 
 
@@ -39,7 +39,7 @@ class ClipTrainingParams(Section):
         0.0,
         description="probability that a picture loses its colours in a step, so that shapes are learned too",
     )
-    seed: Seed = Field(42, description="of this training")
+    seed: Seed = Field(42, description="seed of this training")
 
 
 class ClipParams(Section):
@@ -155,6 +155,16 @@ class RuntimeParams(Section):
     It may be left out, wholly or in part.
     """
 
+    processes: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
+        "auto",
+        description="processes that share the work of training, features, labels and captions; auto: one per "
+        "GPU of this machine, 1 on a CPU. Where torchrun started the stage, its number counts",
+    )
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
+        "auto",
+        description="images of a batch of XE or SCST that a process works on at once; auto: its whole share, "
+        "or, where a single process finds that they do not fit in the memory of its GPU, as many as do",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"
     )
@@ -204,7 +214,7 @@ class Params(Section):
         if self.xe.alignment and not self.model.semantics:
             raise ValueError(
                 "xe.alignment compares regions of one concept with phrases, and "
-                "model.semantics: false has no concepts; set one of them otherwise"
+                "model.semantics: false has no concepts; change one of the two"
             )
         return self
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.config.decode_params import DecodeParams
-from fsgr_model.inference.beam import NOTHING_ASKED, Guidance, beam_search, diverse_beam_search
+from fsgr_model.inference.beam_search import NOTHING_ASKED, Guidance, beam_search, diverse_beam_search
 from fsgr_model.inference.consensus import by_consensus
 from fsgr_model.inference.decoding import State, Step, sample
 from fsgr_model.inference.wishes import understand, unfulfilled

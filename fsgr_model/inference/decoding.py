@@ -1,4 +1,4 @@
-"""Greedy decoding and sampling: plain functions over a step and its state; `beam` has the beam search.
+"""Greedy decoding and sampling: plain functions over a step and its state; beam search is in `beam_search`.
 
 Shapes: B images, S captions (samples or beams) per image, L positions, P words said so far, V words.
 A caption is a row of word ids without <bos>; it ends with <eos>, then <pad>; one that was cut at
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fsgr_model.runtime.device import at_least_float32
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, UNK
 
 
@@ -57,7 +58,7 @@ NEVER_SPOKEN = (UNK, PAD, BOS)
 
 def word_log_probs(logits: Tensor) -> Tensor:
     """Log-probabilities of the words that a caption may have, float32; <unk>, <pad> and <bos> have none."""
-    logits = logits.float().clone()
+    logits = at_least_float32(logits).clone()
     # One after the other: a list of indices would be copied to the device, which a CUDA graph cannot record.
     for word in NEVER_SPOKEN:
         logits[..., word].fill_(-torch.inf)
@@ -81,7 +82,7 @@ def preceding_words(caption_BSL: Tensor) -> Tensor:
     return torch.cat([torch.full_like(caption_BSL[..., :1], BOS), caption_BSL[..., :-1]], dim=-1)
 
 
-def greedy(step: Step, state: State, num_images: int, max_length: int) -> Tensor:
+def greedy(step: Step, state: State, num_images: int, *, max_length: int) -> Tensor:
     """The likeliest word at every position, [B, 1, L] int64."""
     return _extend(
         step, state, (num_images, 1), max_length, choose=lambda log_prob_BSV, _: log_prob_BSV.argmax(-1)
@@ -97,20 +98,26 @@ def sample(
     max_length: int,
     rules: Sequence[Rule] = (),
     generators: Sequence[torch.Generator] | None = None,
+    exponential: Callable[[int], Tensor] | None = None,
     fixed_shapes: bool = False,
 ) -> Tensor:
     """Independent draws from the model, as `rules` change it, [B, S, L] int64.
 
     The draws depend only on the shapes and the generator, not on which captions have ended. With one of
     `generators` for each image, on the model's device, the draws of an image do not depend on the other
-    images either; without them, randomness comes from torch's global generator. With `fixed_shapes`, captions
+    images either; nor do they with `exponential`, which gives exponential numbers [B, n] for n, others at
+    each call. Without both, randomness comes from torch's global generator. With `fixed_shapes`, captions
     that have ended stay in the batch up to the last position, L is `max_length`, and no step waits for the
     device, as a CUDA graph needs it; the draws are the same. Where rules leave no word, <unk> is said.
     """
 
     def draw(log_prob_BSV: Tensor, row_BS: Tensor) -> Tensor:
         # Gumbel-max: an exact draw from the softmax without its cumulative sum.
-        noise_NV = log_prob_BSV.new_empty((num_images * num_samples, log_prob_BSV.shape[-1]))
+        shape_NV = (num_images * num_samples, log_prob_BSV.shape[-1])
+        if exponential is not None:
+            noise_NV = exponential(num_samples * shape_NV[1]).view(shape_NV)
+            return (log_prob_BSV - noise_NV[row_BS].log()).argmax(dim=-1)
+        noise_NV = log_prob_BSV.new_empty(shape_NV)
         if generators is None:
             noise_NV.exponential_()
         else:

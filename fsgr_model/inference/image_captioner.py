@@ -5,8 +5,10 @@ W vision width, G patches, H heads, C width per head; maps are [S, S].
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, cast
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from fsgr_model.clip.maskclip import label_patches
 from fsgr_model.clip.token_cache import round_tokens
 from fsgr_model.clip.towers import make_tail, make_trunk
-from fsgr_model.config.decode_params import DecodeParams, captions_asked, changed
+from fsgr_model.config.decode_params import DecodeParams, captions_asked, changed, one_way
 from fsgr_model.config.params import LabelsParams
 from fsgr_model.inference.captioning import speak
 from fsgr_model.inference.decoding import State, Step, caption_log_probs, preceding_words
@@ -39,13 +41,18 @@ from fsgr_model.text.vocabulary import EOS, PAD
 class Caption:
     """A caption, the ids of its words, and the natural logarithm of its probability, end token included.
 
-    `word_log_probabilities` are the parts of that sum: of each word, and of the end token if there is one.
-    They are those of the network, whatever wishes and temperature the caption was made with.
+    `word_probabilities`: that of each word after the words before it; 0 to 1, of all words that a caption may
+    have. `words` are the words themselves, as the vocabulary spells them.
+
+    `word_log_probabilities` are the parts of `log_probability`: of each word, and of the end token if there
+    is one. All are those of the network, whatever wishes and temperature the caption was made with.
     """
 
     text: str
     word_ids: list[int]
     log_probability: float
+    words: list[str]
+    word_probabilities: list[float]
     word_log_probabilities: list[float] = field(default_factory=list)
 
 
@@ -112,11 +119,23 @@ class ImageCaptioner:
         self.codebook = restored.parts.codebook
         self.labels: LabelsParams = params.labels
         self.label_tail = make_tail(self.clip.model, cut, params.labels.attention)
+        self.own_decode = self.decode
         self.guidance = understand(self.decode, self.assembly.vocabulary, self.assembly.device)
         self.precision, self.batch_size = params.precision, params.runtime.caption_batch
         # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
         self.seed = seed
+
+    def with_options(
+        self, *, beam_size: int | None = None, samples: int | None = None, seed: int = 0
+    ) -> "ImageCaptioner":
+        """The same network, with the options of decoding chosen anew; nothing is loaded or copied."""
+        other = copy(self)
+        other.decode = changed(self.own_decode, one_way(beam_size, samples))
+        other.num_captions = captions_asked(other.decode, None)
+        other.guidance = understand(other.decode, self.assembly.vocabulary, self.assembly.device)
+        other.seed = seed
+        return other
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """A picture that `image_file.open_rgb` opened, as CLIP sees it: float32 [3, height, width]."""
@@ -200,10 +219,16 @@ class ImageCaptioner:
         return of_patches.reshape(*of_patches.shape[:-1], rows, columns)
 
     def _caption(self, caption_L: list[int], log_prob_L: list[float]) -> Caption:
+        vocabulary = self.assembly.vocabulary
         word_ids = list(takewhile(lambda word: word not in (EOS, PAD), caption_L))
-        said = len(word_ids) + (EOS in caption_L)
+        said = log_prob_L[: len(word_ids) + (EOS in caption_L)]
         return Caption(
-            self.assembly.vocabulary.decode(word_ids), word_ids, sum(log_prob_L[:said]), log_prob_L[:said]
+            text=vocabulary.decode(word_ids),
+            word_ids=word_ids,
+            log_probability=sum(said),
+            words=[vocabulary.words[number] for number in word_ids],
+            word_probabilities=[math.exp(each) for each in said[: len(word_ids)]],
+            word_log_probabilities=said,
         )
 
 

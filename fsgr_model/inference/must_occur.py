@@ -28,7 +28,7 @@ class MustOccur:
     """
 
     def __init__(
-        self, phrases: Sequence[Phrase], num_words: int, most_words: int, device: torch.device
+        self, phrases: Sequence[Phrase], *, num_words: int, most_words: int, device: torch.device
     ) -> None:
         self.most_words = most_words
         # The state after each word, by state: how many words of the phrase are met.

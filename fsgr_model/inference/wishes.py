@@ -6,7 +6,7 @@ from difflib import get_close_matches
 import torch
 
 from fsgr_model.config.decode_params import DecodeParams, SamplingParams, WordsParams
-from fsgr_model.inference.beam import Guidance
+from fsgr_model.inference.beam_search import Guidance
 from fsgr_model.inference.decoding import Rule
 from fsgr_model.inference.must_occur import MustOccur
 from fsgr_model.inference.rules import (
@@ -46,7 +46,9 @@ def understand(decode: DecodeParams, vocabulary: Vocabulary, device: torch.devic
         rules += _rules_of_draws(decode.sampling)
     return Guidance(
         rules=rules,
-        must=MustOccur(must, len(vocabulary), decode.most_words, device) if must else None,
+        must=MustOccur(must, num_words=len(vocabulary), most_words=decode.most_words, device=device)
+        if must
+        else None,
         penalty=decode.length.penalty if decode.length else 0.0,
     )
 

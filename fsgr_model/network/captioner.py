@@ -1,6 +1,6 @@
 """The whole network: tail of CLIP, quantiser, cross-modal encoder, decoder.
 
-Shapes: B images, S captions per image, L positions, T = 1 + G trunk tokens, G patches, W vision width,
+Shapes: B images, S captions per image, L positions, T cached tokens, G patches, W vision width,
 E joint width, D d_model, K concepts, V words.
 """
 
@@ -46,7 +46,9 @@ class Captioner(nn.Module):
         self.quantiser = (
             None
             if codebook_KE is None
-            else SemanticQuantiser(codebook_KE, params.top_k, params.inverse_frequency)
+            else SemanticQuantiser(
+                codebook_KE, params.top_k, params.inverse_frequency, logit_scale=tail.logit_scale
+            )
         )
         self.encoder = CrossModalEncoder(
             tail.width,

@@ -39,14 +39,15 @@ class PairBatch:
         images = self.image_BCHW.to(device, non_blocking=True).float()
         return replace(self, image_BCHW=images, said_BB=self.said_BB.to(device))
 
-    def first(self, images: int) -> "PairBatch":
-        """The batch of the first `images` pairs."""
+    def piece(self, start: int, *, end: int) -> "PairBatch":
+        """The batch of these pairs."""
+        of = slice(start, end)
         return PairBatch(
-            self.image_ids[:images],
-            self.image_BCHW[:images],
-            self.caption_BC[:images],
-            self.phrase_BC[:images],
-            self.said_BB[:images, :images],
+            self.image_ids[of],
+            self.image_BCHW[of],
+            self.caption_BC[of],
+            self.phrase_BC[of],
+            self.said_BB[of, of],
         )
 
 
@@ -77,7 +78,7 @@ class Pairs:
         runtime: RuntimeParams,
     ) -> None:
         check_files(records)
-        batches = read_batches(records, preprocess, runtime.image_batch, runtime.workers)
+        batches = read_batches(records, preprocess, batch=runtime.image_batch, workers=runtime.workers)
         total = math.ceil(len(records) / runtime.image_batch)
         shown = progress(batches, total, "images of CLIP's training", unit="batches")
         self.image_ids = [record.image_id for record in records]

@@ -5,20 +5,22 @@ compares them with short phrases cut from the captions, and a third compares the
 similar to them (as GLoRIA, Huang et al., ICCV 2021, compares words). A phrase often names one object only; so
 nouns get a meaning of their own, and label maps, which use single nouns, find their objects.
 
-Shapes: N images, B pairs per step, G patches, C context length, E joint width, W vision width.
+A model with a bias of its logits, as SigLIP has, is trained with the sigmoid loss (arXiv 2303.15343) instead.
+
+Shapes: N images, B pairs per step, G patches, C context length, E joint width.
 """
 
-import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fsgr_model.clip.clip_vit import ClipBlock
+from fsgr_model.clip.logit_scale import MOST_LOG_SCALE
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.text_tower import text_embedding
-from fsgr_model.clip.vit import run_blocks
+from fsgr_model.clip.towers import image_and_patches
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
@@ -29,8 +31,6 @@ from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import CosineRates
 from fsgr_model.training.task import Step, Task
 
-# CLIP's clamp of the temperature (arXiv 2103.00020, section 2.5).
-MOST_LOGIT_SCALE = math.log(100)
 # A softmax of the cosines times this gives the weights of the patches for a phrase.
 PATCH_SHARPNESS = 20.0
 EXCLUDED = -1e4
@@ -63,7 +63,7 @@ class CompactEmbedding:
 
 
 class Contrast(Task[PairBatch]):
-    """open_clip's contrastive loss of the images with their captions, and those with phrases."""
+    """open_clip's loss of the images with their captions, and those with phrases."""
 
     name, section = "CLIP", "clip.training"
     uses_dropout = True
@@ -81,7 +81,7 @@ class Contrast(Task[PairBatch]):
     def after_step(self, model: Any) -> None:
         """CLIP's clamp of the temperature."""
         with torch.no_grad():
-            model.logit_scale.clamp_(0, MOST_LOGIT_SCALE)
+            model.logit_scale.clamp_(0, MOST_LOG_SCALE)
 
 
 def train_clip(
@@ -137,25 +137,20 @@ def batch_loss(
 ) -> torch.Tensor:
     """open_clip's loss of the images with their captions, plus those of images and patches with phrases."""
     texts = [embedding.number(tokens_BC) for tokens_BC in (batch.caption_BC, batch.phrase_BC)]
-    image_BE, patch_BGE = image_and_patches(model.visual, images)
+    image_BE, patch_BGE = image_and_patches(model, images)
     caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
-    scale = model.logit_scale.exp()
+    scale, bias = model.logit_scale.exp(), model.logit_bias
+    of_texts, of_phrases = (
+        (open_clip.ClipLoss(), phrase_loss)
+        if bias is None
+        else (partial(open_clip.loss.SigLipLoss(), logit_bias=bias), partial(sigmoid_phrase_loss, bias=bias))
+    )
     with torch.autocast(images.device.type, enabled=False):
         return (
-            open_clip.ClipLoss()(image_BE, caption_BE, scale)
-            + phrase_loss(scale * image_BE @ phrase_BE.T, batch.said_BB)
-            + phrase_loss(scale * patch_scores(patch_BGE, phrase_BE), batch.said_BB)
+            of_texts(image_BE, caption_BE, scale)
+            + of_phrases(scale * image_BE @ phrase_BE.T, batch.said_BB)
+            + of_phrases(scale * patch_scores(patch_BGE, phrase_BE), batch.said_BB)
         )
-
-
-def image_and_patches(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`encode_image`'s embedding [B, E], and the patches in the same space [B, G, E]; float32, unit rows."""
-    blocks = map(ClipBlock, visual.transformer.resblocks)
-    pooled_BW, patch_BGW = visual._pool(run_blocks(blocks, visual._embeds(images)))
-    if visual.final_ln_after_pool:
-        patch_BGW = visual.ln_post(patch_BGW)
-    image_BE, patch_BGE = pooled_BW @ visual.proj, patch_BGW @ visual.proj
-    return F.normalize(image_BE.float(), dim=-1), F.normalize(patch_BGE.float(), dim=-1)
 
 
 def patch_scores(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor) -> torch.Tensor:
@@ -170,9 +165,21 @@ def patch_scores(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor) -> torch.Tens
 def phrase_loss(logits_BB: torch.Tensor, said_BB: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of both directions; phrases in an image's own captions are not its negatives."""
     own_B = torch.arange(len(logits_BB), device=logits_BB.device)
-    others_BB = said_BB & (own_B[:, None] != own_B)
-    logits_BB = logits_BB.masked_fill(others_BB, EXCLUDED)
+    logits_BB = logits_BB.masked_fill(others_said(said_BB), EXCLUDED)
     return (F.cross_entropy(logits_BB, own_B) + F.cross_entropy(logits_BB.T, own_B)) / 2
+
+
+def sigmoid_phrase_loss(logits_BB: torch.Tensor, said_BB: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """SigLIP's loss (arXiv 2303.15343, eq. 1) without the phrases that `phrase_loss` leaves out."""
+    sign_BB = 2 * torch.eye(len(logits_BB), device=logits_BB.device) - 1
+    loss_BB = -F.logsigmoid(sign_BB * (logits_BB + bias)).masked_fill(others_said(said_BB), 0.0)
+    return loss_BB.sum() / len(logits_BB)
+
+
+def others_said(said_BB: torch.Tensor) -> torch.Tensor:
+    """Which phrases an image's captions say, but for its own."""
+    own_BB = torch.eye(len(said_BB), dtype=torch.bool, device=said_BB.device)
+    return said_BB & ~own_BB
 
 
 @torch.inference_mode()

@@ -2,27 +2,32 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.runtime.device import Precision, autocast
+from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import suggest_batch_size
+from fsgr_model.runtime.live_report import LiveReport
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.world import ALONE, OthersLost, World
+from fsgr_model.training.gradient import Gradient
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import Schedule
-from fsgr_model.training.task import BatchT, Source, Step, Task
+from fsgr_model.training.task import BatchT, Progress, Source, Step, Task
+from fsgr_model.training.together import check_weights_agree
 
 Score = Callable[[Any, torch.device], float]
+History = list[dict[str, float]]
+Samples = Sequence[tuple[int, str]]
 
 
 class LoopParams(Protocol):
@@ -34,21 +39,6 @@ class LoopParams(Protocol):
     def batch_size(self) -> int: ...
 
 
-@dataclass
-class Progress:
-    """The progress of a run; it is saved in every resume point.
-
-    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are over those steps.
-    """
-
-    epoch: int = 1
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: float = -math.inf
-    epochs_since_best: int = 0
-
-
 class Loop(Generic[BatchT]):
     """Trains one network on one task.
 
@@ -57,6 +47,10 @@ class Loop(Generic[BatchT]):
         patience: epochs without a better score after which training ends.
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
+        world: the processes that share each batch; all hold the same weights, and rank 0 writes the files.
+        micro_batch: images that a process works on at once; auto: its whole share, or what fits of it.
+        on_epoch: is called with the history after every epoch, so that it can be watched.
+        samples: captions of the last validation, by image id, for whoever watches.
     """
 
     def __init__(
@@ -75,8 +69,13 @@ class Loop(Generic[BatchT]):
         patience: int | None = None,
         max_norm: float | None = None,
         precision: Precision = "auto",
+        world: World = ALONE,
+        micro_batch: int | Literal["auto"] = "auto",
+        on_epoch: Callable[[History], None] = lambda history: None,
+        samples: Callable[[], Samples] = tuple,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
+        self.world = world
         self.epochs, self.batch_size = params.epochs, params.batch_size
         self.schedule, self.seed, self.resume = schedule, seed, resume
         self.validate, self.patience, self.max_norm = validate, patience, max_norm
@@ -86,6 +85,19 @@ class Loop(Generic[BatchT]):
         self.precision: Precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
+        self.half_done = False
+        self.gradient = Gradient(
+            model,
+            task,
+            optimiser,
+            self.scaler,
+            precision=precision,
+            world=world,
+            batch_size=params.batch_size,
+            micro_batch=micro_batch,
+        )
+        self.on_epoch, self.samples = on_epoch, samples
+        self.live = LiveReport(resume.folder, task.name, params.epochs)
 
     @property
     def best_file(self) -> Path:
@@ -106,22 +118,39 @@ class Loop(Generic[BatchT]):
             if self.validate and not self.progress.history:
                 self._finish_epoch(0, stop)
             while self.progress.epoch <= self.epochs and not self._out_of_patience():
-                for batch in self._batches():
-                    with stop.deferred(), self._suggest_batch_size(batch):
-                        self._train_step(batch)
-                    self._save_if_due()
+                with self._around_epoch(stop):
+                    for batch in self._batches():
+                        with self._around_step(stop, batch):
+                            self._train_step(batch)
+                        self._save_if_due()
+                        self._report_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
+        self.world.wait()
         if self.validate:
             best, _ = load_tensors(self.best_file, f"delete {self.resume.folder} to start this stage again")
             self.model.load_state_dict(best, strict=False)
+            # Rank 0 deletes the file.
+            self.world.wait()
         return self.progress.history
+
+    def _around_epoch(self, stop: StopRequest) -> AbstractContextManager[None]:
+        # Alone, a signal may also end the wait for features. Several processes all end after the same step.
+        return stop.deferred() if self.world.together else nullcontext()
+
+    @contextmanager
+    def _around_step(self, stop: StopRequest, batch: BatchT) -> Iterator[None]:
+        with nullcontext() if self.world.together else stop.deferred(), self.gradient.refusing_size(batch):
+            yield
+        told = stop.signal_name is not None
+        if self.world.together and self.world.sum(torch.tensor([int(told)])).item():
+            raise Stopped(stop.signal_name or "a signal to another process")
 
     def _batches(self) -> Iterator[BatchT]:
         """The remaining batches of the epoch."""
         now, started_at = self.progress, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_per_epoch = len(groups)
-        coming = self.source.batches(groups[now.step :])
+        coming = self.source.batches([self.world.share(group) for group in groups[now.step :]])
         yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
         if self.source.waited is not None:
@@ -135,28 +164,35 @@ class Loop(Generic[BatchT]):
         self.optimiser.set_rate(rate)
         self.model.train(self.task.uses_dropout)
         torch.manual_seed(step.torch_seed())
-        with autocast(self.device, self.precision):
-            loss, report = self.task.loss(self.model, batch.to(self.device), step)
-        self.scaler.scale(loss).backward()
+        # Until the weights change, only what the task keeps is already that of the next step.
+        self.half_done = bool(self.task.tensors())
+        loss, report = self.gradient.compute(batch, step)
         self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
         # The loop waits for the device once per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
-        self._check_finite(loss_value, norm=norm_value, rate=rate, batch=batch)
+        numbers = self.gradient.means({"loss": loss_value, **report})
+        self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
-            self.optimiser.clip_gradients(norm_value, self.max_norm)
+            self.optimiser.clip_gradients(norm_value, max_norm=self.max_norm)
+        self.half_done = True
         self.optimiser.step(self.scaler)
         self.task.after_step(self.model)
+        self.half_done = False
         now.step += 1
-        for key, value in {"loss": loss_value, **report}.items():
+        for key, value in numbers.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
 
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, add the epoch to the history, save."""
         score = self.validate(self.model, self.device) if self.validate else None
+        check_weights_agree(self._weights(), self.world)
         with stop.deferred():
             self._note_epoch(epoch, score)
             self._save()
+            if self.world.rank == 0:
+                self.on_epoch(self.progress.history)
+            self._report()
 
     def _note_epoch(self, epoch: int, score: float | None) -> None:
         now = self.progress
@@ -167,7 +203,8 @@ class Loop(Generic[BatchT]):
         now.epochs_since_best += 1
         if score is not None and score > now.best:
             now.best, now.epochs_since_best = score, 0
-            save_tensors(self.best_file, self._weights(), {})
+            if self.world.rank == 0:
+                save_tensors(self.best_file, self._weights(), {})
         shown = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         best = "  (best)" if score is not None and score == now.best else ""
         print(f"{self.task.name} epoch {epoch}: {shown}{best}", flush=True)
@@ -196,22 +233,6 @@ class Loop(Generic[BatchT]):
             "try a smaller learning rate"
         )
 
-    def _suggest_batch_size(self, batch: BatchT) -> Any:
-        """Around training on `batch`: if the GPU's memory is too small, report how many images fit."""
-
-        def attempt(images: int) -> None:
-            """Forward and backward of the first images of the batch, without a lasting effect."""
-            now = self.progress
-            # The memory of a recording is not given back.
-            self.task.replays = False
-            self.optimiser.clear_gradients()
-            with autocast(self.device, self.precision):
-                part = batch.first(images).to(self.device)
-                self.task.loss(self.model, part, Step(self.seed, now.epoch, now.step))[0].backward()
-            self.optimiser.clear_gradients()
-
-        return suggest_batch_size(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
-
     @contextmanager
     def _save_when_stopped(self) -> Iterator[None]:
         try:
@@ -222,6 +243,11 @@ class Loop(Generic[BatchT]):
         except Stopped as stopped:
             self._save()
             stopped.kept = f"saved {self._place()}, step {self.progress.step} in {self.resume.folder}"
+            raise
+        except OthersLost as lost:
+            lost.place = f"{self._place()}, step {self.progress.step + 1}"
+            if lost.is_first and not self.half_done:
+                self._write_resume_point()
             raise
 
     def _weights(self) -> dict[str, Tensor]:
@@ -237,7 +263,23 @@ class Loop(Generic[BatchT]):
         if time.monotonic() - self.saved_at > self.save_seconds:
             self._save()
 
+    def _report_if_due(self) -> None:
+        if self.live.is_due():
+            self._report()
+
+    def _report(self) -> None:
+        """Tell whoever watches how far the run is; of several processes rank 0 does."""
+        if self.world.rank > 0:
+            return
+        now = self.progress
+        share = now.step / self.steps_per_epoch if now.step else 0.0
+        self.live.write(now.epoch - 1 + share, now.history, self.samples())
+
     def _save(self) -> None:
+        if self.world.rank == 0:
+            self._write_resume_point()
+
+    def _write_resume_point(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
         tensors |= self.optimiser.tensors() | self.task.tensors() | self._scale()
         self.resume.save(tensors, asdict(self.progress))
@@ -245,6 +287,8 @@ class Loop(Generic[BatchT]):
 
     def _restore(self) -> None:
         saved = self.resume.load()
+        # No process reads what rank 0 has already replaced.
+        self.world.wait()
         if saved is None:
             return
         tensors, progress_so_far = saved

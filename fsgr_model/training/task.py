@@ -4,13 +4,18 @@ Randomness is a function of (seed, epoch, step), so a resumed run draws the same
 stopped, and no generator state has to be saved.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from fsgr_model.runtime.world import ALONE, World
+from fsgr_model.training.image_draws import BY_IMAGE, ImageDraws, mixed
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,30 @@ class Step:
         sequence = np.random.SeedSequence([self.seed, self.epoch, self.index])
         return int(sequence.generate_state(1, np.uint64)[0])
 
+    def image_keys(self, image_ids: Sequence[int]) -> Tensor:
+        """A key for each image of this step, int64 [B], by which its random numbers are drawn."""
+        sequence = np.random.SeedSequence([self.seed, self.epoch, self.index])
+        base = torch.from_numpy(sequence.generate_state(1, np.uint64).view(np.int64))
+        return mixed(base + torch.tensor(image_ids, dtype=torch.int64) * BY_IMAGE)
+
     def generator(self, purpose: str) -> np.random.Generator:
         """A separate generator for `purpose`, so that drawing for one purpose changes no other draw."""
         return np.random.default_rng([self.seed, self.epoch, self.index, *purpose.encode()])
+
+
+@dataclass
+class Progress:
+    """The progress of a run; it is saved in every resume point.
+
+    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are over those steps.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -math.inf
+    epochs_since_best: int = 0
 
 
 class AnyBatch(Protocol):
@@ -40,8 +66,8 @@ class AnyBatch(Protocol):
     def to(self, device: torch.device) -> Any:
         """The same batch on a device."""
 
-    def first(self, images: int) -> Any:
-        """The batch of the first `images` images."""
+    def piece(self, start: int, *, end: int) -> Any:
+        """The batch of these images."""
 
 
 BatchT = TypeVar("BatchT", bound=AnyBatch)
@@ -70,13 +96,24 @@ class Task(Generic[BatchT]):
     """
 
     replays = True
+    # Whether the loss is a sum over images, so that pieces of a batch have parts of it; and what its reports
+    # are means over, where that is not what the loss counts. The world's `part` is told the same.
+    can_be_cut = False
+    counted: Mapping[str, str] = MappingProxyType({})
+    world: World = ALONE
+    # How random numbers are drawn by image, where processes share batches; None: from PyTorch's generator.
+    draws: ImageDraws | None = None
     name: str
     section: str
     uses_dropout: bool
     heads: nn.Module
 
     def loss(self, model: Any, batch: BatchT, step: Step) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch (scalar, float32), and further numbers to report."""
+        """The loss of a batch (scalar, float32), and further numbers to report.
+
+        Of several processes, each has a share of the batch, and returns its part of the loss and numbers:
+        their sums are those of the batch.
+        """
         raise NotImplementedError
 
     def weights(self, model: Any) -> dict[str, Tensor]:

@@ -9,19 +9,37 @@ from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
 
+# Images whose captions are shown to whoever watches a run.
+SAMPLES = 6
+
 
 class Validation:
-    """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%)."""
+    """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%).
+
+    `samples`: image ids and captions of some images of the last validation.
+    """
 
     def __init__(
-        self, images: CaptionedImages, cider_d: CiderD, params: PhaseParams, precision: Precision
+        self,
+        images: CaptionedImages,
+        cider_d: CiderD,
+        vocabulary: Vocabulary,
+        *,
+        params: PhaseParams,
+        precision: Precision,
+        world: World = ALONE,
     ) -> None:
+        """Of several processes, each captions some of the batches; all get the same score."""
+        self.world = world
+        self.vocabulary = vocabulary
+        self.samples: list[tuple[int, str]] = []
         self.images = images
         self.cider_d = cider_d
         self.groups = images.groups(params.batch_size)
@@ -31,12 +49,25 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        total = 0.0
-        for batch in self.images.batches(self.groups):
+        scores: list[float] = []
+        samples: list[tuple[int, list[int]]] = []
+        for batch in self.images.batches(self.world.deal(self.groups)):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
-                caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
-            total += float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum())
+                caption_B1L = greedy(
+                    model.step, encoded.start, len(batch.image_ids), max_length=self.max_length
+                )
+            caption_BL = caption_B1L[:, 0].cpu().numpy()
+            scores.append(float(self.cider_d.score(caption_BL, batch.image_ids).sum()))
+            if len(samples) < SAMPLES:
+                samples += list(zip(batch.image_ids, caption_BL.tolist(), strict=True))
+        self.samples = [
+            (image_id, self.vocabulary.decode(caption)) for image_id, caption in samples[:SAMPLES]
+        ]
+        # In the order of one process, so that the sum has its bits.
+        total = 0.0
+        for score in self.world.collect(scores):
+            total += score
         return total / len(self.images.image_ids)
 
 
@@ -47,6 +78,7 @@ def make_validation(
     params: PhaseParams,
     *,
     precision: Precision,
+    world: World = ALONE,
 ) -> Validation:
     """Validation as the metric is published: document frequencies of the validation references themselves,
     no end token, and words outside of the vocabulary kept distinct.
@@ -66,7 +98,7 @@ def make_validation(
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
-    return Validation(images, cider_d, params, precision)
+    return Validation(images, cider_d, vocabulary, params=params, precision=precision, world=world)
 
 
 def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:

@@ -14,6 +14,7 @@ from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.published import compare_with_published, published_splits
 from fsgr_model.clip.model_building import build_model
+from fsgr_model.clip.sources import read_config
 from fsgr_model.clip.token_cache import CacheDtype
 from fsgr_model.config.params import load_params
 from tests.checkup.conftest import ROOT, TINY_CLIP, Project, fact
@@ -195,6 +196,8 @@ def test_published_counts(project: Project) -> None:
     [
         ("coco", (113_287, 5_000, 5_000)),
         ("coco_vitl", (113_287, 5_000, 5_000)),
+        ("coco_pe", (113_287, 5_000, 5_000)),
+        ("coco_siglip2", (113_287, 5_000, 5_000)),
         ("flickr30k", (29_000, 1_014, 1_000)),
         ("nocaps", (118_287, 5_000, 4_500)),
     ],
@@ -206,6 +209,19 @@ def test_presets_name_published_splits(preset: str, counts: tuple[int, ...]) -> 
     findings = Findings()
     compare_with_published(params, {split: each.images for split, each in published.items()}, findings)
     assert not findings.problems and "as many images as published" in findings.facts[0]
+
+
+@pytest.mark.parametrize("preset", ["coco", "coco_pe", "coco_siglip2", "coco_vitl"])
+def test_the_cache_of_a_preset_is_that_of_the_table(preset: str) -> None:
+    """`check` plans with the tokens and the grid that docs/reference/towers.md has of its CLIP."""
+    params = load_params(ROOT / "presets" / f"{preset}.yaml")
+    name, config = read_config(params.clip.model)
+    plan = draw_blueprint(config, name, params, 9, words=9, device=torch.device("meta"))
+    table = (ROOT / "docs/reference/towers.md").read_text()
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| `{params.clip.model}` |")]
+    tokens, width = plan.token_shape
+    rows, columns = plan.captioner.tail.frozen.grid_size
+    assert f"| {tokens} x {width} |" in row and f"| {rows} x {columns} |" in row
 
 
 def test_the_cache_of_either_dtype_is_told(project: Project) -> None:

@@ -14,7 +14,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.token_cache import token_shape
-from fsgr_model.clip.towers import make_tail, make_trunk
+from fsgr_model.clip.towers import image_and_patches, make_tail, make_trunk
 from fsgr_model.config.params import LabelsParams, RefineParams, RuntimeParams
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore
@@ -51,6 +51,15 @@ def check_parity(model, size):
     assert (tail(tokens_BTW).global_BE - expected_BE).abs().max() < 1e-4
     cached_BE = F.normalize(tail(tokens_BTW.half()).global_BE, dim=-1)
     assert (cached_BE - F.normalize(expected_BE, dim=-1)).norm(dim=-1).max() < 2e-3
+
+
+@torch.inference_mode()
+def test_training_sees_the_pool_and_its_value_path(model):
+    images = torch.randn(2, 3, 96, 96)
+    image_BE, patch_BGE = image_and_patches(model, images)
+    aligned_BGE = make_tail(model, 0, "value").aligned(make_trunk(model, 0)(images))
+    torch.testing.assert_close(image_BE, model.encode_image(images, normalize=True))
+    torch.testing.assert_close(patch_BGE, F.normalize(aligned_BGE, dim=-1))
 
 
 def test_trunk_then_tail_is_encode_image(model):

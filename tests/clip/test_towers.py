@@ -1,5 +1,6 @@
 """Every kind of vision tower of open_clip in the pipeline's terms: a trunk that is cached and a tail."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from fsgr_model.clip.loading import load_clip, save_clip
+from fsgr_model.clip.logit_scale import CLIP_SCALE
 from fsgr_model.clip.model_building import build_model, default_preprocessing
-from fsgr_model.clip.towers import check_tower, kind_of, make_tail, make_trunk
+from fsgr_model.clip.towers import check_tower, image_and_patches, kind_of, make_tail, make_trunk
 from fsgr_model.clip.vit import run_block
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.tuned_tail import run_prompted_block, tuned
@@ -54,6 +56,36 @@ def test_trunk_then_tail_is_encode_image(kind):
         assert seen.align_BGE.shape == (*seen.grid_BGW.shape[:2], tail.joint_width)
         assert seen.global_BE.shape == (2, tail.joint_width)
         torch.testing.assert_close(tail.aligned(tokens_BTW), seen.align_BGE)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_training_sees_what_the_pipeline_sees(kind):
+    """The image's embedding and the patches."""
+    model, images = small_tower(kind), images_for(kind)
+    image_BE, patch_BGE = image_and_patches(model, images)
+    cut = kind_of(model).first_cut
+    with torch.inference_mode():
+        aligned_BGE = make_tail(model, cut, "plain").aligned(make_trunk(model, cut)(images))
+        expected_BE = F.normalize(model.encode_image(images), dim=-1)
+    assert relative_error(image_BE, expected_BE) < RELATIVE
+    assert relative_error(patch_BGE, F.normalize(aligned_BGE, dim=-1)) < RELATIVE
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_gradients_reach_the_first_layer(kind):
+    model, images = small_tower(kind).train(), images_for(kind)
+    for seen in image_and_patches(model, images):
+        first = next(weight for weight in model.visual.parameters() if weight.dim() == 4)
+        (gradient,) = torch.autograd.grad(seen[..., 0].sum(), first, retain_graph=True)
+        assert gradient.isfinite().all() and gradient.any()
+
+
+@pytest.mark.parametrize("kind", ["timm, attention pool (SigLIP)", "timm, PE-Core", "timm, ConvNeXt"])
+def test_the_scale_is_the_model_s_own_where_it_has_a_bias(kind):
+    model = small_tower(kind)
+    model.logit_scale.data.fill_(2.0)
+    expected = math.exp(2) if "init_logit_bias" in ALL[kind] else CLIP_SCALE
+    assert make_tail(model, 1, "value").logit_scale == pytest.approx(expected)
 
 
 @torch.inference_mode()
@@ -196,3 +228,12 @@ def test_an_architecture_that_timm_lacks_is_refused_by_its_name():
         UserError, match=r"timm \S+ has no architecture 'convnext_of_tomorrow'; install a newer"
     ):
         build_model(with_timm("convnext_of_tomorrow"), "tomorrow")
+
+
+def test_an_argument_of_null_is_refused():
+    """timm would take its own default without a word."""
+    config = ALL["timm, ConvNeXt"]
+    arguments = {**config["vision_cfg"]["timm_model_args"], "ls_init_value": None}
+    vision = {**config["vision_cfg"], "timm_model_args": arguments}
+    with pytest.raises(UserError, match="timm_model_args has null for ls_init_value"):
+        build_model({**config, "vision_cfg": vision}, "null")

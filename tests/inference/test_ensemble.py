@@ -7,7 +7,7 @@ import torch
 
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import read_images
-from fsgr_model.inference.beam import Guidance, beam_search
+from fsgr_model.inference.beam_search import Guidance, beam_search
 from fsgr_model.inference.decoding import sample, word_log_probs
 from fsgr_model.inference.ensemble import EnsembleCaptioner, EnsembleState, load, mean_probabilities
 from fsgr_model.inference.model_folder import ModelFiles
@@ -46,7 +46,7 @@ def mean_log_probs() -> tuple[list, torch.Tensor]:
 @pytest.mark.parametrize("phrase", [None, (6, 4)])
 def test_a_wide_beam_of_an_ensemble_finds_the_best_by_mean_probability(phrase) -> None:
     captions, score_BS = mean_log_probs()
-    must = phrase and MustOccur([phrase], V, MAX_LENGTH, torch.device("cpu"))
+    must = phrase and MustOccur([phrase], num_words=V, most_words=MAX_LENGTH, device=torch.device("cpu"))
     with torch.no_grad():
         found, _ = beam_search(
             together,

@@ -9,7 +9,7 @@ import torch
 
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import read_images
-from fsgr_model.inference.beam import beam_search
+from fsgr_model.inference.beam_search import beam_search
 from fsgr_model.inference.image_captioner import Caption, ImageCaptioner
 from fsgr_model.inference.model_folder import ModelFiles, pipeline_model
 from fsgr_model.runtime.errors import UserError
@@ -115,7 +115,9 @@ def test_attention_has_a_map_that_sums_to_one_for_each_word(captioner, images):
 
 
 def test_a_caption_without_a_word_has_no_map(captioner, images):
-    attention_LSS = captioner.attention(next(iter(images.values())), Caption("", [], -0.1))
+    attention_LSS = captioner.attention(
+        next(iter(images.values())), Caption("", [], -0.1, words=[], word_probabilities=[])
+    )
     assert attention_LSS.shape == (0, 4, 4)
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from fsgr_model.inference.beam import Guidance, beam_search, diverse_beam_search
+from fsgr_model.inference.beam_search import Guidance, beam_search, diverse_beam_search
 from fsgr_model.inference.must_occur import MustOccur
 from fsgr_model.inference.rules import (
     Begin,
@@ -51,7 +51,7 @@ def found(beam_size: int, guidance: Guidance, max_length: int = MAX_LENGTH) -> l
 
 
 def must(*phrases: Caption, most_words: int = MAX_LENGTH) -> MustOccur:
-    return MustOccur(phrases, V, most_words, CPU)
+    return MustOccur(phrases, num_words=V, most_words=most_words, device=CPU)
 
 
 def best_of_all(allowed, rank=lambda score, caption: score) -> list[list[Caption]]:

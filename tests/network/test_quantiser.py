@@ -50,6 +50,19 @@ def test_inverse_frequency_divides_by_the_patch_count_plus_one(inputs):
         torch.testing.assert_close(scaled.text_BGE[b] * (counts[:, None] + 1), plain.text_BGE[b])
 
 
+def test_a_low_scale_lets_other_concepts_through(inputs):
+    """The straight-through gradient is that of the softmax at the CLIP's own scale."""
+    codebook, whole, align = inputs
+    for scale in (3.0, 100.0):
+        leaf = align.clone().requires_grad_()
+        quantiser = SemanticQuantiser(codebook, P, inverse_frequency=False, logit_scale=scale).eval()
+        (found,) = torch.autograd.grad(quantiser(whole, leaf).text_BGE[..., 0].sum(), leaf)
+        kept_BPE = codebook[(whole @ codebook.T).topk(P).indices]
+        soft_BGP = (scale * leaf @ kept_BPE.transpose(1, 2)).softmax(dim=-1)
+        (wanted,) = torch.autograd.grad((soft_BGP @ kept_BPE)[..., 0].sum(), leaf)
+        torch.testing.assert_close(found, wanted)
+
+
 def test_gradient_reaches_the_patches(inputs):
     codebook, whole, align = inputs
     for training in (True, False):

@@ -59,7 +59,7 @@ def test_preset_opens_with_its_command(path: Path) -> None:
     assert f"cp presets/{path.name} params.yaml && dvc repro" in path.read_text().splitlines()[0]
 
 
-@pytest.mark.parametrize("name", ["coco", "coco_vitl", "flickr30k", "nocaps"])
+@pytest.mark.parametrize("name", ["coco", "coco_pe", "coco_siglip2", "coco_vitl", "flickr30k", "nocaps"])
 def test_every_value_of_a_recipe_has_its_source(name: str) -> None:
     lines = (ROOT / "presets" / f"{name}.yaml").read_text().splitlines()
     values = [line for line in lines if line and not line.startswith("#") and not line.endswith(":")]
@@ -67,7 +67,11 @@ def test_every_value_of_a_recipe_has_its_source(name: str) -> None:
 
 
 # Steps of half an epoch: training images / batch / 2.
-HALF_EPOCHS = {"coco": 113_287, "coco_vitl": 113_287, "flickr30k": 29_000, "nocaps": 118_287}
+HALF_EPOCHS = {
+    **dict.fromkeys(("coco", "coco_pe", "coco_siglip2", "coco_vitl"), 113_287),
+    "flickr30k": 29_000,
+    "nocaps": 118_287,
+}
 
 
 @pytest.mark.parametrize(("name", "images"), HALF_EPOCHS.items())

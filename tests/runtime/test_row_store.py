@@ -3,7 +3,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import threading
 import time
 from collections import namedtuple
 
@@ -14,7 +13,7 @@ import pytest
 from fsgr_model.runtime import row_store as feature_store
 from fsgr_model.runtime.artifacts import check_free_space
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.row_store import BackgroundWriter, RowFormat, RowStore, RowWriter, publish
+from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter, publish
 
 FORMAT = RowFormat("tokens", (3, 4), "float16")
 IDENTITY = {"weights": "abc", "cut": 2, "preprocessing": {"size": [32, 32]}}
@@ -88,59 +87,6 @@ def test_writer_goes_on_with_the_missing_rows(tmp_path):
     np.testing.assert_array_equal(RowStore(path, IDENTITY).load_all(), ROWS.astype(np.float16))
 
 
-class SlowWriter:
-    """Stands in for a writer: notes what it writes, and waits until it may go on."""
-
-    def __init__(self) -> None:
-        self.written: list[list[int]] = []
-        self.may_go_on = threading.Event()
-
-    def write(self, image_ids, rows):
-        self.may_go_on.wait(30)
-        if 13 in image_ids:
-            raise UserError("features of image 13 hold NaN")
-        self.written.append(image_ids)
-
-
-def test_writing_in_the_background_goes_on_while_the_next_rows_are_made():
-    slow = SlowWriter()
-    with BackgroundWriter(slow) as background:
-        for number in range(feature_store.BATCHES_WAITING):
-            background.write([number], lambda: ROWS)
-        assert slow.written == []
-        slow.may_go_on.set()
-        background.write([7], lambda: ROWS)
-    assert slow.written == [*([number] for number in range(feature_store.BATCHES_WAITING)), [7]]
-
-
-def test_only_so_many_batches_wait_for_the_writer():
-    slow = SlowWriter()
-    with BackgroundWriter(slow) as background:
-        timer = threading.Timer(0.3, slow.may_go_on.set)
-        timer.start()
-        for number in range(feature_store.BATCHES_WAITING + 1):
-            assert not slow.may_go_on.is_set()
-            background.write([number], lambda: ROWS)
-        assert slow.may_go_on.is_set()
-
-
-def test_what_was_given_is_written_also_when_the_work_breaks_off():
-    slow = SlowWriter()
-    slow.may_go_on.set()
-    with pytest.raises(KeyboardInterrupt), BackgroundWriter(slow) as background:
-        background.write([1], lambda: ROWS)
-        background.write([2], lambda: ROWS)
-        raise KeyboardInterrupt
-    assert slow.written == [[1], [2]]
-
-
-def test_an_error_in_the_background_is_told():
-    slow = SlowWriter()
-    slow.may_go_on.set()
-    with pytest.raises(UserError, match="image 13"), BackgroundWriter(slow) as background:
-        background.write([13], lambda: ROWS)
-
-
 def test_a_file_in_other_chunks_is_refused(path):
     with h5py.File(path, "r+") as file:
         del file["tokens"]
@@ -208,6 +154,18 @@ def test_publish_copies_where_links_are_impossible(path, tmp_path, monkeypatch, 
     monkeypatch.setattr(os, "link", refuse)
     publish(tmp_path, tmp_path / "out", ["train.h5"])
     assert (tmp_path / "out" / "train.h5").read_bytes() == path.read_bytes()
+
+
+def test_rows_are_written_wherever_they_lie_in_the_file(tmp_path):
+    """In runs of neighbours, forwards, backwards and with gaps."""
+    ids, rows = list(range(100, 112)), np.random.default_rng(0).normal(size=(12, 3, 2)).astype(np.float16)
+    orders = {"a": list(range(12)), "b": [3, 4, 5, 0, 11, 10, 1, 2, 8, 7, 6, 9], "c": list(range(11, -1, -1))}
+    for name, order in orders.items():
+        with RowWriter(tmp_path / f"{name}.h5", RowFormat("tokens", (3, 2), "float16"), ids, {}) as writer:
+            for part in (order[:5], order[5:]):
+                writer.write([ids[place] for place in part], rows[part])
+        np.testing.assert_array_equal(RowStore(tmp_path / f"{name}.h5", {}).load_all(), rows)
+    assert len({(tmp_path / f"{name}.h5").read_bytes() for name in orders}) == 1
 
 
 def test_equal_rows_are_equal_bytes_whenever_and_however_they_are_written(path, tmp_path):

@@ -12,15 +12,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.description import DESCRIPTION
+from fsgr_model.clip.loading import DESCRIPTION
 from fsgr_model.clip.model_building import (
     build_model,
     build_preprocess,
     build_tokenizer,
     default_preprocessing,
 )
+from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, Trunk
 from fsgr_model.clip.text_tower import text_embedding
+from fsgr_model.clip.towers import image_and_patches
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.artifacts import load_json
@@ -32,16 +34,16 @@ from fsgr_model.training.clip_training import (
     CompactEmbedding,
     batch_loss,
     drop_colours,
-    image_and_patches,
     move,
     patch_scores,
     phrase_loss,
     retrieval_accuracy,
+    sigmoid_phrase_loss,
     train_clip,
 )
 from fsgr_model.training.loop import Loop
 from pipeline.clip import prepare_clip
-from tests.worlds.clip import tiny_config
+from tests.worlds.clip import noise_dataset, tiny_config
 
 CONFIG = tiny_config(pool_type="avg", patch_dropout=0.25)
 PARAMS = ClipTrainingParams(epochs=3, batch_size=8, lr=3e-3, weight_decay=0.1, warmup_epochs=1)
@@ -98,16 +100,26 @@ def vanish():
     raise KeyboardInterrupt
 
 
+INTERRUPTED = PARAMS.model_copy(update={"batch_size": 4, "shift": 0.1, "gray_scale_prob": 0.5})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Trained without an interruption."""
+    model, root = new_model(), tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root))
+        train(model, read_pairs(noise_dataset(root / "dataset"), "train"), INTERRUPTED, "whole")
+    return model
+
+
 # Steps of four pictures, three an epoch: within an epoch, at the end of one, at the very end.
 @pytest.mark.parametrize("steps", [4, 6, 9])
 @pytest.mark.parametrize("how", [send(signal.SIGTERM), send(signal.SIGINT), vanish])
-def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch, steps, how):
-    params = PARAMS.model_copy(update={"batch_size": 4, "shift": 0.1, "gray_scale_prob": 0.5})
-    whole = new_model()
-    train(whole, pairs, params, "whole")
+def test_an_interrupted_training_ends_as_if_it_had_not_been(whole, pairs, monkeypatch, steps, how):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
         patch.setattr(Loop, "_train_step", stop_in_step(steps, how))
-        train(new_model(), pairs, params, "resumed")
+        train(new_model(), pairs, INTERRUPTED, "resumed")
     if how is not vanish:
         assert isinstance(stopped.value, Stopped)
         assert f"saved CLIP epoch {(steps - 1) // 3 + 1}/3, step {(steps - 1) % 3 + 1} in " in str(
@@ -115,7 +127,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch, 
         )
     resumed = new_model()
     torch.manual_seed(99)
-    train(resumed, pairs, params, "resumed")
+    train(resumed, pairs, INTERRUPTED, "resumed")
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -132,6 +144,7 @@ def test_another_key_never_resumes(pairs, monkeypatch):
     assert taken == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_it_learns(pairs):
     (batch,) = batches_of(pairs, 12, seed=0, epoch=1)
     losses = []
@@ -226,10 +239,11 @@ def test_a_phrase_is_a_run_of_words_between_content_words():
     (caption,) = tokenizer(["a red cat on green grass."])
     red, cat, on, green, grass = caption[2:7].tolist()
     runs = [[red], [red, cat], [cat], [cat, on, green], [green], [green, grass], [grass]]
+    function_words = function_tokens(tokenizer)
     draw = np.random.default_rng(0)
     seen = set()
     for _ in range(300):
-        phrase = cut_phrase(caption, function_tokens(tokenizer), draw).tolist()
+        phrase = cut_phrase(caption, function_words, draw).tolist()
         end = phrase.index(49407)
         assert phrase[0] == 49406
         assert phrase[1:end] in runs
@@ -290,7 +304,7 @@ def test_image_and_patches_are_those_of_the_pipeline(pairs, changes):
     model = build_model(tiny_config(**{"pool_type": "avg"} | changes), "tiny").eval()
     images = pairs.images[:3].float()
     with torch.no_grad():
-        image_BE, patch_BGE = image_and_patches(model.visual, images)
+        image_BE, patch_BGE = image_and_patches(model, images)
         wanted = model.encode_image(images, normalize=True)
         aligned_BGE = Tail(model, 1, "plain").aligned(Trunk(model, 1)(images))
     torch.testing.assert_close(image_BE, wanted)
@@ -321,6 +335,55 @@ def test_phrase_loss_takes_no_said_phrase_for_a_negative():
     loud_BB[0, 2] = 50
     torch.testing.assert_close(phrase_loss(loud_BB, said_BB), phrase_loss(logits_BB, said_BB))
     assert phrase_loss(loud_BB, torch.eye(4, dtype=torch.bool)) > plain + 10
+
+
+def test_a_sigmoid_takes_every_pair_by_itself():
+    torch.manual_seed(0)
+    logits_BB, said_BB = torch.randn(4, 4), torch.eye(4, dtype=torch.bool)
+    said_BB[0, 2] = True
+    pairs = [(i, j) for i, j in itertools.product(range(4), range(4)) if (i, j) != (0, 2)]
+    signs = [1 if i == j else -1 for i, j in pairs]
+    logits = [logits_BB[i, j].item() - 0.5 for i, j in pairs]
+    wanted = sum(math.log1p(math.exp(-sign * z)) for sign, z in zip(signs, logits, strict=True)) / 4
+    found = sigmoid_phrase_loss(logits_BB, said_BB, torch.tensor(-0.5))
+    assert found.item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_model_with_a_bias_is_trained_by_it(pairs):
+    """The three losses of it are open_clip's for SigLIP where each phrase is its own caption alone."""
+    (batch,) = batches_of(pairs, 12, seed=0, epoch=1)
+    batch = replace(batch, said_BB=torch.eye(12, dtype=torch.bool))
+    torch.manual_seed(2)
+    model = build_model({**CONFIG, "init_logit_bias": -3.0}, "tiny").eval()
+    embedding = CompactEmbedding(model, torch.arange(49408))
+    loss = batch_loss(model, embedding, batch.image_BCHW.float(), batch)
+    image_BE, patch_BGE = image_and_patches(model, batch.image_BCHW.float())
+    texts = [text_embedding(model, text) for text in (batch.caption_BC, batch.phrase_BC)]
+    scale = model.logit_scale.exp()
+    siglip = open_clip.loss.SigLipLoss()
+    whole = [siglip(image_BE, text_BE, scale, model.logit_bias) for text_BE in texts]
+    patches = sigmoid_phrase_loss(scale * patch_scores(patch_BGE, texts[1]), batch.said_BB, model.logit_bias)
+    torch.testing.assert_close(loss, sum(whole) + patches)
+    loss.backward()
+    assert model.logit_bias.grad.abs() > 0
+
+
+@pytest.mark.parametrize("key", ["hf_model_name", "hf_tokenizer_name"])
+def test_texts_of_transformers_are_not_trained_here(key, dataset, tmp_path):
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps({**CONFIG, "text_cfg": {**CONFIG["text_cfg"], key: "xlm"}}))
+    with pytest.raises(UserError, match=rf"clip\.model tiny has {key} 'xlm'.* remove the key"):
+        prepare_clip(
+            str(config),
+            pretrained="demo",
+            resize_mode="squash",
+            preprocess_as=None,
+            training=PARAMS,
+            dataset=dataset,
+            runtime=RuntimeParams(workers=0),
+            out=tmp_path / "clip",
+        )
+    assert not (tmp_path / "clip").exists()
 
 
 def test_moved_pictures_are_shifted_whole():

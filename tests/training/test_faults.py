@@ -36,8 +36,9 @@ def equal_ends(one, other) -> bool:
 
 
 def test_too_small_a_gpu_names_the_batch_that_fits(run_in, model_params, xe_params, monkeypatch):
-    """Tried with the loss itself; what was saved before stays."""
+    """Of a loss that cannot be cut; tried with the loss itself; what was saved before stays."""
     plain = CrossEntropy.loss
+    xe = xe_params.model_copy(update={"contrast": CONTRAST})
     tried = []
 
     def too_large(self, model, batch, step):
@@ -49,7 +50,7 @@ def test_too_small_a_gpu_names_the_batch_that_fits(run_in, model_params, xe_para
     monkeypatch.setattr(CrossEntropy, "loss", too_large)
     run = run_in("run")
     with pytest.raises(UserError, match=r"xe.batch_size: a step of 5 images .*; 2 fit, set xe.batch_size: 2"):
-        train_xe(run, 1e-3, model_params, xe_params)
+        train_xe(run, 1e-3, model_params, xe)
     assert tried == [5, 2]
     assert list((run.out.parent / ".resume").glob("*/state.safetensors"))
 
@@ -74,10 +75,9 @@ def test_a_loss_no_better_than_blind_guessing_is_reported(
     assert [line.split(":")[1] for line in lines] == [" XE epoch 2", " XE epoch 3"]
 
 
-def test_a_stop_during_validation_loses_no_step(run_in, model_params, xe_params, monkeypatch):
+def test_a_stop_during_validation_loses_no_step(runs, run_in, model_params, xe_params, monkeypatch):
     """The second validation, behind epoch 1, is interrupted: what was trained is saved as it is."""
-    whole = run_in("whole")
-    train_xe(whole, 1e-3, model_params, xe_params)
+    whole = runs(1e-3, model_params, xe_params)
     stopped = run_in("stopped")
     plain, scored = Validation.score, []
 
@@ -99,9 +99,8 @@ def test_a_stop_during_validation_loses_no_step(run_in, model_params, xe_params,
     assert equal_ends(stopped, whole)
 
 
-def test_a_step_that_never_ends_is_given_up_and_redone(run_in, model_params, xe_params, monkeypatch):
-    whole, stopped = run_in("whole"), run_in("stopped")
-    train_xe(whole, 1e-3, model_params, xe_params)
+def test_a_step_that_never_ends_is_given_up_and_redone(runs, run_in, model_params, xe_params, monkeypatch):
+    whole, stopped = runs(1e-3, model_params, xe_params), run_in("stopped")
     plain, taken = CrossEntropy.loss, []
 
     def slow(self, model, batch, step):
