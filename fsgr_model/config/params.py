@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, foreign_names
+from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.moved import WHOLE_MEMORY, moved
 from fsgr_model.config.section import Count, Fraction, Rate, Section, Seed
@@ -122,15 +123,6 @@ class VocabParams(Section):
     def file(self) -> str | None:
         """The file of the words, if they do not come from captions."""
         return None if self.words in ("train", "train_val") else self.words
-
-
-class DecodeParams(Section):
-    """Beam search of the captions that are scored."""
-
-    beam_size: Count = Field(description="hypotheses kept per image")
-    max_length: Annotated[int, Field(ge=1, le=500)] = Field(
-        description="longest caption in positions, including the end token"
-    )
 
 
 class EvaluateParams(Section):
