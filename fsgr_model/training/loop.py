@@ -156,6 +156,9 @@ class Loop(Generic[BatchT]):
         if self.source.waited is not None:
             share = self.source.waited / max(took, 1e-9)
             print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
+        if self.world.together:
+            waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
+            print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
 
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress
