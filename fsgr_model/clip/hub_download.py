@@ -65,14 +65,16 @@ def fetch(repository: str, name: str) -> Path:
 def download(url: str, part: Path, size: int) -> None:
     """Add to `part` what it lacks of the `size` bytes of `url`, again and again while something comes."""
     while (has := size_of(part)) < size:
-        failed: Exception | None = None
+        failed: Exception = OSError(f"{url}: nothing was sent")
         try:
             for _ in progress(pieces(url, part), -(-size // PIECE), part.name, unit="MiB", done=has // PIECE):
                 pass
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             failed = error
+        except http.client.HTTPException as error:
+            failed = OSError(f"{url}: {error}")
         if size_of(part) <= has:
-            raise OSError(f"{url}: {failed or 'nothing was sent'}") from failed
+            raise failed
     if has > size:
         part.unlink()
         raise OSError(f"{url}: {has} bytes were sent instead of {size}")
