@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-# A worker a core, one thread each; a file's tests stay together, since they share what they made.
-PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+# One worker per core, with one thread each; a file's tests stay together, since they share what they made.
+# A worker that is lost ends the run: with loadfile, xdist waits for ever once it has started another.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 .PHONY: repro test test-slow test-gpu test-nightly test-lowest audit check clean-environment
 

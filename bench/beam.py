@@ -23,7 +23,7 @@ from bench.reference.search import beam_search as reference_beam_search
 from bench.rows import Row, publish
 from bench.steps import Bench
 from bench.timing import Work, precision
-from fsgr_model.inference.decoding import beam_search
+from fsgr_model.inference.beam_search import beam_search
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.text.vocabulary import BOS, EOS, PAD
@@ -55,7 +55,7 @@ def measure(bench: Bench) -> list[Row]:
 def rows_of(bench: Bench, images: int) -> list[Row]:
     """The search over one batch of images."""
     sizes, device = bench.options.sizes, bench.options.device
-    batch = random_batch(sizes, images, sizes.outputs_width, device)
+    batch = random_batch(sizes, images, token_width=sizes.outputs_width, device=device)
     bench = replace(bench, trained=False)
     ours = bench.ours(captioner_on_outputs, partial(search, sizes, batch))
     others = {TRANSFORMERS: transformers_search(bench.options, images)}
@@ -83,7 +83,7 @@ def reference_searches(options: Options, batch: Batch) -> dict[str, Work]:
     """Both references' searches over the same images."""
     sizes = options.sizes
     model = captioner_on_outputs(sizes, options.device)
-    reference = reference_of(model, sizes.params(), sizes.grid_width, sizes.side).eval()
+    reference = reference_of(model, sizes.params(), vision_width=sizes.grid_width, side=sizes.side).eval()
     seen = model.tail(batch.tokens_BTW)
 
     @torch.no_grad()

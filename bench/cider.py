@@ -136,10 +136,10 @@ def varied_corpus(work: Work, rng: np.random.Generator) -> list[list[list[int]]]
 def varied(caption: Sequence[int], share: float, work: Work, rng: np.random.Generator) -> list[int]:
     """The caption with a share of its words replaced by words drawn unevenly."""
     replaced = rng.random(len(caption)) < share
-    return np.where(replaced, drawn_words(len(caption), work.num_words, rng), caption).tolist()
+    return np.where(replaced, drawn_words(len(caption), num_words=work.num_words, rng=rng), caption).tolist()
 
 
-def drawn_words(count: int, num_words: int, rng: np.random.Generator) -> np.ndarray:
+def drawn_words(count: int, *, num_words: int, rng: np.random.Generator) -> np.ndarray:
     """Word ids whose chance falls with their rank as in Zipf's law."""
     first = len(SPECIALS)
     return (first * (num_words / first) ** rng.random(count)).astype(np.int64)
@@ -150,7 +150,7 @@ def drawn_captions(images: int) -> tuple[Captions, int]:
     rng = np.random.default_rng(1)
     length_AS = rng.normal(10.5, 2.4, (images, 5)).round().clip(5, 40).astype(int)
     captions = {
-        image_id: [drawn_words(length, NUM_WORDS, rng).tolist() for length in of_image]
+        image_id: [drawn_words(length, num_words=NUM_WORDS, rng=rng).tolist() for length in of_image]
         for image_id, of_image in enumerate(length_AS)
     }
     return captions, NUM_WORDS

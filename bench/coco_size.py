@@ -12,7 +12,9 @@ import contextlib
 import io
 import os
 import random
+import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,10 +32,10 @@ import torch
 import yaml
 from PIL import Image
 
-from bench.rows import device_name
+from bench.rows import device_name, put_into_page
 from fsgr_model.clip.loading import save_clip
 from fsgr_model.clip.model_building import build_model, default_preprocessing
-from fsgr_model.runtime.artifacts import load_json, load_yaml, save_json, whole_file
+from fsgr_model.runtime.artifacts import load_json, load_yaml, save_json
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
 
@@ -47,9 +49,9 @@ CLIP = {
     "vision_cfg": {"image_size": 16, "patch_size": 8, "layers": 2, "width": 16, "head_width": 8},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
 }
-# Of both versions' presets/coco.yaml; a name that one of them lacks is left out there.
+# Of both versions' presets/coco.yaml, which name parameters differently: each takes the names that it has.
 CHANGES: dict[str, Any] = {
-    "dataset.root": "coco",
+    "dataset.root": "../coco",
     "dataset.instances": [],
     "clip.cut": 1,
     "codebook.concepts": "concepts.txt",
@@ -69,22 +71,37 @@ CHANGES: dict[str, Any] = {
     "scst.batch_size": 100,
     "runtime.workers": 2,
 }
+# XE of a few images, for weights that SCST starts from.
+SHORT: dict[str, Any] = {
+    "train_images": 100,
+    "xe.train_images": 100,
+    "xe.epochs": 1,
+    "xe.schedule": None,
+    "xe.warmup_epochs": 0,
+    "xe.decay": [],
+}
 CONCEPTS = ("person", "dog", "table", "car")
 STAGES = ("dataset", "features", "codebook", "vocab", "train_xe", "train_scst")
-# Training is ended where the network has been validated once and the first step begins.
-FIRST_STEP = {"train_xe": "XE epoch 0:", "train_scst": "SCST epoch 0:"}
+# What training says when all is read and its loop begins; then it is ended. Validation comes next, before the
+# first step: that is the network's time, which grows with the network and not with COCO.
+LOOP_BEGINS = {"train_xe": "XE on ", "train_scst": "SCST on "}
+# Shares of the older version's time.
 AIMS = {"dataset": 1 / 3, "features": 1 / 3, "vocab": 1 / 4, "train_xe": 1 / 7, "train_scst": 1 / 7}
+AIM_GB = 1.2
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a stage, and the largest memory of its processes together, in bytes."""
+    """Seconds of a stage on the clock and of its processes on a core, and their largest memory together, in
+    bytes.
+    """
 
     version: str
     stage: str
     images: int
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -95,44 +112,39 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "captions", type=Path, help="COCO's captions_val2017.json or another file of its form"
     )
-    parser.add_argument("--against", metavar="COMMIT", help="the commit to compare with")
+    parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit to compare with")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="of COCO's images")
     parser.add_argument("--stages", nargs="+", default=STAGES, help="those that are measured")
+    parser.add_argument("--add", action="store_true", help="to what the JSON file has of other runs")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep the data here, and use what is here already")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
     given = parser.parse_args(arguments)
     texts = [entry["caption"] for entry in load_json(given.captions)["annotations"]]
-    costs = []
+    costs = (
+        [Cost(**cost) for cost in load_json(given.out)["costs"]] if given.add and given.out.exists() else []
+    )
     with tempfile.TemporaryDirectory() as temporary, versions(given.against, Path(temporary)) as places:
         for share in given.shares:
             folder = (given.folder or Path(temporary)) / f"{share:g}"
             images = round(share * IMAGES)
             make_coco(folder / "coco", texts, images)
-            projects = {
-                name: make_project(folder / name, code=code, coco=folder / "coco")
-                for name, code in places.items()
-            }
+            projects = {name: make_project(folder / name, code) for name, code in places.items()}
             costs += measure(projects, places, images, stages=given.stages, rounds=given.rounds)
-    page = markdown(costs)
+    page = markdown(costs, given.against)
     print(page)
-    with whole_file(given.page) as partial:
-        partial.write_text(page + "\n", encoding="utf-8")
+    put_into_page(given.page, "coco_size", page)
     save_json(given.out, {"device": device_name(pick_device()), "costs": [asdict(cost) for cost in costs]})
 
 
 @contextmanager
-def versions(commit: str | None, folder: Path) -> Iterator[dict[str, Path]]:
+def versions(commit: str, folder: Path) -> Iterator[dict[str, Path]]:
     """The code of the commit, checked out for as long as the block runs, and that of this folder."""
-    here = {"this": Path.cwd()}
-    if commit is None:
-        yield here
-        return
     place = folder / "code"
     subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(place), commit], check=True)
     try:
-        yield {commit: place} | here
+        yield {commit: place, "this": Path.cwd()}
     finally:
         subprocess.run(["git", "worktree", "remove", "--force", str(place)], check=True)
 
@@ -169,11 +181,22 @@ def jpeg(seed: int) -> bytes:
     return target.getvalue()
 
 
-def make_project(folder: Path, *, code: Path, coco: Path) -> Path:
-    """A folder with the parameters of a version, the pictures, the concepts and a CLIP."""
+def make_project(folder: Path, code: Path) -> Path:
+    """A folder with the parameters of a version, the concepts and a CLIP; the pictures are beside it."""
     folder.mkdir(parents=True, exist_ok=True)
+    write_params(folder, code, CHANGES)
+    (folder / "concepts.txt").write_text("\n".join(CONCEPTS) + "\n", encoding="utf-8")
+    torch.manual_seed(0)
+    preprocessing = default_preprocessing(CLIP, {"resize_mode": "squash"})
+    model = build_model(CLIP, "tiny")
+    save_clip(folder / "data" / "clip", model, "tiny", CLIP, preprocessing=preprocessing, origin={})
+    return folder
+
+
+def write_params(folder: Path, code: Path, changes: dict[str, Any]) -> None:
+    """The version's parameters for COCO with those of the changes that it knows."""
     values = load_yaml(code / "presets" / "coco.yaml")
-    for name, value in CHANGES.items():
+    for name, value in changes.items():
         *sections, key = name.split(".")
         inner = values
         for section in sections:
@@ -181,14 +204,6 @@ def make_project(folder: Path, *, code: Path, coco: Path) -> Path:
         if key in inner:
             inner[key] = value
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    (folder / "concepts.txt").write_text("\n".join(CONCEPTS) + "\n", encoding="utf-8")
-    (folder / "coco").unlink(missing_ok=True)
-    (folder / "coco").symlink_to(coco.resolve())
-    torch.manual_seed(0)
-    preprocessing = default_preprocessing(CLIP, {"resize_mode": "squash"})
-    model = build_model(CLIP, "tiny")
-    save_clip(folder / "data" / "clip", model, "tiny", CLIP, preprocessing=preprocessing, origin={})
-    return folder
 
 
 def measure(
@@ -197,51 +212,58 @@ def measure(
     """Every stage of every project, in turns; the last result of a stage is what the next one reads."""
     costs = []
     for stage in stages:
-        for _ in range(rounds):
-            for version, project in projects.items():
-                seconds, peak = run_stage(project, places[version], stage)
-                costs.append(Cost(version, stage, images, seconds, peak))
-                print(
-                    f"{images} images, {version}, {stage}: {seconds:.1f} s, {peak / 1e9:.2f} GB", flush=True
-                )
-        if stage == "train_xe":
+        if stage == "train_scst":
             for version, project in projects.items():
                 train_shortly(project, places[version])
+        for _ in range(rounds):
+            for version, project in projects.items():
+                before = cpu_seconds()
+                seconds, peak = run_stage(project, places[version], stage, LOOP_BEGINS.get(stage, ""))
+                cost = Cost(version, stage, images, seconds, cpu_seconds() - before, peak)
+                costs.append(cost)
+                print(cost, flush=True)
     return costs
 
 
-def run_stage(project: Path, code: Path, stage: str) -> tuple[float, int]:
-    """Seconds of a stage, of training those before its first step, and the largest memory until then.
+def run_stage(project: Path, code: Path, stage: str, until: str = "") -> tuple[float, int]:
+    """Seconds of a stage, and the largest memory of its processes: of all of it, or until it says `until`.
 
     Raises:
         UserError: it fails; with the last of what it said.
     """
     shutil.rmtree(project / ".resume", ignore_errors=True)
-    mark, said = FIRST_STEP.get(stage), [""]
     environment = {**os.environ, "PYTHONPATH": str(code.resolve()), "DVC_ROOT": str(project.resolve())}
+    command = [sys.executable, "-W", "ignore", "-m", f"pipeline.{stage}"]
+    said = [""]
     start = time.perf_counter()
-    running = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", f"pipeline.{stage}"],
-        cwd=project,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-    )
-    assert running.stdout is not None
-    peak = Peak(running.pid)
-    with peak:
+    with (
+        subprocess.Popen(
+            command,
+            cwd=project,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        ) as running,
+        Peak(running.pid) as peak,
+    ):
+        assert running.stdout is not None
         for line in running.stdout:
             said.append(line)
-            if mark and line.startswith(mark):
-                break
+            if until and line.startswith(until):
+                running.kill()
+                return time.perf_counter() - start, peak.bytes
+        code_of_exit = running.wait()
         seconds = time.perf_counter() - start
-    reached = mark is None or said[-1].startswith(mark)
-    if mark:
-        running.terminate()
-    if (running.wait() and not mark) or not reached:
+    if code_of_exit or until:
         raise UserError(f"{stage} in {project} failed: {''.join(said)[-800:]}")
     return seconds, peak.bytes
+
+
+def cpu_seconds() -> float:
+    """Of all processes that this one has started, and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Peak:
@@ -265,8 +287,9 @@ class Peak:
                     total += process.memory_full_info().pss
         return total
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Peak":
         self.thread.start()
+        return self
 
     def __exit__(self, *error: object) -> None:
         self.over.set()
@@ -274,22 +297,52 @@ class Peak:
 
 
 def train_shortly(project: Path, code: Path) -> None:
-    """Weights for SCST to start from: XE on a hundred images."""
-    parameters = project / "params.yaml"
-    values = load_yaml(parameters)
-    few = {
-        **values,
-        "xe": {**values["xe"], "train_images": 100, "epochs": 1, "warmup_epochs": 0, "decay": []},
-    }
-    parameters.write_text(yaml.safe_dump(few, sort_keys=False), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(code.resolve()), "DVC_ROOT": str(project.resolve())}
-    command = [sys.executable, "-W", "ignore", "-m", "pipeline.train_xe"]
-    subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
-    parameters.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    """Weights that SCST starts from."""
+    write_params(project, code, CHANGES | SHORT)
+    run_stage(project, code, "train_xe")
+    write_params(project, code, CHANGES)
 
 
-def markdown(costs: list[Cost]) -> str:
-    return "\n".join(map(str, costs))
+def markdown(costs: list[Cost], against: str) -> str:
+    """The page: each stage at each size, both versions side by side."""
+    head = (
+        f"`python -m bench.coco_size` on {device_name(pick_device())}: {IMAGES:,} images with five captions "
+        "each, and parts of them. Training is measured until its loop begins. Memory is that of all "
+        f"processes of a stage together, at its largest; {AIM_GB} GB is the aim. CPU time is that of all "
+        "processes: other programs disturb it less than the clock. Growth is this version's CPU time for "
+        "each 10,000 images more than in the row above: equal numbers mean that it is linear.\n\n"
+    )
+    lines = [
+        f"| stage | images | {against} | this version | share | aim | CPU time, {against} | this version "
+        f"| memory, {against} | this version | growth |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    theirs, before = medians(costs, against), Cost("this", "", 0, 0, 0, 0)
+    for (stage, images), mine in medians(costs, "this").items():
+        other = theirs[stage, images]
+        aim = f"{AIMS[stage]:.2f}" if stage in AIMS else ""
+        growth = ""
+        if before.stage == stage:
+            growth = f"{10_000 * (mine.cpu - before.cpu) / (images - before.images):.1f} s"
+        before = mine
+        lines.append(
+            f"| {stage} | {images:,} | {other.seconds:.1f} s | {mine.seconds:.1f} s "
+            f"| {mine.seconds / other.seconds:.2f} | {aim} | {other.cpu:.1f} s | {mine.cpu:.1f} s "
+            f"| {other.peak / 1e9:.2f} GB | {mine.peak / 1e9:.2f} GB | {growth} |"
+        )
+    return head + "\n".join(lines)
+
+
+def medians(costs: list[Cost], version: str) -> dict[tuple[str, int], Cost]:
+    """For each stage and size of a version, the median seconds and the largest memory of its rounds."""
+    found: dict[tuple[str, int], Cost] = {}
+    for stage, images in sorted(
+        {(c.stage, c.images) for c in costs}, key=lambda k: (STAGES.index(k[0]), k[1])
+    ):
+        own = [c for c in costs if (c.version, c.stage, c.images) == (version, stage, images)]
+        seconds, cpu = (statistics.median(getattr(c, name) for c in own) for name in ("seconds", "cpu"))
+        found[stage, images] = Cost(version, stage, images, seconds, cpu, max(c.peak for c in own))
+    return found
 
 
 if __name__ == "__main__":

@@ -117,14 +117,18 @@ def caption_step(task: CrossEntropy | SelfCritical, sizes: Sizes, params: Params
     """A step of the captioner's training."""
     model = demo_captioner(sizes, params)
     speed_up_training(model)
-    return training_step(task, random_batch(sizes, images, sizes.clip_width, CPU), model, torch.float32)
+    return training_step(
+        task, random_batch(sizes, images, token_width=sizes.clip_width, device=CPU), model, torch.float32
+    )
 
 
 def beam_pass(sizes: Sizes, params: Params) -> Work:
     """A batch of pictures captioned by beam search."""
     model = demo_captioner(sizes, params)
     speed_up_inference(model)
-    tokens_BTW = random_batch(sizes, params.runtime.caption_batch, sizes.clip_width, CPU).tokens_BTW
+    tokens_BTW = random_batch(
+        sizes, params.runtime.caption_batch, token_width=sizes.clip_width, device=CPU
+    ).tokens_BTW
     return lambda: search(model, tokens_BTW, params.decode, params.precision)
 
 

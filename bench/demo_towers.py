@@ -79,7 +79,7 @@ def main() -> None:
         for seed in given.seeds:
             cell = f"{name}-{given.epochs}-{seed}"
             if cell not in results():
-                add(cell, train(name, seed, given.epochs, folder=RUNS / cell))
+                add(cell, train(name, seed=seed, epochs=given.epochs, folder=RUNS / cell))
             if given.captions and "CIDEr" not in results()[cell]:
                 add(cell, add_captions(RUNS / cell))
             print(cell, results()[cell], flush=True)
@@ -97,7 +97,7 @@ def add(cell: str, found: dict[str, Any]) -> None:
     save_json(RESULTS, known | {cell: known.get(cell, {}) | found})
 
 
-def train(name: str, seed: int, epochs: int, *, folder: Path) -> dict[str, Any]:
+def train(name: str, *, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
     """The stages up to the codebook, and what the CLIP's patches are worth."""
     tower, before = TOWERS[name], processor_seconds()
     if folder.exists():
@@ -168,7 +168,7 @@ def measure_labels(data: Path, tower: Tower, params: Params) -> dict[str, Any]:
     instances = read_instances(data / "dataset")
     images = read_lists(data / "dataset").images_of("test")
     trunk = make_trunk(clip.model, tower.cut)
-    batches = read_batches(images, clip.preprocess, BATCH, params.runtime.workers)
+    batches = read_batches(images, clip.preprocess, batch=BATCH, workers=params.runtime.workers)
     tokens_NTW = torch.cat([trunk(image_BCHW) for _, image_BCHW in batches])
     found: dict[str, Any] = {"labels": {}}
     for attention in attentions_of(tower):

@@ -70,7 +70,7 @@ def signals(folder: Path) -> None:
 
 
 def interrupt_and_resume(scratch: Scratch) -> None:
-    """XE training, interrupted in three ways, gone on with each time, and compared."""
+    """XE training, interrupted in three ways, continued each time, and compared."""
     for how in (send_to_dvc(signal.SIGTERM), send_to_all(signal.SIGINT), send_to_all(signal.SIGKILL)):
         code, seconds, left, said = interrupted_repro(scratch, how)
         print(

@@ -80,7 +80,7 @@ def step_rows(device: torch.device) -> Iterator[Row]:
     """XE and SCST steps, replayed and plain."""
     reward = reward_of_random_captions(COCO)
     for images in BATCHES:
-        batch = random_batch(COCO, images, COCO.outputs_width, device)
+        batch = random_batch(COCO, images, token_width=COCO.outputs_width, device=device)
         for name, build in (("XE", captioner_on_outputs), ("SCST", captioner_with_ends)):
             works: dict[str, Work] = {
                 way: training_step(
@@ -99,7 +99,11 @@ def step_rows(device: torch.device) -> Iterator[Row]:
 
 def task_of(name: str, reward: CiderD, replays: bool) -> Task[Batch]:
     """The task whose steps are timed."""
-    task: Task[Batch] = CrossEntropy() if name == "XE" else SelfCritical(reward, COCO.captions, COCO.length)
+    task: Task[Batch] = (
+        CrossEntropy()
+        if name == "XE"
+        else SelfCritical(reward, num_samples=COCO.captions, max_length=COCO.length)
+    )
     task.replays = replays
     return task
 

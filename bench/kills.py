@@ -110,7 +110,7 @@ class Trial:
         self._clear()
         killed_before = False
         while self.tally.kills < kills or killed_before:
-            # After the last kill, the run that goes on to the end.
+            # After the last kill, the run that continues to the end.
             delay = self.draw.uniform(0, self.seconds) if self.tally.kills < kills else None
             completed = self._attempt(self.stage, delay)
             if completed:

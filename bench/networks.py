@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.reference.clip import WholeClip
+from fsgr_model.clip.logit_scale import CLIP_SCALE
 from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.split import Tail, TailOutput
@@ -103,9 +104,9 @@ TINY = Sizes(
 class GivenOutputs(nn.Module):
     """A frozen tail whose outputs were kept: reads them from one tensor, computes nothing."""
 
-    def __init__(self, width: int, joint_width: int) -> None:
+    def __init__(self, width: int, *, joint_width: int) -> None:
         super().__init__()
-        self.width, self.joint_width = width, joint_width
+        self.width, self.joint_width, self.logit_scale = width, joint_width, CLIP_SCALE
 
     def forward(self, outputs: Tensor) -> TailOutput:
         """[B, 1 + G, W + E]: the image embedding first, then grid and aligned features of each patch."""
@@ -115,7 +116,7 @@ class GivenOutputs(nn.Module):
 
 def captioner_on_outputs(sizes: Sizes, device: torch.device) -> Captioner:
     """The network without CLIP: its batches hold the outputs of a frozen tail."""
-    tail = GivenOutputs(sizes.grid_width, sizes.joint_width)
+    tail = GivenOutputs(sizes.grid_width, joint_width=sizes.joint_width)
     return _captioner(tail, sizes, sizes.params(), device)
 
 
@@ -127,7 +128,7 @@ def captioner_on_tail(sizes: Sizes, device: torch.device) -> Captioner:
 
 def captioner_on_whole_clip(sizes: Sizes, device: torch.device) -> Captioner:
     """The reference's way: all of CLIP from the pixels on, prompts in every block, adapters from the cut."""
-    whole = WholeClip(build_model(sizes.clip, "bench"), CUT, sizes.prompts, sizes.dropout)
+    whole = WholeClip(build_model(sizes.clip, "bench"), cut=CUT, prompts=sizes.prompts, dropout=sizes.dropout)
     return _captioner(whole, sizes, sizes.params(), device)
 
 
@@ -140,7 +141,7 @@ def _captioner(tail: Any, sizes: Sizes, params: ModelParams, device: torch.devic
     return Captioner(tail, sizes.side, codebook_KE, word_VE, params=params).to(device)
 
 
-def random_batch(sizes: Sizes, images: int, token_width: int, device: torch.device) -> Batch:
+def random_batch(sizes: Sizes, images: int, *, token_width: int, device: torch.device) -> Batch:
     """A batch of random features [B, T, token_width] and captions, float32 and on the device."""
     generator = torch.Generator().manual_seed(1)
     tokens_BTW = torch.randn(images, 1 + sizes.side**2, token_width, generator=generator)

@@ -117,7 +117,9 @@ def test_pictures(clip: Clip, count: int) -> Tensor:
     records = read_images(DATA / "dataset", "test")[:count]
     if not records:
         raise UserError("data/dataset has no test images; run dvc repro dataset")
-    return torch.cat([images for _, images in read_batches(records, clip.preprocess, len(records), 0)])
+    return torch.cat(
+        [images for _, images in read_batches(records, clip.preprocess, batch=len(records), workers=0)]
+    )
 
 
 @torch.inference_mode()

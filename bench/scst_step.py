@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(bench: Bench) -> list[Row]:
     """All rows: the step beside the reference, scoring, captions that end, adapters and prompts, hours."""
     sizes = bench.options.sizes
-    task = SelfCritical(reward_of_random_captions(sizes), sizes.captions, sizes.length)
+    task = SelfCritical(reward_of_random_captions(sizes), num_samples=sizes.captions, max_length=sizes.length)
     rows: list[Row] = []
     tuned: list[Row] = []
     for images in bench.options.batches:
@@ -75,7 +75,7 @@ def reward_of_random_captions(sizes: Sizes) -> CiderD:
 def frozen_rows(bench: Bench, task: SelfCritical, images: int) -> list[Row]:
     """The step on the outputs of a frozen tail, every caption of full length, and the reference's."""
     sizes = bench.options.sizes
-    batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
+    batch = random_batch(sizes, images, token_width=sizes.outputs_width, device=bench.options.device)
     ours = bench.ours(captioner_on_outputs, partial(training_step, task, batch))
     others = {REFERENCE: reference_step(bench.options, batch)} if images <= LARGEST_REFERENCE else {}
     return bench.rows(name_of(sizes, images), images, "images", ours, others=others, aims=AIMS)
@@ -89,7 +89,7 @@ def reference_step(options: Options, batch: Batch) -> Work:
     """The reference's step on the same images."""
     sizes = options.sizes
     model = captioner_on_outputs(sizes, options.device)
-    reference = reference_of(model, sizes.params(), sizes.grid_width, sizes.side)
+    reference = reference_of(model, sizes.params(), vision_width=sizes.grid_width, side=sizes.side)
     optimiser = torch.optim.Adam(reference.parameters(), RATE)
     captions = random_captions(sizes, len(batch.image_ids))
     seen = model.tail(batch.tokens_BTW)
@@ -110,7 +110,7 @@ def scoring_row(bench: Bench, task: SelfCritical, images: int, step_seconds: flo
 def ending_rows(bench: Bench, task: SelfCritical, images: int) -> list[Row]:
     """The same step where captions end."""
     sizes = bench.options.sizes
-    batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
+    batch = random_batch(sizes, images, token_width=sizes.outputs_width, device=bench.options.device)
     ours = bench.ours(captioner_with_ends, partial(training_step, task, batch))
     return bench.rows(f"{name_of(sizes, images)} that end", images, "images", ours, others={}, aims={})
 
@@ -133,7 +133,7 @@ def captioner_with_ends(sizes: Sizes, device: torch.device) -> Captioner:
 def tuned_rows(bench: Bench, task: SelfCritical, images: int) -> list[Row]:
     """The step with adapters and prompts in CLIP's tail."""
     sizes = bench.options.sizes
-    batch = random_batch(sizes, images, sizes.clip_width, bench.options.device)
+    batch = random_batch(sizes, images, token_width=sizes.clip_width, device=bench.options.device)
     ours = bench.ours(captioner_on_tail, partial(training_step, task, batch))
     what = f"{name_of(sizes, images)}, adapters and prompts"
     return bench.rows(what, images, "images", ours, others={}, aims={})

@@ -1,7 +1,7 @@
 """What a step costs where another program takes one of the cores, by how PyTorch's threads wait.
 
     python -m bench.shared_core
-    python -m bench.shared_core --rounds 9 --spin 100 10000
+    python -m bench.shared_core --rounds 9 --spin 100 10000 --page FILE.md
 
 Each step of the demo (bench/demo_steps.py) is timed in processes of its own, one per rule, in turns:
 "libgomp" is the rule that libgomp has by itself (300,000 rounds), "passive" OMP_WAIT_POLICY=passive. A
@@ -23,7 +23,6 @@ from bench.rows import device_name
 from fsgr_model.runtime.artifacts import save_json, whole_file
 from fsgr_model.runtime.errors import UserError, run_command
 
-PAGE, RESULTS = Path("docs/experiments/shared_core.md"), Path("bench/results/shared_core.json")
 LIBGOMP = "libgomp"
 CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 RULES: dict[str, dict[str, str]] = {
@@ -43,8 +42,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--spin", type=int, nargs="+", default=[], help="more numbers of rounds to try")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the seconds of every turn there, as JSON"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the printed table there, as Markdown"
+    )
     given = parser.parse_args(arguments)
     if given.child:
         return take_turns(given.child)
@@ -54,11 +57,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     page = markdown(measured, device_name(pick_device()))
     print(page)
-    with whole_file(given.page) as partial:
-        partial.write_text(page + "\n", encoding="utf-8")
-    save_json(
-        given.out, {stage: {rule: vars(t) for rule, t in rows.items()} for stage, rows in measured.items()}
-    )
+    if given.page:
+        with whole_file(given.page) as partial:
+            partial.write_text(page + "\n", encoding="utf-8")
+    if given.out:
+        save_json(
+            given.out,
+            {stage: {rule: vars(t) for rule, t in rows.items()} for stage, rows in measured.items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def training_step(task: Task[Batch], batch: Batch, model: Captioner, dtype: torc
         with precision(batch.tokens_BTW.device, dtype):
             loss, _ = task.loss(model, batch, Step(0, 1, 0))
         loss.backward()
-        optimiser.clip_gradients(optimiser.gradient_norm().item(), 1.0)
+        optimiser.clip_gradients(optimiser.gradient_norm().item(), max_norm=1.0)
         optimiser.step()
 
     return step

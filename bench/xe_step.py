@@ -57,7 +57,7 @@ def measure(bench: Bench) -> list[Row]:
 def frozen_rows(bench: Bench, images: int) -> list[Row]:
     """The step on the outputs of a frozen tail, and the reference's step on the same captions."""
     sizes = bench.options.sizes
-    batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
+    batch = random_batch(sizes, images, token_width=sizes.outputs_width, device=bench.options.device)
     ours = bench.ours(captioner_on_outputs, partial(training_step, CrossEntropy(), batch))
     others = {REFERENCE: reference_step(bench.options, batch)} if images <= LARGEST_REFERENCE else {}
     what = f"XE step, {images} images x {sizes.captions} captions"
@@ -69,7 +69,7 @@ def reference_step(options: Options, batch: Batch) -> Work:
     sizes = options.sizes
     model = captioner_on_outputs(sizes, options.device)
     seen = model.tail(batch.tokens_BTW.repeat_interleave(sizes.captions, dim=0))
-    reference = reference_of(model, sizes.params(), sizes.grid_width, sizes.side)
+    reference = reference_of(model, sizes.params(), vision_width=sizes.grid_width, side=sizes.side)
     optimiser = torch.optim.Adam(reference.parameters(), RATE)
     return partial(reference_xe_step, reference, optimiser, seen, batch.caption_BSL.flatten(0, 1))
 
@@ -77,7 +77,7 @@ def reference_step(options: Options, batch: Batch) -> Work:
 def encoder_rows(bench: Bench, images: int) -> list[Row]:
     """Encoding alone, with gradients: from the tail's outputs to the keys and values that words look at."""
     sizes = bench.options.sizes
-    batch = random_batch(sizes, images, sizes.outputs_width, bench.options.device)
+    batch = random_batch(sizes, images, token_width=sizes.outputs_width, device=bench.options.device)
     ours = bench.ours(captioner_on_outputs, partial(encoding, batch))
     return bench.rows(f"its encoder, {images} images", images, "images", ours, others={}, aims={})
 
@@ -99,7 +99,7 @@ def encoding(batch: Batch, model: Captioner, dtype: torch.dtype) -> Work:
 def tuned_rows(bench: Bench, images: int) -> list[Row]:
     """The step with adapters and prompts from the cut on, and with the whole of CLIP run from pixels."""
     sizes, device = bench.options.sizes, bench.options.device
-    batch = random_batch(sizes, images, sizes.clip_width, device)
+    batch = random_batch(sizes, images, token_width=sizes.clip_width, device=device)
     ours = bench.ours(captioner_on_tail, partial(training_step, CrossEntropy(), batch))
     others = {}
     if images <= LARGEST_WHOLE_CLIP:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # huggingface_hub: what becomes of a download that was killed.
 #
-# Guess: a killed download goes on where it stopped, in every version after the first that could.
-# Seen:  1.17.0 goes on: its second request asks for the rest. 1.18.0 begins anew with every start, and the
+# Guess: a killed download continues where it stopped, in every version after the first that could.
+# Seen:  1.17.0 continues: its second request asks for the rest. 1.18.0 begins anew with every start, and the
 #        bytes of the killed download stay in the cache as a file that nothing uses or removes. It is meant:
 #        every process writes a file of its own, since two that share one spoil it where locks do not hold
 #        (pull request 4228). The code of 2.4.0, which was read and not run here, still does so.

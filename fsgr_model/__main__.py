@@ -15,7 +15,7 @@ COMMANDS = {
     "export": "write a trained network to a folder of its own",
     "results": "write captions as an evaluation server wants them",
     "score": "score captions in COCO's form",
-    "standing": "say how the last run stands to the committed one",
+    "standing": "compare the scores of the last run with the committed ones",
 }
 # What `python -m pipeline.export_results` was before the commands had a room of their own.
 FORMER_NAMES = {"export_results": "results"}

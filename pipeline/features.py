@@ -86,7 +86,7 @@ def _fill(
     missing = set(writer.missing())
     todo = [record for record in records if record.image_id in missing]
     device = next(trunk.parameters()).device
-    batches = read_batches(todo, clip.preprocess, runtime.image_batch, runtime.workers)
+    batches = read_batches(todo, clip.preprocess, batch=runtime.image_batch, workers=runtime.workers)
     total, left = (math.ceil(len(part) / runtime.image_batch) for part in (records, todo))
     with BackgroundWriter(writer) as background:
         for ids, images in progress(batches, total, name, unit="batches", done=total - left):

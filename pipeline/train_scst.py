@@ -9,6 +9,8 @@ from fsgr_model.config.training_params import ScstParams
 from fsgr_model.network.assembly import build_captioner, load_weights, weights_sha256
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.processes import run_in_processes
+from fsgr_model.runtime.world import World
 from fsgr_model.scoring.cider_d import CiderDByBatch
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.text.caption_table import WordTable
@@ -32,7 +34,11 @@ def main() -> None:
         precision=params.precision,
         train_images=params.train_images,
     )
-    train_scst(run, Path("data/models/xe"), params.model, params.scst)
+
+    def work(world: World) -> None:
+        train_scst(replace(run, world=world), Path("data/models/xe"), params.model, params.scst)
+
+    run_in_processes(params.runtime.processes, "pipeline.train_scst", work)
 
 
 def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:
@@ -49,7 +55,7 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
     # The memory of CLIP below the cut is released.
     del parts
     reward = training_reward(inputs.train.tokens, vocabulary, frequencies, scst.end_token)
-    task = SelfCritical(reward, scst.samples, scst.max_length)
+    task = SelfCritical(reward, num_samples=scst.samples, max_length=scst.max_length, world=run.world)
     with training_loop(
         run,
         inputs,

@@ -19,12 +19,13 @@ from fsgr_model.network.tuned_tail import Adapter, LatePrompts
 class WholeClip(nn.Module):
     """Takes float32 images [B, 3, height, width] where a tail takes cached tokens."""
 
-    def __init__(self, clip_model: Any, cut: int, prompts: int, dropout: float) -> None:
+    def __init__(self, clip_model: Any, *, cut: int, prompts: int, dropout: float) -> None:
         super().__init__()
         self.visual = clip_model.visual
         self.frozen = Tail(clip_model, 0, "csa")
         clip_model.requires_grad_(False)
         self.width, self.joint_width = self.frozen.width, self.frozen.joint_width
+        self.logit_scale = self.frozen.logit_scale
         blocks, width = len(self.frozen.blocks), self.width
         self.adapters = {number: Adapter(width) for number in range(cut, blocks)}
         self.adapters_in_order = nn.ModuleList(self.adapters.values())

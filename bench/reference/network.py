@@ -143,7 +143,7 @@ class ReferenceCaptioner(nn.Module):
         x_NGD = self.visual_embed(torch.cat([F.normalize(grid_NGW, dim=-1), global_NGE], -1))
         x_NGD = self.shared_norm(x_NGD)
         text_NGD = self.shared_norm(self.text_embed(text_NGE))
-        geometry = relative_geometry(len(grid_NGW), self.side, grid_NGW.device)
+        geometry = relative_geometry(len(grid_NGW), side=self.side, device=grid_NGW.device)
         for layer in self.encoder:
             x_NGD = layer(x_NGD, text_NGD, self.patch_position, geometry)
         return x_NGD
@@ -184,7 +184,7 @@ class ReferenceCaptioner(nn.Module):
         return self.dropout(self.word_projection(self.word_embedding(word_NL)) + position_LD)
 
 
-def relative_geometry(rows: int, side: int, device: torch.device) -> Tensor:
+def relative_geometry(rows: int, *, side: int, device: torch.device) -> Tensor:
     """64 numbers for every pair of cells (arXiv 1711.11575, eq. 5), for each row of a batch [N, G, G, 64]."""
     cell = (torch.arange(side, device=device) + 0.5) / side
     y_G, x_G = (axis.reshape(-1) for axis in torch.meshgrid(cell, cell, indexing="ij"))
@@ -200,7 +200,9 @@ def relative_geometry(rows: int, side: int, device: torch.device) -> Tensor:
     return torch.cat([torch.sin(angle), torch.cos(angle)], -1)
 
 
-def reference_of(model: Captioner, params: ModelParams, vision_width: int, side: int) -> ReferenceCaptioner:
+def reference_of(
+    model: Captioner, params: ModelParams, *, vision_width: int, side: int
+) -> ReferenceCaptioner:
     """The reference with the weights of `model`."""
     assert model.quantiser is not None and not params.patch_attention
     assert params.residual == "post" and params.memory is None

@@ -28,7 +28,7 @@ def beam_search(
 ) -> tuple[Tensor, Tensor]:
     """Captions [B, S, L], the best first, and the log-probability of each of their words [B, S, L].
 
-    Ended captions go on with <pad>, whose log-probability is 0. With gradient if it is enabled. `step`:
+    Ended captions continue with <pad>, whose log-probability is 0. With gradient if it is enabled. `step`:
     `model.step` or `model.step_again`.
     """
     B, V = len(image_BGD), model.output.out_features
@@ -71,7 +71,7 @@ def without_special_words(logits_NV: Tensor) -> Tensor:
 
 
 def only_padding_if_ended(score_BS: Tensor, log_prob_BSV: Tensor, alive_BS: Tensor) -> Tensor:
-    """The score of every candidate [B, S, V]; an ended caption goes on with <pad> at no cost, and only so."""
+    """The score of every candidate [B, S, V]; an ended caption continues with <pad> alone, at no cost."""
     candidate_BSV = score_BS.unsqueeze(-1) + log_prob_BSV
     ended_BSV = torch.full_like(candidate_BSV, -torch.inf)
     ended_BSV[..., PAD] = score_BS

@@ -25,7 +25,7 @@ DATA = Path("data")
 SOME = 500
 
 
-def check_project(params_file: Path, all_images: bool, timing: bool, data: Path = DATA) -> Findings:
+def check_project(params_file: Path, *, all_images: bool, timing: bool, data: Path = DATA) -> Findings:
     """Check everything that `params_file` names; a run would write its artifacts to `data`."""
     findings = Findings()
     with findings.collected():
@@ -68,7 +68,7 @@ def _check_concepts(params: Params, size: DatasetSize | None, findings: Findings
         if size is not None and not size.categories:
             raise UserError(
                 "codebook.concepts is dataset, but dataset.instances names no categories; name a text file "
-                "with one concept a line, such as data/concepts/everyday.txt"
+                "with one concept per line, such as data/concepts/everyday.txt"
             )
     return size.categories if size and size.categories else SOME
 
@@ -110,6 +110,6 @@ def _check_java(params: Params, findings: Findings) -> None:
 def _check_training(params: Params, images: int, findings: Findings) -> None:
     """Check what depends on the number of training images."""
     with findings.collected():
-        check_count(params.train_images or 0, images)
+        check_count(params.train_images or 0, images=images)
     with findings.collected():
         check_window(params.model, params.xe, min(params.train_images or images, images))

@@ -50,7 +50,7 @@ class DatasetSize:
     """
 
     images: dict[Split, int]
-    captions_an_image: int
+    captions_per_image: int
     longest: int
     words: Counter[str]
     captions: int
@@ -175,10 +175,10 @@ def _demo_size(params: DemoDataset, findings: Findings) -> DatasetSize:
     counts = (params.demo.train_images, params.demo.val_images, params.demo.test_images)
     size = DatasetSize(
         dict(zip(SPLITS, counts, strict=True)),
-        world.captions.an_image,
+        world.captions.per_image,
         world.captions.words[1],
         Counter(),
-        captions=world.captions.an_image * sum(counts),
+        captions=world.captions.per_image * sum(counts),
         categories=len(world.synonyms()),
     )
     _tell_counts(size, findings)

@@ -69,7 +69,7 @@ def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
     """Approximate bytes of the largest training step; see `step_bytes`."""
     spoken = min(size.longest + 1, params.xe.max_length)
     steps = (
-        StepSize(params.xe.batch_size, size.captions_an_image * spoken, plan.token_shape),
+        StepSize(params.xe.batch_size, size.captions_per_image * spoken, plan.token_shape),
         StepSize(params.scst.batch_size, params.scst.samples * params.scst.max_length, plan.token_shape),
     )
     return max(step_bytes(plan.captioner, step) for step in steps)

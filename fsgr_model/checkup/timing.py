@@ -82,7 +82,7 @@ class Steps:
         model = self.plan.captioner.eval()
         with autocast(self.device, self.params.precision):
             start = model.encode(self._batch(n).tokens_BTW).start
-            greedy(model.step, start, n, self.params.xe.max_length)
+            greedy(model.step, start, n, max_length=self.params.xe.max_length)
 
     def xe(self, n: int) -> None:
         xe = self.params.xe
@@ -94,7 +94,7 @@ class Steps:
         references = dict(zip(batch.image_ids, batch.caption_BSL.tolist(), strict=True))
         frequencies = DocumentFrequencies.build(references.values(), self.plan.words)
         reward = CiderD(references, frequencies, scst.end_token)
-        self._train(SelfCritical(reward, scst.samples, scst.max_length), batch)
+        self._train(SelfCritical(reward, num_samples=scst.samples, max_length=scst.max_length), batch)
 
     def _train(self, task: Task, batch: Batch) -> None:
         model = self.plan.captioner.train(task.uses_dropout)
@@ -103,12 +103,12 @@ class Steps:
         with autocast(self.device, self.params.precision):
             loss, _ = task.loss(model, batch, FIRST)
         loss.backward()
-        optimiser.clip_gradients(optimiser.gradient_norm().item(), asked.grad_clip_norm)
+        optimiser.clip_gradients(optimiser.gradient_norm().item(), max_norm=asked.grad_clip_norm)
         optimiser.step()
 
     def _batch(self, n: int) -> Batch:
         """A batch whose captions are as long as the longest one of the dataset, which is an upper bound."""
-        (T, W), S = self.plan.token_shape, self.size.captions_an_image
+        (T, W), S = self.plan.token_shape, self.size.captions_per_image
         L = min(self.size.longest, self.params.xe.max_length - 1)
         word_BSL = self.rng.integers(len(SPECIALS), self.plan.words, (n, S, L))
         caption_BSL = np.pad(word_BSL, ((0, 0), (0, 0), (1, 1)), constant_values=((0, 0), (0, 0), (BOS, EOS)))

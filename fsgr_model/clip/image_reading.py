@@ -43,7 +43,7 @@ def check_files(records: Sequence[ImageRecord]) -> None:
 
 
 def read_batches(
-    records: Sequence[ImageRecord], preprocess: Preprocess, batch: int, workers: int
+    records: Sequence[ImageRecord], preprocess: Preprocess, *, batch: int, workers: int
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Image ids and float32 images [n, 3, H, W], in the order of `records`; decoded by `workers` processes.
 
@@ -52,7 +52,7 @@ def read_batches(
     """
     images = _Images(records, preprocess)
     if workers and records:
-        check_shared_memory(images, batch, workers)
+        check_shared_memory(images, batch=batch, workers=workers)
     loader = DataLoader(
         images,
         batch,
@@ -132,7 +132,7 @@ def _begin_worker(parent: int, worker: int) -> None:
         tempfile.tempdir = str(SHARED_MEMORY)
 
 
-def check_shared_memory(images: _Images, batch: int, workers: int) -> None:
+def check_shared_memory(images: _Images, *, batch: int, workers: int) -> None:
     """Stop before any work if the batches that wait in shared memory do not fit there.
 
     Raises:

@@ -16,17 +16,16 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from fsgr_model.clip.description import DESCRIPTION, clip_identity, load_description
 from fsgr_model.clip.model_building import build_model, build_preprocess, build_tokenizer
 from fsgr_model.clip.text_files import check_text_files, keep_text_files, kept_text_files, text_hashes
 from fsgr_model.kernels.products import speed_up_products
-from fsgr_model.runtime.artifacts import fingerprint, save_json, sha256_file
+from fsgr_model.runtime.artifacts import fingerprint, load_json, save_json, sha256_file
 from fsgr_model.runtime.errors import UserError, naming_file
 from fsgr_model.runtime.tensor_file import read_and_hash
 from fsgr_model.runtime.unset_weights import UnsetWeights
 from fsgr_model.text.lines import lines_of
 
-WEIGHTS = "clip.safetensors"
+WEIGHTS, DESCRIPTION = "clip.safetensors", "clip.json"
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,36 @@ def save_clip(
     if text := text_hashes(folder):
         description["text_sha256"] = text
     save_json(folder / DESCRIPTION, description | {"fingerprint": fingerprint(description)})
+
+
+def load_description(folder: Path) -> dict[str, Any]:
+    """The contents of `clip.json`.
+
+    Raises:
+        UserError: it is missing, or is not as `save_clip` wrote it.
+    """
+    path = folder / DESCRIPTION
+    description = load_json(path)
+    expected = description.pop("fingerprint", None) if isinstance(description, dict) else None
+    if expected != fingerprint(description):
+        raise UserError(
+            f"{path} is not as it was written: its contents do not have the fingerprint {expected}; "
+            "run dvc repro -f clip"
+        )
+    return description
+
+
+def clip_identity(description: dict[str, Any]) -> dict[str, Any]:
+    """What a feature of this CLIP depends on, from the contents of `clip.json`."""
+    identity = {
+        "model": description["model"],
+        "config": fingerprint(description["config"]),
+        "weights": description["weights_sha256"],
+        "preprocessing": description["preprocessing"],
+    }
+    if "text_sha256" in description:
+        identity["text"] = fingerprint(description["text_sha256"])
+    return identity
 
 
 def load_clip(folder: Path, device: torch.device) -> Clip:

@@ -25,14 +25,14 @@ def label_patches(
     assert tail.align == params.attention
     score_BGK = F.normalize(tail.aligned(tokens_BTW), dim=-1) @ codebook_KE.T
     if params.refine and params.refine.prompt_denoising:
-        score_BGK = denoise_prompts(score_BGK, params.refine.prompt_denoising, tail.logit_scale)
+        score_BGK = denoise_prompts(score_BGK, params.refine.prompt_denoising, logit_scale=tail.logit_scale)
     if params.refine and params.refine.key_smoothing:
-        score_BGK = smooth_by_keys(score_BGK, tail.last_keys(tokens_BTW), tail.logit_scale)
+        score_BGK = smooth_by_keys(score_BGK, tail.last_keys(tokens_BTW), logit_scale=tail.logit_scale)
     return score_BGK.argmax(dim=-1)
 
 
 def denoise_prompts(
-    score_BGK: torch.Tensor, threshold: float, logit_scale: float = CLIP_SCALE
+    score_BGK: torch.Tensor, threshold: float, *, logit_scale: float = CLIP_SCALE
 ) -> torch.Tensor:
     """Drop the concepts of an image whose best patch confidence is below `threshold` (section 3.4).
 
@@ -44,7 +44,7 @@ def denoise_prompts(
 
 
 def smooth_by_keys(
-    score_BGK: torch.Tensor, key_BGW: torch.Tensor, logit_scale: float = CLIP_SCALE
+    score_BGK: torch.Tensor, key_BGW: torch.Tensor, *, logit_scale: float = CLIP_SCALE
 ) -> torch.Tensor:
     """Confidences summed over all patches, weighted by the cosine of their keys (section 3.4)."""
     key_BGW = F.normalize(key_BGW, dim=-1)

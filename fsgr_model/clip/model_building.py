@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from fsgr_model.clip.open_clip_api import import_timm, import_transformers, open_clip
+from fsgr_model.clip.pixels import NormalisedPixels
 from fsgr_model.runtime.artifacts import fingerprint
 from fsgr_model.runtime.errors import UserError
 
@@ -65,9 +66,13 @@ def build_tokenizer(config: Config) -> Tokenizer:
 
 def build_preprocess(preprocessing: Config) -> Callable[[Image.Image], torch.Tensor]:
     """open_clip's transform: RGB picture -> float32 [3, H, W]; no augmentation."""
-    return open_clip.transform.image_transform_v2(
+    transform = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**preprocessing), is_train=False
     )
+    *_, to_tensor, normalise = transform.transforms
+    assert isinstance(to_tensor, open_clip.transform.MaybeToTensor), "open_clip's transforms end like this"
+    transform.transforms[-2:] = [NormalisedPixels(normalise.mean, normalise.std)]
+    return transform
 
 
 def default_preprocessing(config: Config, overrides: Config) -> Config:
@@ -80,12 +85,18 @@ def _timm_name(name: str, arguments: Config) -> str:
     """timm's name of an architecture; with `arguments` that of a variant, which is registered here.
 
     Raises:
-        UserError: timm has no such architecture.
+        UserError: timm has no such architecture, or an argument is null.
     """
     timm = import_timm()
     if not timm.is_model(name):
         raise UserError(
             f"clip.model: timm {timm.__version__} has no architecture {name!r}; install a newer timm"
+        )
+    unsaid = [key for key, value in arguments.items() if value is None]
+    if unsaid:
+        raise UserError(
+            f"clip.model: vision_cfg.{VARIANT} has null for {', '.join(unsaid)}, which timm takes for its "
+            "own default; give a value, or remove the key"
         )
     if not arguments:
         return name
@@ -102,6 +113,6 @@ def _timm_name(name: str, arguments: Config) -> str:
 def _not_found(key: str, name: Any, error: Exception) -> UserError:
     said = " ".join(str(error).split())[:200]
     return UserError(
-        f"clip.model: its {key} {name!r} is neither a folder nor to be had from the hub: {said}; connect to "
-        "the internet once, or put its files into the CLIP's own folder"
+        f"clip.model: its {key} {name!r} is no folder, and cannot be fetched from the hub: {said}; connect "
+        "to the internet once, or put its files into the CLIP's own folder"
     )

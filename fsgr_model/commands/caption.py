@@ -7,16 +7,19 @@ is then 1. What else lies in a folder is counted by its suffix and left alone.
 """
 
 import argparse
-import signal
 import sys
 from pathlib import Path
+
+from fsgr_model.runtime.errors import drop_output
+
+# What a shell gives for a command that SIGPIPE ended.
+READER_LEFT = 141
 
 
 def main() -> None:
     arguments = parse()
-    # File names need not be UTF-8, and a reader such as `head` may leave early.
+    # File names need not be UTF-8.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
     from fsgr_model.commands.caption_files import caption_files
     from fsgr_model.inference.image_captioner import ImageCaptioner
@@ -26,7 +29,14 @@ def main() -> None:
     captioner = ImageCaptioner(
         files, beam_size=arguments.beam_size, samples=arguments.sample, seed=arguments.seed
     )
-    if not caption_files(captioner, arguments.images, arguments.json, arguments.overlay):
+    try:
+        complete = caption_files(captioner, arguments.images, arguments.json, arguments.overlay)
+    except BrokenPipeError:
+        # A reader such as `head` has what it wants. SIGPIPE stays ignored: its default would end this process
+        # without a word for any pipe, that of a worker too.
+        drop_output()
+        raise SystemExit(READER_LEFT) from None
+    if not complete:
         raise SystemExit(1)
 
 

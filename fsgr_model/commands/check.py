@@ -24,7 +24,9 @@ def main() -> None:
     # This import takes seconds.
     from fsgr_model.checkup.checkup import check_project
 
-    findings = check_project(arguments.params, arguments.all_images, not arguments.no_timing)
+    findings = check_project(
+        arguments.params, all_images=arguments.all_images, timing=not arguments.no_timing
+    )
     print(findings.verdict())
     if findings.problems:
         raise SystemExit(1)

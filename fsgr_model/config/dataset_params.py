@@ -31,7 +31,10 @@ class PerSplit(Section):
 class ShardParams(PerSplit):
     """Tar files of each split, as patterns, and how their texts are read."""
 
-    caption_a_line: bool = Field(
+    train: str = Field(description="tar files of the training split, below root: train-*.tar")
+    val: str = Field(description="tar files of the validation split, below root")
+    test: str = Field(description="tar files of the test split, below root")
+    caption_per_line: bool = Field(
         False,
         description="each line of a .txt is a caption of its own; otherwise the whole .txt is one caption",
     )

@@ -61,7 +61,8 @@ class ModelParams(Section):
     dropout: Fraction = Field(description="dropout everywhere in encoder and decoder")
     top_k: Count = Field(description="concepts that the quantiser keeps per image")
     patch_attention: bool = Field(
-        False, description="encoder layers let patches attend to each other before they ask the text grids"
+        False,
+        description="encoder layers let patches attend to each other before they attend to the text grids",
     )
     inverse_frequency: bool = Field(
         False, description="divide a concept by its patch count + 1, as the reference copy does"

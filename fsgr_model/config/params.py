@@ -19,7 +19,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.precision import Precision
 
 # What pydantic adds to the name of a parameter that may have one of several types.
-UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned")
+UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned", "literal['auto']", "constrained-int", "int")
 KINDS = "'prototypes', 'learned'"
 
 
@@ -38,7 +38,7 @@ class ClipTrainingParams(Section):
         0.0,
         description="probability that a picture loses its colours in a step, so that shapes are learned too",
     )
-    seed: Seed = Field(42, description="of this training")
+    seed: Seed = Field(42, description="seed of this training")
 
 
 class ClipParams(Section):
@@ -127,7 +127,7 @@ class VocabParams(Section):
 class DecodeParams(Section):
     """Beam search of the captions that are scored."""
 
-    beam_size: Count = Field(description="hypotheses kept")
+    beam_size: Count = Field(description="hypotheses kept per image")
     max_length: Annotated[int, Field(ge=1, le=500)] = Field(
         description="longest caption in positions, including the end token"
     )
@@ -163,6 +163,11 @@ class RuntimeParams(Section):
     It may be left out, wholly or in part.
     """
 
+    processes: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
+        "auto",
+        description="processes that share the batches of training; auto: one per GPU of this machine, 1 on a "
+        "CPU. Where torchrun started the stage, its number counts",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"
     )
@@ -212,7 +217,7 @@ class Params(Section):
         if self.xe.alignment and not self.model.semantics:
             raise ValueError(
                 "xe.alignment compares regions of one concept with phrases, and "
-                "model.semantics: false has no concepts; set one of them otherwise"
+                "model.semantics: false has no concepts; change one of the two"
             )
         return self
 

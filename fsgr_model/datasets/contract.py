@@ -3,8 +3,9 @@
 Ids belong to the file that lists them: the same number in two files denotes two things.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 
 Item = TypeVar("Item")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_contract(dataset: RawDataset) -> None:
@@ -55,7 +57,7 @@ def check_file_names_stay_below(images: list[RawImage]) -> None:
 
 def _is_possible(file_name: str) -> bool:
     """Whether a file can have this name: bytes in tar files that are not UTF-8 appear as lone surrogates."""
-    return "\0" not in file_name and not any("\ud800" <= character <= "\udfff" for character in file_name)
+    return "\0" not in file_name and not LONE_SURROGATE.search(file_name)
 
 
 def _leads_away(file_name: str) -> bool:
@@ -171,8 +173,10 @@ def _count_test(dataset: RawDataset) -> int:
     return sum(image.split == "test" for image in dataset.images)
 
 
-def _repeated(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+def _repeated(items: Sequence[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
     """Groups of two or more items that share a key."""
+    if len(set(map(key, items))) == len(items):
+        return []
     groups: dict[Hashable, list[Item]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)

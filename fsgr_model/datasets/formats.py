@@ -52,7 +52,7 @@ class Format:
 
 
 def _folders(params: CaptionFilesDataset) -> PerSplit | None:
-    """The folder of each split, where there is one a split."""
+    """The folder of each split, if each has one of its own."""
     return params.images if isinstance(params.images, PerSplit) else None
 
 

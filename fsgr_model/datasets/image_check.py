@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import posixpath
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +19,7 @@ from fsgr_model.runtime.listing import SHOWN, listed
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.stopping import end_with_parent
 
-IMAGES_A_TASK = 32
+IMAGES_A_TASK = 64
 
 
 @dataclass(frozen=True)
@@ -42,27 +45,39 @@ def check_images(images: list[RawImage], folder: Path, workers: int, place: Path
 
     `place` is the path of `folder` in the manifest: it differs if the folder will still be moved.
     """
+    with inspection(images, folder, workers) as found:
+        return gather(images, found, place)
+
+
+@contextmanager
+def inspection(images: list[RawImage], folder: Path, workers: int) -> Iterator[Iterator[ImageFacts | str]]:
+    """The facts of every image below `folder`, or the reason why it cannot be decoded, in their order.
+
+    The worker processes begin at once, so the block can do other work before it asks for what they found.
+    """
     paths = [folder / image.file_name for image in images]
+    if workers == 0:
+        yield map(inspect_image, paths)
+        return
+    with ProcessPoolExecutor(workers, initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
+        try:
+            yield pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
+        except BaseException:
+            # Otherwise the end of the block would wait for all images.
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def gather(images: list[RawImage], facts: Iterator[ImageFacts | str], place: Path) -> CheckedImages:
+    """The records of the images and those that are bad, from an `inspection`; it shows how many are done."""
     checked = CheckedImages([], [])
-    for image, found in zip(images, _inspect_all(paths, workers), strict=True):
+    seen = progress(facts, len(images), "checking images", unit="images")
+    for image, found in zip(images, seen, strict=True):
         if isinstance(found, ImageFacts):
             checked.good.append(_record(image, place / image.file_name, found))
         else:
             checked.bad.append((image, found))
     return checked
-
-
-def _inspect_all(paths: list[Path], workers: int) -> list[ImageFacts | str]:
-    if workers == 0:
-        return list(progress(map(inspect_image, paths), len(paths), "checking images", unit="images"))
-    with ProcessPoolExecutor(workers, initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
-        try:
-            found = pool.map(inspect_image, paths, chunksize=IMAGES_A_TASK)
-            return list(progress(found, len(paths), "checking images", unit="images"))
-        except BaseException:
-            # Otherwise the end of the block would wait for all images.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def inspect_image(path: Path) -> ImageFacts | str:
@@ -107,23 +122,22 @@ def links_out(images: list[RawImage], folder: Path) -> list[str]:
     Links are followed, since DVC and Hugging Face keep datasets as links into a cache.
     """
     inside = folder.resolve()
+    # One question about each folder, not about each part of the path of each picture.
+    lies_inside = cache(lambda name: Path(name).resolve().is_relative_to(inside))
     out = [
         f"{image.file_name} -> {target}"
         for image in images
-        if not (target := _real_path(folder / image.file_name)).is_relative_to(inside)
+        if (target := _target(posixpath.join(folder, image.file_name), lies_inside))
+        and not target.is_relative_to(inside)
     ]
     return [f"{len(out)} images are links that lead out of {folder}: {listed(out)}"] if out else []
 
 
-def _real_path(path: Path) -> Path:
-    """As `Path.resolve`, which asks the system about every folder of every path."""
-    unknown = path.name in ("", "..") or path.is_symlink()
-    return path.resolve() if unknown else _real_folder(path.parent) / path.name
-
-
-@cache
-def _real_folder(path: Path) -> Path:
-    return path.resolve()
+def _target(path: str, lies_inside: Callable[[str], bool]) -> Path | None:
+    """Where a file is; None for one that is no link, in a folder that lies inside."""
+    parent, name = posixpath.split(path)
+    is_plain = name not in ("", ".", "..") and not posixpath.islink(path)
+    return None if is_plain and lies_inside(parent) else Path(path).resolve()
 
 
 def duplicate_groups(images: list[ImageRecord]) -> list[list[ImageRecord]]:

@@ -9,13 +9,14 @@ from fsgr_model.config.dataset_params import M2Dataset, PerSplit, ShardDataset, 
 from fsgr_model.datasets.coco_pictures import located
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
 from fsgr_model.datasets.formats import FORMATS
-from fsgr_model.datasets.image_check import check_images, links_out, refuse_bad_images
+from fsgr_model.datasets.image_check import gather, inspection, links_out, refuse_bad_images
 from fsgr_model.datasets.instances import read_instance_files
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset
 from fsgr_model.datasets.numbering import make_ids_unique, refuse_masks, refuse_same_pictures
 from fsgr_model.datasets.picture_folders import count_read
 from fsgr_model.datasets.raw_form import RawCaption, RawDataset, RawImage
 from fsgr_model.datasets.shards import read_shards, unpack_pictures
+from fsgr_model.runtime.collector import no_circles
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
@@ -50,22 +51,25 @@ def read_dataset(params: UserDataset, place: Path, folder: Path, workers: int) -
     """
     root = Path(params.root)
     _check_folders(params, root)
-    raw, pictures = _read_lists(params, root, place=place, folder=folder)
-    read = count_read(raw, pictures.folder, folders_below(params))
-    numbered = make_ids_unique(raw)
-    refuse_masks(numbered, params.instances)
-    captions = caption_records(raw.captions, numbered.raw.captions)
-    raw = numbered.raw
-    checked = check_images(raw.images, pictures.folder, workers, pictures.place)
+    with no_circles():
+        raw, pictures = _read_lists(params, root, place=place, folder=folder)
+        read = count_read(raw, pictures.folder, folders_below(params))
+        numbered = make_ids_unique(raw)
+        refuse_masks(numbered, params.instances)
+    images = numbered.raw.images
+    # The captions are tokenized while the first pictures are opened.
+    with inspection(images, pictures.folder, workers) as facts, no_circles():
+        captions = caption_records(raw.captions, numbered.raw.captions)
+        checked = gather(images, facts, pictures.place)
     if params.on_bad_image == "fail":
         refuse_bad_images(checked.bad, pictures.folder)
     refuse_same_pictures(checked.good, numbered.moved)
     left_out = {image.image_id for image, _ in checked.bad}
-    kept = [image for image in raw.images if image.image_id not in left_out]
+    kept = [image for image in images if image.image_id not in left_out]
     check_splits_filled(kept)
     captions = [caption for caption in captions if caption.image_id not in left_out]
     instances = read_instance_files(root, params.instances, checked.good)
-    notes = raw.notes + links_out(kept, pictures.folder)
+    notes = numbered.raw.notes + links_out(kept, pictures.folder)
     return Reading(Dataset(checked.good, captions, instances, report={}), checked.bad, notes, read)
 
 

@@ -62,7 +62,7 @@ class Tally:
         if self.several_lines:
             yield (
                 f"{self.several_lines} .txt of several lines were read as one caption each; "
-                "dataset.shards.caption_a_line: true makes each line a caption"
+                "dataset.shards.caption_per_line: true makes each line a caption"
             )
         if self.other_text:
             yield f"{self.other_text} samples say something else in .txt than in .json, which was taken"
@@ -86,7 +86,7 @@ def picture_of(sample: Sample, shard: Path, tally: Tally) -> Member | None:
     return _only(sample.pictures, "pictures", shard, tally)
 
 
-def captions_of(sample: Sample, shard: Path, caption_a_line: bool, tally: Tally) -> list[str]:
+def captions_of(sample: Sample, shard: Path, caption_per_line: bool, tally: Tally) -> list[str]:
     """The captions of a sample: those of its JSON if it has any, else its text as one or one per line.
 
     Raises:
@@ -100,7 +100,7 @@ def captions_of(sample: Sample, shard: Path, caption_a_line: bool, tally: Tally)
     if text is None:
         return []
     lines = [line for line in lines_of(text.text) if line.strip()]
-    if caption_a_line:
+    if caption_per_line:
         return lines
     tally.several_lines += len(lines) > 1
     return [text.text.strip("\r\n")] if lines else []

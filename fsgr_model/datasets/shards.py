@@ -72,7 +72,7 @@ def read_shards(root: Path, params: ShardParams) -> Shards:
                 places[shard][picture.name] = _place(source, key, picture)
                 image_id = len(raw.images) + FIRST_ID
                 raw.images.append(RawImage(image_id, split, places[shard][picture.name], source))
-                for caption in captions_of(sample, shard, params.caption_a_line, tally):
+                for caption in captions_of(sample, shard, params.caption_per_line, tally):
                     raw.captions.append(RawCaption(image_id, len(raw.captions) + FIRST_ID, caption, source))
     raw.notes.append(f"unpacked {len(raw.images)} pictures of {len(places)} shards, {size / 1e9:.3f} GB")
     raw.notes.extend(tally.notes())

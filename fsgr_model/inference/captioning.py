@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fsgr_model.clip.token_cache import read_tokens
 from fsgr_model.config.params import DecodeParams
-from fsgr_model.inference.decoding import beam_search
+from fsgr_model.inference.beam_search import beam_search
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.runtime.device import Precision, autocast

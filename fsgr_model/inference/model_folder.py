@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from fsgr_model.clip.description import load_description
+from fsgr_model.clip.loading import load_description
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.network.assembly import restore
 from fsgr_model.reporting.model_card import model_card

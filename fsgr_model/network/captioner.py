@@ -1,6 +1,6 @@
 """The whole network: tail of CLIP, quantiser, cross-modal encoder, decoder.
 
-Shapes: B images, S captions per image, L positions, T = 1 + G trunk tokens, G patches, W vision width,
+Shapes: B images, S captions per image, L positions, T cached tokens, G patches, W vision width,
 E joint width, D d_model, K concepts, V words.
 """
 

@@ -83,7 +83,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, word_BSLD: Tensor, state: LayerState, sees: Tensor | None) -> tuple[Tensor, LayerState]:
         """Read L new positions after those in `state`; `sees` (bool): which word sees which of them."""
-        B, S, L, _ = word_BSLD.shape
+        B, S, L, D = word_BSLD.shape
         word_NLD = word_BSLD.flatten(0, 1)
         read_NLD = self.self_residual.before(word_NLD)
         keys, values = self.self_attention.keys_values(read_NLD, read_NLD)
@@ -95,13 +95,13 @@ class DecoderLayer(nn.Module):
         word_NLD = self.self_residual.after(word_NLD, read_NLD, mixed_NLD)
 
         # Attention to the image ignores positions, so all words of an image's captions go into one row.
-        word_BQD = word_NLD.view(B, S * L, -1)
+        word_BQD = word_NLD.view(B, S * L, D)
         read_BQD = self.image_residual.before(word_BQD)
         mixed_BQD = self.image_attention(read_BQD, state.image_keys, state.image_values)
         word_BQD = self.image_residual.after(word_BQD, read_BQD, mixed_BQD)
         read_BQD = self.feed_forward_residual.before(word_BQD)
         word_BQD = self.feed_forward_residual.after(word_BQD, read_BQD, self.feed_forward(read_BQD))
-        return word_BQD.view(B, S, L, -1), replace(state, word_keys=keys, word_values=values)
+        return word_BQD.view(B, S, L, D), replace(state, word_keys=keys, word_values=values)
 
 
 class CaptionDecoder(nn.Module):

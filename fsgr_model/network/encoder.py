@@ -54,7 +54,7 @@ class GeometryBias(nn.Module):
     geometry_OF: Tensor
     distance_GG: Tensor
 
-    def __init__(self, side: int, num_heads: int) -> None:
+    def __init__(self, side: int, *, num_heads: int) -> None:
         super().__init__()
         self.register_buffer("geometry_OF", grid_geometry(side), persistent=False)
         self.register_buffer("distance_GG", grid_distances(side), persistent=False)
@@ -87,7 +87,7 @@ class GridAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(d_model, num_heads)
-        self.geometry = GeometryBias(side, num_heads)
+        self.geometry = GeometryBias(side, num_heads=num_heads)
         self.residual = around_attention(residual, d_model, dropout)
 
     def forward(self, visual_BGD: Tensor, position_GD: Tensor, text_BGD: Tensor | None = None) -> Tensor:

@@ -29,7 +29,7 @@ class Packing:
     def of(counted_BSL: Tensor) -> "Packing":
         """Pack what `counted_BSL` (bool) marks, which is a prefix of each caption."""
         counted_BK = counted_BSL.flatten(1)
-        longest = int(counted_BK.sum(dim=1).max())
+        longest = int(counted_BK.sum(dim=1).max()) if len(counted_BK) else 0
         place_BQ = counted_BK.logical_not().long().argsort(dim=1, stable=True)[:, :longest]
         counted_BQ = counted_BK.gather(1, place_BQ)
         return Packing(place_BQ, counted_BQ, counted_BQ.flatten().nonzero()[:, 0], counted_BSL.shape[-1])

@@ -3,6 +3,7 @@
 Shapes: B images, G patches, E joint width of CLIP, K concepts of the codebook, P = top_k preselected ones.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgr_model.clip.logit_scale import CLIP_SCALE
+from fsgr_model.runtime.device import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class SemanticQuantiser(nn.Module):
     """
 
     codebook_KE: Tensor
+    # Exponential numbers [B, n] for n; None: those of PyTorch's own generator.
+    assignment_noise: Callable[[int], Tensor] | None = None
 
     def __init__(
         self, codebook_KE: Tensor, top_k: int, inverse_frequency: bool, *, logit_scale: float = CLIP_SCALE
@@ -46,7 +50,7 @@ class SemanticQuantiser(nn.Module):
         It is in float32 under autocast too: bf16 rounds logits near 30 to 1/8, which makes concepts tie.
         """
         with torch.autocast(global_BE.device.type, enabled=False):
-            return self._quantise(global_BE.float(), align_BGE.float())
+            return self._quantise(at_least_float32(global_BE), at_least_float32(align_BGE))
 
     def _quantise(self, global_BE: Tensor, align_BGE: Tensor) -> Quantised:
         kept_BP = (global_BE @ self.codebook_KE.T).topk(self.top_k, dim=-1).indices
@@ -60,8 +64,12 @@ class SemanticQuantiser(nn.Module):
 
     def _assign(self, logits_BPG: Tensor, best_BG: Tensor) -> Tensor:
         """One-hot over the P axis, with the gradient of the softmax."""
-        if self.training:
+        if self.training and self.assignment_noise is None:
             return F.gumbel_softmax(logits_BPG, tau=1.0, hard=True, dim=1)
+        if self.training and self.assignment_noise is not None:
+            noise_BN = self.assignment_noise(logits_BPG[:1].numel())
+            logits_BPG = logits_BPG - noise_BN.view(logits_BPG.shape).log()
+            best_BG = logits_BPG.argmax(dim=1)
         soft_BPG = logits_BPG.softmax(dim=1)
         hard_BPG = torch.zeros_like(soft_BPG).scatter_(1, best_BG[:, None], 1.0)
         return hard_BPG + soft_BPG - soft_BPG.detach()

@@ -1,6 +1,7 @@
 """CLIP's frozen tail with what FSGR trains inside it: adapters and prompts in every block.
 
-Shapes: B images, T tokens = 1 CLS + G patches, P prompts per block, W vision width.
+Shapes: B images, T tokens = leading ones (a class token, or none) + G patches, N blocks, P prompts per block,
+W vision width.
 """
 
 import math
@@ -74,12 +75,12 @@ class TunedTail(nn.Module):
 
     A block's outputs for its prompts would be dropped, since the next block has prompts of its own, so they
     are never computed: prompts give keys and values but no queries. The tokens between blocks and the three
-    outputs belong to CLS and patches, as without prompts.
+    outputs belong to the leading tokens and the patches, as without prompts.
 
     Choices, where the sources are silent: the aligned features run the last block with its adapter, which
     belongs to the block and so learns from the quantiser too, and without its prompts. Correlative attention
-    relates positions of the image and CLS, and prompts have no position; with plain attention prompts, which
-    start at random, would move the patches away from the concepts that CLIP finds in them.
+    relates positions of the image (and a class token), and prompts have no position; with plain attention
+    prompts, which start at random, would move the patches away from the concepts that CLIP finds in them.
     """
 
     def __init__(self, frozen: Tail, adapters: nn.ModuleList | None, prompts: LatePrompts | None) -> None:
@@ -115,7 +116,7 @@ class TunedTail(nn.Module):
 def run_prompted_block(
     block: Block, tokens_BTW: Tensor, prompt_BPW: Tensor, adapter: nn.Module | None
 ) -> Tensor:
-    """The output of `run_block` for CLS and patches with prompts among them, without the prompts' rows."""
+    """The output of `run_block` for all T tokens, with prompts among them and without their rows."""
     query, key, value = block.query_key_value(tokens_BTW)
     prompt_key, prompt_value = block.prompt_key_value(prompt_BPW)
     # Attention does not see an order: the prompts may come after the patches.

@@ -47,6 +47,11 @@ def autocast(device: torch.device, precision: Precision = "auto") -> contextlib.
     return torch.autocast(device.type, dtype=torch.float16 if precision == "fp16" else torch.bfloat16)
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """float32 in place of the half as wide formats of autocast; float64, where a network has it, stays."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 @contextlib.contextmanager
 def tf32_products(device: torch.device) -> Iterator[None]:
     """A context in which float32 products on a CUDA device round their factors to 10 bits (TF32).

@@ -100,11 +100,11 @@ def run_command(main: Callable[[], None]) -> None:
         if line is None:
             raise
         if error_number(error) in (errno.ENOSPC, errno.EPIPE, errno.EIO):
-            _drop_output()
+            drop_output()
         sys.exit(f"error: {UserError(line)}")
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Drop what standard output did not take: Python would try again at exit, and print a traceback."""
     try:
         sys.stdout.flush()

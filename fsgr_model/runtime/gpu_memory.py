@@ -38,6 +38,25 @@ def suggest_batch_size(attempt: Callable[[int], object], images: int, parameter:
     )
 
 
+@contextmanager
+def refuse_batch_size(images: int, parameter: str) -> Iterator[None]:
+    """A context for a block that works on `images` images, this process's share of a batch.
+
+    What would fit cannot be tried, since the other processes would have to try it too.
+
+    Raises:
+        UserError: the memory of the GPU is too small; the message says what to change.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        wanted = str(error).split(". GPU")[0].split("\n")[0]
+        raise UserError(
+            f"{parameter}: {images} images for one of several processes need more memory than there is "
+            f"({wanted}); lower it, or share it among more GPUs"
+        ) from None
+
+
 def largest_fitting(attempt: Callable[[int], object], images: int) -> int:
     """The first of images / 2, images / 4, ... that `attempt` can run with; 0 if not even 1 image fits."""
     while images := images // 2:

@@ -2,7 +2,8 @@
 
 It lies outside DVC's outputs, in `.resume/<stage>-<fingerprint>/` under the original repository, so that
 experiments in temporary copies find it too. The fingerprint is made of all parameters and inputs of the
-stage: a changed learning rate gives another folder, so the old run is never continued with it.
+stage: a changed learning rate gives another folder, so the old run is never continued with it. What enters it
+is listed where a stage calls `resume_point`: training in `training/run.py`, the others in `pipeline/`.
 """
 
 import json
@@ -19,6 +20,7 @@ from torch import Tensor
 from fsgr_model.runtime.folder_lock import LOCK, OWNER, locked
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.world import World
 
 GONE = ".gone.partial"
 
@@ -69,8 +71,7 @@ def resume_point(stage: str, fingerprint: str) -> Iterator[ResumePoint]:
     Raises:
         UserError: as `locked`; an experiment waits for another process that has it.
     """
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    folder = root / ".resume" / f"{stage}-{fingerprint}"
+    folder = _folder(stage, fingerprint)
     with locked(folder, wait="DVC_EXP_NAME" in os.environ):
         for left_behind in folder.parent.glob(f"{folder.name}.*{GONE}"):
             shutil.rmtree(left_behind, ignore_errors=True)
@@ -82,3 +83,23 @@ def resume_point(stage: str, fingerprint: str) -> Iterator[ResumePoint]:
                 stop.kept = f"what is done is kept in {folder}"
             raise
         point._forget()
+
+
+@contextmanager
+def shared_resume_point(stage: str, fingerprint: str, world: World) -> Iterator[ResumePoint]:
+    """The same for all processes of a run: rank 0 locks, writes and deletes, the others only read.
+
+    Raises:
+        UserError: as `resume_point`.
+    """
+    if world.rank == 0:
+        with resume_point(stage, fingerprint) as point:
+            world.wait_for_first(f"{stage} is locked")
+            yield point
+    else:
+        world.wait_for_first(f"{stage} is locked")
+        yield ResumePoint(_folder(stage, fingerprint))
+
+
+def _folder(stage: str, fingerprint: str) -> Path:
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / f"{stage}-{fingerprint}"

@@ -77,7 +77,7 @@ def open_rows(store: RowStore, place: Place, device: torch.device) -> Rows:
             return DiskRows(store, pinned=to_gpu)
 
 
-def choose_place(asked: AskedPlace, needed: int, step: int, device: torch.device) -> Place:
+def choose_place(asked: AskedPlace, *, needed: int, step: int, device: torch.device) -> Place:
     """Where `needed` bytes of features fit beside the `step` bytes of a training step; the fastest if `auto`.
 
     Raises:

@@ -140,8 +140,8 @@ def read_at_revision(path: Path, revision: str) -> str:
     # The last is DVC's for a folder whose list is not in the cache.
     except (DvcException, FileNotFoundError, DataIndexDirError) as error:
         raise UserError(
-            f"{revision} is no file, and {path} of that revision cannot be had: {error}; give a result file, "
-            f"{WORKSPACE}, or what dvc exp show lists, and run dvc repro evaluate there"
+            f"{revision} is no file, and {path} of that revision cannot be read: {error}; give a result "
+            f"file, {WORKSPACE}, or what dvc exp show lists, and run dvc repro evaluate there"
         ) from None
 
 

@@ -167,7 +167,7 @@ def _check_pictures(path: Path, pictures: Mapping[str, int | None], names: Image
     unknown = sorted(picture for picture, image_id in pictures.items() if image_id is None)
     if ambiguous := [picture for picture in unknown if names.is_ambiguous(picture)]:
         raise UserError(
-            f"{path}: several images of the list are called so, in folders other than here: "
+            f"{path}: several images of the list are named like a picture, in other folders: "
             f"{listed(ambiguous)}; caption the folder that the list starts from"
         )
     if unknown:

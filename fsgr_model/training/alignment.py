@@ -26,10 +26,12 @@ from torch import Tensor, nn
 
 from fsgr_model.clip.text_tower import TextStates, TextTower
 from fsgr_model.network.captioner import Encoded
+from fsgr_model.runtime.device import at_least_float32
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.function_words import phrase_of_words
-from fsgr_model.training.auxiliary import Term
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
+from fsgr_model.training.xe import Term
 
 LEVELS = ("image_caption", "region_phrase", "patch_word")
 # GLoRIA's two temperatures, as factors: sharpness of a phrase's attention, and of the sum over phrases.
@@ -96,24 +98,30 @@ class ProgressiveAlignment:
         *,
         joint_width: int,
         weights: dict[str, list[float]],
+        world: World = ALONE,
     ) -> None:
-        """`captions`: the words of every caption, by image id; `weights`: as `level_weights` gives them."""
-        self.captions, self.tower, self.weights = captions, tower, weights
+        """`captions`: the words of every caption, by image id; `weights`: as `level_weights` gives them.
+
+        Of several processes, each compares the images of all and has an equal part of the loss.
+        """
+        self.captions, self.tower, self.weights, self.world = captions, tower, weights, world
         self.head_of = {level: AlignmentHead(d_model, joint_width) for level in LEVELS}
         self.heads: nn.Module = nn.ModuleDict(self.head_of)
 
     def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
         """The levels that count in this epoch, in float32 also under autocast."""
-        assert len(set(batch.image_ids)) == len(batch.image_ids), (
-            "an image given twice would be its own negative"
-        )
-        captions = self.drawn_captions(batch.image_ids, step)
+        image_ids = self.world.gather(torch.tensor(batch.image_ids, dtype=torch.int64)).tolist()
+        assert len(set(image_ids)) == len(image_ids), "an image given twice would be its own negative"
+        image_BGD, concept_BG = self.world.gather(encoded.image_BGD), encoded.concept_BG
+        if concept_BG is not None:
+            concept_BG = self.world.gather(concept_BG)
+        captions = self.drawn_captions(image_ids, step)
         states = self.tower(captions)
         counting = {level: weight[step.epoch - 1] for level, weight in self.weights.items()}
         with torch.autocast(encoded.image_BGD.device.type, enabled=False):
             text = Text(states, captions)
             return [
-                Term(level, weight, self._loss(level, encoded, text))
+                Term(level, weight, self._loss(level, image_BGD, concept_BG, text) / self.world.size)
                 for level, weight in counting.items()
                 if weight
             ]
@@ -124,15 +132,15 @@ class ProgressiveAlignment:
         share_of = dict(zip(sorted(image_ids), shares, strict=True))
         return [self.captions[i][int(share_of[i] * len(self.captions[i]))] for i in image_ids]
 
-    def _loss(self, level: str, encoded: Encoded, text: "Text") -> Tensor:
-        head, image_BGD = self.head_of[level], encoded.image_BGD.float()
+    def _loss(self, level: str, image_BGD: Tensor, concept_BG: Tensor | None, text: "Text") -> Tensor:
+        head, image_BGD = self.head_of[level], at_least_float32(image_BGD)
         if level == "image_caption":
             image_BE, caption_BE = head.project(image_BGD.mean(dim=1), text.caption_BE)
             score_BB = image_BE @ caption_BE.T
             return contrast(score_BB, score_BB.T, head.scale())
         if level == "region_phrase":
-            assert encoded.concept_BG is not None, "params refuses alignment without concepts"
-            region_BRD, is_region_BR = mean_of_groups(image_BGD, regions(encoded.concept_BG))
+            assert concept_BG is not None, "params refuses alignment without concepts"
+            region_BRD, is_region_BR = mean_of_groups(image_BGD, regions(concept_BG))
             region_BRE, phrase_BPE = head.project(region_BRD, text.phrase_BPE)
             score_BB = region_phrase_score(region_BRE, is_region_BR, phrase_BPE, text.is_phrase_BP)
             return contrast(score_BB, score_BB.T, head.scale())
@@ -147,8 +155,8 @@ class Text:
     """
 
     def __init__(self, states: TextStates, captions: Sequence[Sequence[str]]) -> None:
-        self.caption_BE = states.caption_BE.float()
-        self.word_BNE, is_read_BN = mean_of_groups(states.token_BCE.float(), states.word_BC)
+        self.caption_BE = at_least_float32(states.caption_BE)
+        self.word_BNE, is_read_BN = mean_of_groups(at_least_float32(states.token_BCE), states.word_BC)
         # CLIP's context may be shorter than the caption.
         lengths = is_read_BN.sum(dim=1).tolist()
         phrases = [

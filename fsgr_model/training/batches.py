@@ -90,6 +90,8 @@ class CaptionedImages:
 
     def batch(self, image_ids: Sequence[int]) -> Batch:
         """The batch of exactly these images, in this order."""
+        if not image_ids:
+            return self.batch(self.image_ids[:1]).first(0)
         feature_ids = [self.feature_of[image_id] for image_id in image_ids]
         tokens_BTW = self.tokens.tensors(feature_ids)
         label_BG = None

@@ -77,7 +77,7 @@ class Pairs:
         runtime: RuntimeParams,
     ) -> None:
         check_files(records)
-        batches = read_batches(records, preprocess, runtime.image_batch, runtime.workers)
+        batches = read_batches(records, preprocess, batch=runtime.image_batch, workers=runtime.workers)
         total = math.ceil(len(records) / runtime.image_batch)
         shown = progress(batches, total, "images of CLIP's training", unit="batches")
         self.image_ids = [record.image_id for record in records]

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fsgr_model.network.captioner import Encoded
-from fsgr_model.training.auxiliary import Term
+from fsgr_model.runtime.device import at_least_float32
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.task import Step
+from fsgr_model.training.xe import Term
 
 # As in the reference copy, whose loss has the wrong sign.
 TEMPERATURE = 0.07
@@ -32,17 +34,21 @@ class PatchContrast:
     without bias (drawing is a choice of ours: it bounds the time, as the chunks bound the memory).
     """
 
-    def __init__(self, weight: float, max_anchors: int) -> None:
+    def __init__(self, weight: float, max_anchors: int, world: World = ALONE) -> None:
+        """Of several processes, each takes some of the anchors and compares them with the patches of all."""
         self.heads = nn.Module()
         self.weight = weight
         self.max_anchors = max_anchors
+        self.world = world
 
     def terms(self, encoded: Encoded, batch: Batch, step: Step) -> list[Term]:
         """The one term `contrast`; `batch.label_BG` must be there."""
         assert batch.label_BG is not None
-        label_N = batch.label_BG.flatten()
+        label_N = self.world.gather(batch.label_BG.flatten())
+        feature_ND = self.world.gather(encoded.visual_BGD.flatten(0, 1))
         anchor_M = self._anchors(len(label_N), step).to(label_N.device)
-        loss = supervised_contrast(encoded.visual_BGD.flatten(0, 1), label_N, anchor_M)
+        own_M = anchor_M[self.world.rank :: self.world.size]
+        loss = supervised_contrast(feature_ND, label_N, own_M, of=len(anchor_M))
         return [Term("contrast", self.weight, loss)]
 
     def _anchors(self, patches: int, step: Step) -> Tensor:
@@ -51,7 +57,9 @@ class PatchContrast:
         return torch.from_numpy(step.generator("anchors").permutation(patches)[: self.max_anchors])
 
 
-def supervised_contrast(feature_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -> Tensor:
+def supervised_contrast(
+    feature_ND: Tensor, label_N: Tensor, anchor_M: Tensor, of: int | None = None
+) -> Tensor:
     """Mean over the anchors of -1/|P| sum over P of log softmax(z . z / 0.07), float32 also under autocast.
 
     P are the anchor's positives: the other patches with its label, from any image of the batch. An anchor
@@ -61,13 +69,16 @@ def supervised_contrast(feature_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -
         feature_ND: one row per patch; normalised here.
         label_N: int64.
         anchor_M: int64 rows of the patches that are anchors, each once.
+        of: the anchors of the whole mean, where these are a part of them.
 
     Returns:
         a scalar.
     """
     assert len(feature_ND) > 1, "a patch needs another patch to be compared with"
     with torch.autocast(feature_ND.device.type, enabled=False):
-        return ChunkedContrast.apply(F.normalize(feature_ND.float(), dim=-1), label_N, anchor_M)
+        return ChunkedContrast.apply(
+            F.normalize(at_least_float32(feature_ND), dim=-1), label_N, anchor_M, of or len(anchor_M)
+        )
 
 
 class ChunkedContrast(torch.autograd.Function):
@@ -78,7 +89,7 @@ class ChunkedContrast(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, unit_ND: Tensor, label_N: Tensor, anchor_M: Tensor) -> Tensor:
+    def forward(ctx: Any, unit_ND: Tensor, label_N: Tensor, anchor_M: Tensor, of: int) -> Tensor:
         total = unit_ND.new_zeros(())
         gradient_ND = torch.zeros_like(unit_ND)
         for anchor_C in anchor_M.split(max(1, SIMILARITIES_PER_CHUNK // len(unit_ND))):
@@ -87,14 +98,14 @@ class ChunkedContrast(torch.autograd.Function):
             total += loss_C.sum()
             gradient_ND.addmm_(slope_CN.T, anchor_CD)
             gradient_ND[anchor_C] += slope_CN @ unit_ND
-        ctx.save_for_backward(gradient_ND / len(anchor_M))
-        return total / len(anchor_M)
+        ctx.save_for_backward(gradient_ND / of)
+        return total / of
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient_ND,) = ctx.saved_tensors
-        return upstream * gradient_ND, None, None
+        return upstream * gradient_ND, None, None, None
 
 
 def _contrast_of_anchors(cosine_CN: Tensor, label_N: Tensor, anchor_C: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,10 +114,10 @@ def _contrast_of_anchors(cosine_CN: Tensor, label_N: Tensor, anchor_C: Tensor) -
     logits_CN = cosine_CN.div_(TEMPERATURE).scatter_(1, own_C1, -torch.inf)
     positive_CN = (label_N[own_C1] == label_N).scatter_(1, own_C1, False)
     positives_C1 = positive_CN.sum(dim=1, keepdim=True)
-    share_C1 = positives_C1.clamp(min=1).float().reciprocal()
+    share_C1 = positives_C1.clamp(min=1).to(cosine_CN.dtype).reciprocal()
     log_sum_C1 = logits_CN.logsumexp(dim=1, keepdim=True)
     mean_C1 = logits_CN.where(positive_CN, 0.0).sum(dim=1, keepdim=True) * share_C1
-    counted_C1 = (positives_C1 > 0).float()
+    counted_C1 = (positives_C1 > 0).to(cosine_CN.dtype)
     loss_C1 = (log_sum_C1 - mean_C1) * counted_C1
     slope_CN = logits_CN.sub_(log_sum_C1).exp_().sub_(positive_CN * share_C1)
     return loss_C1, slope_CN.mul_(counted_C1 / TEMPERATURE)

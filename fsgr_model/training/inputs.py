@@ -32,7 +32,11 @@ class SplitInputs:
         Raises:
             UserError: there are fewer images; the message gives both numbers.
         """
-        return self if count is None else SplitInputs(choose_images(self.tokens, count, seed), self.features)
+        return (
+            self
+            if count is None
+            else SplitInputs(choose_images(self.tokens, count, seed=seed), self.features)
+        )
 
 
 @dataclass(frozen=True)
@@ -88,18 +92,18 @@ def label_maps(data: Path, parts: Parts, split: Split = "train") -> RowStore:
     return open_of_trunk(data / "labels" / f"{split}.h5", expected, below=len(parts.codebook.names))
 
 
-def choose_images(tokens: WordTable, count: int, seed: int) -> WordTable:
+def choose_images(tokens: WordTable, count: int, *, seed: int) -> WordTable:
     """`count` of the images, chosen at random, in their original order.
 
     Raises:
         UserError: there are fewer images; the message gives both numbers.
     """
-    check_count(count, len(tokens))
+    check_count(count, images=len(tokens))
     order = np.random.default_rng(seed).permutation(len(tokens))
     return tokens.rows(np.sort(order[:count]))
 
 
-def check_count(count: int, images: int) -> None:
+def check_count(count: int, *, images: int) -> None:
     """Stop if there are fewer training images than `count`.
 
     Raises:

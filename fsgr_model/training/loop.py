@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol
@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import suggest_batch_size
+from fsgr_model.runtime.gpu_memory import refuse_batch_size, suggest_batch_size
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
+from fsgr_model.runtime.world import ALONE, OthersLost, World
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import Schedule
 from fsgr_model.training.task import BatchT, Source, Step, Task
+from fsgr_model.training.together import check_weights_agree, sum_gradients, sum_numbers
 
 Score = Callable[[Any, torch.device], float]
 
@@ -57,6 +59,7 @@ class Loop(Generic[BatchT]):
         patience: epochs without a better score after which training ends.
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
+        world: the processes that share each batch; all hold the same weights, and rank 0 writes the files.
     """
 
     def __init__(
@@ -75,8 +78,10 @@ class Loop(Generic[BatchT]):
         patience: int | None = None,
         max_norm: float | None = None,
         precision: Precision = "auto",
+        world: World = ALONE,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
+        self.world = world
         self.epochs, self.batch_size = params.epochs, params.batch_size
         self.schedule, self.seed, self.resume = schedule, seed, resume
         self.validate, self.patience, self.max_norm = validate, patience, max_norm
@@ -86,6 +91,7 @@ class Loop(Generic[BatchT]):
         self.precision: Precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
+        self.half_done = False
 
     @property
     def best_file(self) -> Path:
@@ -106,22 +112,38 @@ class Loop(Generic[BatchT]):
             if self.validate and not self.progress.history:
                 self._finish_epoch(0, stop)
             while self.progress.epoch <= self.epochs and not self._out_of_patience():
-                for batch in self._batches():
-                    with stop.deferred(), self._suggest_batch_size(batch):
-                        self._train_step(batch)
-                    self._save_if_due()
+                with self._around_epoch(stop):
+                    for batch in self._batches():
+                        with self._around_step(stop, batch):
+                            self._train_step(batch)
+                        self._save_if_due()
                 self._finish_epoch(self.progress.epoch, stop)
+        self.world.wait()
         if self.validate:
             best, _ = load_tensors(self.best_file, f"delete {self.resume.folder} to start this stage again")
             self.model.load_state_dict(best, strict=False)
+            # Rank 0 deletes the file.
+            self.world.wait()
         return self.progress.history
+
+    def _around_epoch(self, stop: StopRequest) -> AbstractContextManager[None]:
+        # Alone, a signal may also end the wait for features. Several processes all end after the same step.
+        return stop.deferred() if self.world.together else nullcontext()
+
+    @contextmanager
+    def _around_step(self, stop: StopRequest, batch: BatchT) -> Iterator[None]:
+        with nullcontext() if self.world.together else stop.deferred(), self._suggest_batch_size(batch):
+            yield
+        told = stop.signal_name is not None
+        if self.world.together and self.world.sum(torch.tensor([int(told)])).item():
+            raise Stopped(stop.signal_name or "a signal to another process")
 
     def _batches(self) -> Iterator[BatchT]:
         """The remaining batches of the epoch."""
         now, started_at = self.progress, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_per_epoch = len(groups)
-        coming = self.source.batches(groups[now.step :])
+        coming = self.source.batches([self.world.share(group) for group in groups[now.step :]])
         yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
         if self.source.waited is not None:
@@ -135,25 +157,34 @@ class Loop(Generic[BatchT]):
         self.optimiser.set_rate(rate)
         self.model.train(self.task.uses_dropout)
         torch.manual_seed(step.torch_seed())
+        if self.task.draws is not None:
+            self.task.draws.begin(step.image_keys(batch.image_ids).to(self.device))
+        # Until the weights change, only what the task keeps is already that of the next step.
+        self.half_done = bool(self.task.tensors())
         with autocast(self.device, self.precision):
             loss, report = self.task.loss(self.model, batch.to(self.device), step)
         self.scaler.scale(loss).backward()
+        sum_gradients(self.optimiser.weights(), self.world)
         self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
         # The loop waits for the device once per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
-        self._check_finite(loss_value, norm=norm_value, rate=rate, batch=batch)
+        numbers = sum_numbers({"loss": loss_value, **report}, self.world)
+        self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
-            self.optimiser.clip_gradients(norm_value, self.max_norm)
+            self.optimiser.clip_gradients(norm_value, max_norm=self.max_norm)
+        self.half_done = True
         self.optimiser.step(self.scaler)
         self.task.after_step(self.model)
+        self.half_done = False
         now.step += 1
-        for key, value in {"loss": loss_value, **report}.items():
+        for key, value in numbers.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
 
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, add the epoch to the history, save."""
         score = self.validate(self.model, self.device) if self.validate else None
+        check_weights_agree(self._weights(), self.world)
         with stop.deferred():
             self._note_epoch(epoch, score)
             self._save()
@@ -167,7 +198,8 @@ class Loop(Generic[BatchT]):
         now.epochs_since_best += 1
         if score is not None and score > now.best:
             now.best, now.epochs_since_best = score, 0
-            save_tensors(self.best_file, self._weights(), {})
+            if self.world.rank == 0:
+                save_tensors(self.best_file, self._weights(), {})
         shown = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         best = "  (best)" if score is not None and score == now.best else ""
         print(f"{self.task.name} epoch {epoch}: {shown}{best}", flush=True)
@@ -210,6 +242,8 @@ class Loop(Generic[BatchT]):
                 self.task.loss(self.model, part, Step(self.seed, now.epoch, now.step))[0].backward()
             self.optimiser.clear_gradients()
 
+        if self.world.together:
+            return refuse_batch_size(len(batch.image_ids), f"{self.task.section}.batch_size")
         return suggest_batch_size(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
 
     @contextmanager
@@ -222,6 +256,11 @@ class Loop(Generic[BatchT]):
         except Stopped as stopped:
             self._save()
             stopped.kept = f"saved {self._place()}, step {self.progress.step} in {self.resume.folder}"
+            raise
+        except OthersLost as lost:
+            lost.place = f"{self._place()}, step {self.progress.step + 1}"
+            if lost.is_first and not self.half_done:
+                self._write_resume_point()
             raise
 
     def _weights(self) -> dict[str, Tensor]:
@@ -238,6 +277,10 @@ class Loop(Generic[BatchT]):
             self._save()
 
     def _save(self) -> None:
+        if self.world.rank == 0:
+            self._write_resume_point()
+
+    def _write_resume_point(self) -> None:
         tensors = {f"model.{name}": weight for name, weight in self._weights().items()}
         tensors |= self.optimiser.tensors() | self.task.tensors() | self._scale()
         self.resume.save(tensors, asdict(self.progress))
@@ -245,6 +288,8 @@ class Loop(Generic[BatchT]):
 
     def _restore(self) -> None:
         saved = self.resume.load()
+        # No process reads what rank 0 has already replaced.
+        self.world.wait()
         if saved is None:
             return
         tensors, progress_so_far = saved

@@ -25,7 +25,9 @@ ADAM_RMS = 0.2
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; weight decay is decoupled. Takes matrices only."""
 
-    def __init__(self, params: Iterable[dict[str, Any]], lr: float = 1e-3, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, params: Iterable[dict[str, Any]], lr: float = 1e-3, *, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()

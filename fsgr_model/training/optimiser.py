@@ -1,6 +1,5 @@
 """Adam, or Muon for the matrices of transformer layers with Adam for the rest; saved and restored as one."""
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -45,7 +44,7 @@ class Optimiser:
         by_muon = {id(weight) for weight in matrices}
         rest = [weight for _, weight in own if id(weight) not in by_muon]
         groups = _groups(rest, 1.0, weight_decay) + _groups(visual, visual_factor, weight_decay)
-        # Fused: weights and moments pass through memory once a step instead of a dozen times.
+        # Fused: weights and moments pass through memory once per step instead of a dozen times.
         adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         self._parts: list[torch.optim.Optimizer] = [adam]
         if matrices:
@@ -60,20 +59,21 @@ class Optimiser:
 
     def gradient_norm(self) -> Tensor:
         """The norm of all gradients as one vector, a scalar on their device."""
-        return nn.utils.get_total_norm([weight.grad for weight in self._weights() if weight.grad is not None])
+        return nn.utils.get_total_norm([weight.grad for weight in self.weights() if weight.grad is not None])
 
     @torch.no_grad()
-    def clip_gradients(self, norm: float, max_norm: float) -> None:
+    def clip_gradients(self, norm: float, *, max_norm: float) -> None:
         """Scale the gradients, whose norm is `norm`, down to `max_norm` (arXiv 1211.5063, algorithm 1).
 
         Smaller gradients are left alone, without a pass through them.
         """
         if norm > max_norm:
-            gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
+            gradients = [weight.grad for weight in self.weights() if weight.grad is not None]
             torch._foreach_mul_(gradients, max_norm / norm)
 
-    def _weights(self) -> Iterator[Tensor]:
-        return (weight for part in self._parts for group in part.param_groups for weight in group["params"])
+    def weights(self) -> list[nn.Parameter]:
+        """All that it updates, always in the same order."""
+        return [weight for part in self._parts for group in part.param_groups for weight in group["params"]]
 
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
         """Divide the gradients by the scale of the loss; does nothing where the scaler is off."""

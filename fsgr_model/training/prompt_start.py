@@ -7,7 +7,8 @@ initialise prompts as prototypes of the patches.
 A choice: prototypes are found by K-means (one of SPT's ways) in the patches of some training images; those of
 each block come from the output of the blocks below it, without prompts.
 
-Shapes: B images, T tokens = 1 CLS + patches, N blocks of the tail, P prompts per block, W vision width.
+Shapes: B images, T tokens = leading ones (a class token, or none) + G patches, M patches of all images,
+P prompts per block, W vision width.
 """
 
 import numpy as np
@@ -46,6 +47,6 @@ def initialise_prompts_from_patches(assembly: Assembly, train: SplitInputs, seed
     blocks = []
     for block in tail.frozen.blocks:
         patch_MW = tail.frozen.patches(tokens_BTW).flatten(0, 1).float().cpu().numpy()
-        blocks.append(torch.from_numpy(cluster(patch_MW, P, seed, None)))
+        blocks.append(torch.from_numpy(cluster(patch_MW, P, seed=seed, start_MD=None)))
         tokens_BTW = run_block(block, tokens_BTW)
     tail.prompts.set_prompts(torch.stack(blocks))

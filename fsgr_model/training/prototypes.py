@@ -22,10 +22,14 @@ from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.runtime.errors import UserError, needing_extra
+from fsgr_model.runtime.world import ALONE, World
+from fsgr_model.training.image_draws import ImageDraws
 
 # Twice the 32 neighbours that a prototype value is made of in the COCO preset.
 ROWS_PER_PROTOTYPE = 64
 KMEANS_ITERATIONS = 20
+# In place of a random number from 0 to 1.
+NOT_COUNTED = -1.0
 
 
 class Banks:
@@ -49,13 +53,19 @@ class Banks:
         The choice is uniform, without replacement, from torch's global generator, which the loop seeds for
         each step.
         """
+        chance_N = torch.rand(len(counted_N), device=counted_N.device)
+        self.push_likeliest(key_AND, value_AND, chance_N.masked_fill(~counted_N, NOT_COUNTED))
+
+    @torch.no_grad()
+    def push_likeliest(
+        self, key_AND: Sequence[Tensor], value_AND: Sequence[Tensor], chance_N: Tensor
+    ) -> None:
+        """Keep the rows of the highest `chance_N`, without those that do not count."""
         step = self.steps % len(self.filled_TR)
-        rows = min(self.filled_TR.shape[1], len(counted_N))
-        # Each row gets a random number and the highest are kept; rows that do not count come last.
-        chance_N = torch.rand(len(counted_N), device=counted_N.device).masked_fill(~counted_N, -1.0)
-        chosen_R = chance_N.topk(rows).indices
+        rows = min(self.filled_TR.shape[1], len(chance_N))
+        chance_R, chosen_R = chance_N.topk(rows)
         self.filled_TR[step] = False
-        self.filled_TR[step, :rows] = counted_N[chosen_R]
+        self.filled_TR[step, :rows] = chance_R > NOT_COUNTED
         for layer, (key_ND, value_ND) in enumerate(zip(key_AND, value_AND, strict=True)):
             self.key_ATRD[layer, step, :rows] = key_ND[chosen_R].half()
             self.value_ATRD[layer, step, :rows] = value_ND[chosen_R].half()
@@ -106,8 +116,9 @@ class PrototypeSearch:
     since attention does not depend on the order of its keys.
     """
 
-    def __init__(self, model: Captioner, params: PrototypeParams, d_model: int) -> None:
-        self.params = params
+    def __init__(self, model: Captioner, params: PrototypeParams, d_model: int, world: World = ALONE) -> None:
+        """Of several processes, all keep the same banks of the words of all, and one finds the prototypes."""
+        self.params, self.world = params, world
         self.memories = [module for module in model.decoder.modules() if isinstance(module, Prototypes)]
         rows = -(-ROWS_PER_PROTOTYPE * params.size // params.window)
         device = model.decoder.word_embedding.weight.device
@@ -120,8 +131,8 @@ class PrototypeSearch:
         """Whether the network has prototypes."""
         return all(len(memory.key_MD) > 0 for memory in self.memories)
 
-    def record(self, state: DecoderState, counted_BQ: Tensor) -> None:
-        """Put the keys and values of the words that `counted_BQ` marks into the banks.
+    def record(self, state: DecoderState, counted_BQ: Tensor, draws: ImageDraws | None = None) -> None:
+        """Put keys and values of some of the words that `counted_BQ` marks into the banks.
 
         They come from the decoder's cache, after the projection and without segment vectors. Its captions
         are packed: Q words of an image in a row.
@@ -131,7 +142,20 @@ class PrototypeSearch:
             assert layer.word_keys is not None and layer.word_values is not None
             keys.append(layer.word_keys.transpose(1, 2).flatten(0, 1).flatten(1))
             values.append(layer.word_values.transpose(1, 2).flatten(0, 1).flatten(1))
-        self.banks.push(keys, values, counted_BQ.flatten())
+        if draws is None:
+            self.banks.push(keys, values, counted_BQ.flatten())
+        else:
+            chance_BQ = (-draws.exponential(counted_BQ.shape[1])).exp()
+            self._push_of_all(keys, values, chance_BQ.masked_fill(~counted_BQ, NOT_COUNTED).flatten())
+
+    @torch.no_grad()
+    def _push_of_all(self, keys: list[Tensor], values: list[Tensor], chance_N: Tensor) -> None:
+        """Put words of all processes into the banks; only those travel that can be among the likeliest."""
+        likely_R = chance_N.topk(min(self.banks.filled_TR.shape[1], len(chance_N))).indices
+        all_keys, all_values = (
+            [self.world.gather(x_ND[likely_R]) for x_ND in of_kind] for of_kind in (keys, values)
+        )
+        self.banks.push_likeliest(all_keys, all_values, self.world.gather(chance_N[likely_R]))
 
     def renew_if_due(self) -> None:
         """Find new prototypes if it is time.
@@ -147,11 +171,13 @@ class PrototypeSearch:
             self._check_number(len(key_ND))
             start_MD = memory.key_MD.cpu().numpy() if len(memory.key_MD) else None
             seed = int(torch.randint(2**31 - 1, ()))
-            key_MD = cluster(key_ND.numpy(), self.params.size, seed, start_MD)
+            key_MD = cluster(key_ND.numpy(), self.params.size, seed=seed, start_MD=start_MD)
             near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.neighbours)
             value_MkD = value_ND[torch.from_numpy(near_Mk)]
             value_MD = (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
             memory.replace(torch.from_numpy(key_MD), value_MD)
+            # The same input may give other bits on another machine.
+            self.world.of_first([memory.key_MD, memory.value_MD])
 
     def _check_number(self, found: int) -> None:
         needed = max(self.params.size, self.params.neighbours)
@@ -164,7 +190,7 @@ class PrototypeSearch:
 
 
 def cluster(
-    row_ND: NDArray[np.float32], num: int, seed: int, start_MD: NDArray | None
+    row_ND: NDArray[np.float32], num: int, *, seed: int, start_MD: NDArray | None
 ) -> NDArray[np.float32]:
     """Centroids of K-means [M, D] float32, from `start_MD` on or from rows that the seed picks.
 

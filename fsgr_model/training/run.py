@@ -14,10 +14,12 @@ from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
 from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.device import Precision
-from fsgr_model.runtime.resume import resume_point
+from fsgr_model.runtime.resume import shared_resume_point
 from fsgr_model.runtime.row_cache import AskedPlace, choose_place, open_rows
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.caption_table import CaptionTable
 from fsgr_model.training.batches import Batch, CaptionedImages
+from fsgr_model.training.image_draws import draw_by_image
 from fsgr_model.training.inputs import Inputs, captioned_images
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
@@ -32,6 +34,7 @@ class Run:
     """The paths that a stage reads, writes and resumes from, and what XE and SCST have in common.
 
     `data` is the folder of all artifacts; `train_images`: how many are trained on, None: all.
+    `world`: the processes that share the work.
     """
 
     stage: str
@@ -44,6 +47,7 @@ class Run:
     cache: AskedPlace = "auto"
     precision: Precision = "auto"
     train_images: int | None = None
+    world: World = ALONE
 
 
 @contextmanager
@@ -70,9 +74,11 @@ def training_loop(
     images = captioned_images(train, vocabulary, params, shuffle_seed=shuffle_seed, labels=inputs.labels)
     validation_images = captioned_images(val, vocabulary, params, shuffle_seed=shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))
-    print(describe_need(task.name, needed, params.batch_size, assembly.device))
+    print(describe_need(task.name, needed, images=params.batch_size, device=assembly.device))
     hold_features([images, validation_images], run.cache, needed, assembly.device)
-    validation = make_validation(validation_images, val.tokens, vocabulary, params, precision=run.precision)
+    validation = make_validation(
+        validation_images, val.tokens, vocabulary, params, precision=run.precision, world=run.world
+    )
     made_of = {
         "params": params.model_dump(),
         "optimiser": run.optimiser.model_dump(),
@@ -87,6 +93,8 @@ def training_loop(
     }
     schedule = EpochRates(peak_rate, params)
     speed_up_training(assembly.captioner)
+    if run.world.together:
+        task.draws = draw_by_image(assembly.captioner)
     optimiser = Optimiser(
         assembly.captioner,
         run.optimiser.name,
@@ -95,7 +103,7 @@ def training_loop(
         visual_factor=run.optimiser.visual_lr_factor,
         heads=task.heads,
     )
-    with resume_point(run.stage, fingerprint(made_of)) as resume:
+    with shared_resume_point(run.stage, fingerprint(made_of), run.world) as resume:
         print(f"{task.name} on {assembly.device}\n{describe_rates(schedule.rates)}", flush=True)
         yield Loop(
             assembly.captioner,
@@ -111,13 +119,16 @@ def training_loop(
             patience=params.patience,
             max_norm=run.optimiser.grad_clip_norm,
             precision=run.precision,
+            world=run.world,
         )
 
 
 def write_outputs(run: Run, assembly: Assembly, history: list[dict[str, float]]) -> None:
     """The weights to `run.out`, and the history to `run.curve`: tab-separated, a row per epoch; a number that
-    an epoch lacks is left empty.
+    an epoch lacks is left empty. Rank 0 writes them.
     """
+    if run.world.rank > 0:
+        return
     with whole_folder(run.out) as folder:
         save_weights(folder, assembly)
     names = list(dict.fromkeys(name for row in history for name in row))
@@ -143,7 +154,7 @@ def hold_features(
 ) -> None:
     """Choose where features of these splits are kept, given `step` bytes of a step, and put them there."""
     needed = sum(len(images.store) * images.store.row_bytes for images in splits)
-    place = choose_place(asked, needed, step, device)
+    place = choose_place(asked, needed=needed, step=step, device=device)
     for images in splits:
         images.tokens = open_rows(images.store, place, device)
     print(f"features: {needed / GB:.2f} GB, runtime.cache: {place}", flush=True)

@@ -16,6 +16,7 @@ from fsgr_model.kernels.cuda_graphs import Replayed, ReplayedLoss
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.packing import Packing
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.scoring.cider_d import CiderD, CiderDByBatch
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.vocabulary import PAD
@@ -29,7 +30,15 @@ class SelfCritical(Task[Batch]):
     name, section = "SCST", "scst"
     uses_dropout = False
 
-    def __init__(self, reward: CiderD | CiderDByBatch, num_samples: int, max_length: int) -> None:
+    def __init__(
+        self,
+        reward: CiderD | CiderDByBatch,
+        *,
+        num_samples: int,
+        max_length: int,
+        world: World = ALONE,
+    ) -> None:
+        self.world = world
         self.heads = nn.Module()
         self.reward = reward
         self.on_device: DeviceCiderD | None = None
@@ -43,7 +52,7 @@ class SelfCritical(Task[Batch]):
         Returns:
             the loss (scalar, float32), and the mean reward and length of the samples.
         """
-        if self.replays and batch.tokens_BTW.is_cuda:
+        if self.replays and batch.tokens_BTW.is_cuda and batch.image_ids:
             return self._replay(model, batch)
         # Without dropout an image is encoded alike for drawing and for scoring, so it is encoded once.
         start = model.encode(batch.tokens_BTW).start
@@ -54,8 +63,14 @@ class SelfCritical(Task[Batch]):
         log_prob_N = self.log_probs(model, start, caption_BSL)
         advantage_BSL = leave_one_out_advantage(reward_BS)[..., None].expand(counted_BSL.shape)
         loss = -(advantage_BSL[counted_BSL] * log_prob_N).mean()
-        words = len(log_prob_N) / reward_BS.numel()
-        return loss, {"reward": reward_BS.mean().item(), "length": words}
+        samples = reward_BS.numel()
+        words = len(log_prob_N) / max(samples, 1)
+        return self.world.part(loss, len(log_prob_N)), self._report(reward_BS.mean().item(), words, samples)
+
+    def _report(self, reward: float, length: float, samples: int) -> dict[str, float]:
+        """The parts of this process in the mean reward and length of so many samples."""
+        of_all = self.world.part(torch.tensor([reward, length], dtype=torch.float64), samples)
+        return dict(zip(["reward", "length"], of_all.tolist(), strict=True))
 
     def _replay(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The same on a GPU, in three replays: drawing, rewards, loss. It is faster to encode twice there."""
@@ -65,13 +80,18 @@ class SelfCritical(Task[Batch]):
                 ReplayedLoss(partial(policy_loss, model), model),
             )
         draw, loss_of = self.replayed
-        caption_BSL = draw(batch.tokens_BTW)
+        keys = () if self.draws is None else (self.draws.key_B,)
+        caption_BSL = draw(batch.tokens_BTW, *keys)
         reward_BS = self.rewards(batch.image_ids, caption_BSL)
         loss = loss_of(batch.tokens_BTW, caption_BSL, leave_one_out_advantage(reward_BS))
         reward, length = torch.stack([reward_BS.mean(), (caption_BSL != PAD).sum(-1).float().mean()]).tolist()
-        return loss, {"reward": reward, "length": length}
+        return self.world.part(loss, (caption_BSL != PAD).sum()), self._report(
+            reward, length, reward_BS.numel()
+        )
 
-    def _draw_all(self, model: Captioner, tokens_BTW: Tensor) -> Tensor:
+    def _draw_all(self, model: Captioner, tokens_BTW: Tensor, key_B: Tensor | None = None) -> Tensor:
+        if self.draws is not None and key_B is not None:
+            self.draws.begin(key_B)
         return self.draw(model, model.encode(tokens_BTW).start, fixed_shapes=True)
 
     def draw(self, model: Captioner, start: DecoderState, fixed_shapes: bool = False) -> Tensor:
@@ -82,6 +102,7 @@ class SelfCritical(Task[Batch]):
             len(start.layers[0].image_keys),
             num_samples=self.num_samples,
             max_length=self.max_length,
+            exponential=None if self.draws is None else self.draws.exponential,
             fixed_shapes=fixed_shapes,
         )
 

@@ -1,6 +1,7 @@
 """How much memory a training step takes, from the shapes; for the dry run and the note before training.
 
-Shapes: B images, T tokens = 1 CLS + G patches, W vision width, D d_model, V words of the vocabulary.
+Shapes: T cached tokens per image (of a vision transformer its patches after a class token, or none),
+W their width.
 """
 
 import os
@@ -85,7 +86,7 @@ def device_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def describe_need(name: str, needed: int, images: int, device: torch.device) -> str:
+def describe_need(name: str, needed: int, *, images: int, device: torch.device) -> str:
     """`XE needs about 11.2 GB at 20 images per step; this GPU has 40.0 GB`"""
     where = "this GPU" if device.type == "cuda" else "this machine"
     there = device_memory(device) / GB

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fsgr_model.training.image_draws import BY_IMAGE, ImageDraws, mixed
+
 
 @dataclass(frozen=True)
 class Step:
@@ -25,6 +27,12 @@ class Step:
         """The seed of PyTorch's generators for this step."""
         sequence = np.random.SeedSequence([self.seed, self.epoch, self.index])
         return int(sequence.generate_state(1, np.uint64)[0])
+
+    def image_keys(self, image_ids: Sequence[int]) -> Tensor:
+        """A key for each image of this step, int64 [B], by which its random numbers are drawn."""
+        sequence = np.random.SeedSequence([self.seed, self.epoch, self.index])
+        base = torch.from_numpy(sequence.generate_state(1, np.uint64).view(np.int64))
+        return mixed(base + torch.tensor(image_ids, dtype=torch.int64) * BY_IMAGE)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A separate generator for `purpose`, so that drawing for one purpose changes no other draw."""
@@ -70,13 +78,19 @@ class Task(Generic[BatchT]):
     """
 
     replays = True
+    # How random numbers are drawn by image, where processes share batches; None: from PyTorch's generator.
+    draws: ImageDraws | None = None
     name: str
     section: str
     uses_dropout: bool
     heads: nn.Module
 
     def loss(self, model: Any, batch: BatchT, step: Step) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch (scalar, float32), and further numbers to report."""
+        """The loss of a batch (scalar, float32), and further numbers to report.
+
+        Of several processes, each has a share of the batch, and returns its part of the loss and numbers:
+        their sums are those of the batch.
+        """
         raise NotImplementedError
 
     def weights(self, model: Any) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The validation score of a network: CIDEr-D of its greedy captions."""
 
 from collections.abc import Mapping
+from itertools import chain, zip_longest
 
 import torch
 
@@ -9,6 +10,7 @@ from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.scoring.cider_d import CiderD
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
@@ -20,8 +22,16 @@ class Validation:
     """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%)."""
 
     def __init__(
-        self, images: CaptionedImages, cider_d: CiderD, params: PhaseParams, precision: Precision
+        self,
+        images: CaptionedImages,
+        cider_d: CiderD,
+        params: PhaseParams,
+        *,
+        precision: Precision,
+        world: World = ALONE,
     ) -> None:
+        """Of several processes, each captions some of the batches; all get the same score."""
+        self.world = world
         self.images = images
         self.cider_d = cider_d
         self.groups = images.groups(params.batch_size)
@@ -31,12 +41,19 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        total = 0.0
-        for batch in self.images.batches(self.groups):
+        scores = []
+        for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
-                caption_B1L = greedy(model.step, encoded.start, len(batch.image_ids), self.max_length)
-            total += float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum())
+                caption_B1L = greedy(
+                    model.step, encoded.start, len(batch.image_ids), max_length=self.max_length
+                )
+            scores.append(float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum()))
+        # In the order of one process, so that the sum has its bits.
+        everyones = self.world.everyones(scores)
+        total = 0.0
+        for score in chain.from_iterable(zip_longest(*everyones)):
+            total += score or 0.0
         return total / len(self.images.image_ids)
 
 
@@ -47,6 +64,7 @@ def make_validation(
     params: PhaseParams,
     *,
     precision: Precision,
+    world: World = ALONE,
 ) -> Validation:
     """Validation as the metric is published: document frequencies of the validation references themselves,
     no end token, and words outside of the vocabulary kept distinct.
@@ -66,7 +84,7 @@ def make_validation(
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
-    return Validation(images, cider_d, params, precision)
+    return Validation(images, cider_d, params, precision=precision, world=world)
 
 
 def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:

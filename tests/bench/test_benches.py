@@ -28,6 +28,7 @@ def tiny(*dtypes: torch.dtype, compile: bool = False) -> Bench:
 
 
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.slow
 def test_it_runs_and_every_aim_has_a_measured_ratio(name):
     rows = MODULES[name].measure(tiny(*DTYPES.values()))
     assert all(row.value > 0 for row in rows)
@@ -115,6 +116,7 @@ def test_operations_are_counted_forward_and_backward():
     assert matmul_flops(lambda: (x @ weight.T).sum().backward()) == 3 * 2 * 5 * 4 * 3
 
 
+@pytest.mark.slow
 def test_limits_are_measured(tmp_path):
     limits = measure_limits(CPU, tmp_path)
     assert min(asdict(limits).values()) > 0 and not list(tmp_path.iterdir())

@@ -24,6 +24,7 @@ def check(rows: list[Row]) -> dict[str, Row]:
     return {row.what: row for row in rows}
 
 
+@pytest.mark.slow
 def test_cider_d() -> None:
     captions, num_words = cider.drawn_captions(120)
     rows = check(cider.measure(cider.Work(captions, num_words, 900), CPU, LIMITS))
@@ -74,6 +75,7 @@ def test_errors_of_roundings_by_layer() -> None:
         ]
 
 
+@pytest.mark.slow
 def test_extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     work = extraction.Work(extraction.TINY, 1, 400, (32, 24), RuntimeParams(workers=0, image_batch=4))

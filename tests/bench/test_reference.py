@@ -16,7 +16,7 @@ from bench.reference.training import reference_scst_step, reference_xe_step
 from bench.scst_step import reward_of_random_captions
 from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.split import Tail, Trunk
-from fsgr_model.inference.decoding import beam_search
+from fsgr_model.inference.beam_search import beam_search
 from fsgr_model.text.vocabulary import EOS
 from fsgr_model.training.scst import SelfCritical
 from fsgr_model.training.task import Step
@@ -28,7 +28,7 @@ IMAGES = 3
 
 @pytest.fixture
 def batch():
-    return random_batch(TINY, IMAGES, TINY.outputs_width, CPU)
+    return random_batch(TINY, IMAGES, token_width=TINY.outputs_width, device=CPU)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def ours():
 
 @pytest.fixture
 def reference(ours):
-    return reference_of(ours, TINY.params(), TINY.grid_width, TINY.side).eval()
+    return reference_of(ours, TINY.params(), vision_width=TINY.grid_width, side=TINY.side).eval()
 
 
 def test_the_loss_of_cross_entropy_is_the_same(ours, reference, batch, monkeypatch):
@@ -114,8 +114,8 @@ def test_whole_clip_with_prompts_in_the_last_blocks_alone_is_the_tuned_tail():
 
 
 def test_random_captions_are_rewarded_for_themselves():
-    phase = SelfCritical(reward_of_random_captions(TINY), TINY.captions, TINY.length)
-    batch = random_batch(TINY, IMAGES, TINY.outputs_width, CPU)
+    phase = SelfCritical(reward_of_random_captions(TINY), num_samples=TINY.captions, max_length=TINY.length)
+    batch = random_batch(TINY, IMAGES, token_width=TINY.outputs_width, device=CPU)
     own = phase.rewards(batch.image_ids, batch.caption_BSL[..., 1:])
     other = phase.rewards(batch.image_ids, batch.caption_BSL.roll(1, dims=0)[..., 1:])
     assert own.mean() > other.mean()

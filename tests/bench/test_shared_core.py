@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench import demo_steps, shared_core
 from bench.shared_core import Turns
 from fsgr_model.config.params import load_params
@@ -9,6 +11,7 @@ from fsgr_model.config.params import load_params
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_step_of_every_stage_at_the_demos_sizes():
     params = load_params(ROOT / "params.yaml")
     made = demo_steps.works(params)

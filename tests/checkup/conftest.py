@@ -49,7 +49,7 @@ class Project:
         return path
 
     def check(self, all_images: bool = False, timing: bool = False) -> Findings:
-        return check_project(self.params_file, all_images, timing, data=self.root)
+        return check_project(self.params_file, all_images=all_images, timing=timing, data=self.root)
 
     def problems(self, **options: bool) -> list[str]:
         return self.check(**options).problems

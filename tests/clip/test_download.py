@@ -101,6 +101,7 @@ def hub() -> Iterator[Hub]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_download_goes_on_after_a_kill(hub: Hub, tmp_path: Path) -> None:
     settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     settings["PYTHONPATH"] = os.pathsep.join(sys.path)

@@ -1,7 +1,6 @@
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,33 +23,11 @@ from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import SPLITS, read_images
 from fsgr_model.runtime.artifacts import sha256_file
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.runtime.row_store import RowStore, RowWriter
 from pipeline.features import extract_features
 
 CPU = torch.device("cpu")
 DTYPES: tuple[CacheDtype, ...] = ("float16", "int8")
-KILLED_RUN = """
-import os, signal, sys
-from pathlib import Path
-from pipeline.features import extract_features
-from fsgr_model.runtime.row_store import RowWriter
-from fsgr_model.config.params import RuntimeParams
-
-write, calls = RowWriter.write, []
-
-def write_then_die(writer, image_ids, rows):
-    if len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    calls.append(image_ids)
-    write(writer, image_ids, rows)
-
-RowWriter.write = write_then_die
-dataset, clip, out = map(Path, sys.argv[1:])
-runtime = RuntimeParams(workers=0, image_batch=5)
-extract_features(
-    dataset, clip_folder=clip, cut=1, cache_dtype="int8", runtime=runtime, out=out
-)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +73,22 @@ def test_rows_are_the_trunk_of_each_image(dataset, clip_folder, tmp_path, root, 
 
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(dataset, clip_folder, tmp_path, root, capsys):
     out = tmp_path / "features"
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", KILLED_RUN, str(dataset), str(clip_folder), str(out)]
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    write, calls = RowWriter.write, []
+
+    def write_then_die(writer, image_ids, rows):
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        calls.append(image_ids)
+        write(writer, image_ids, rows)
+
+    def run():
+        RowWriter.write = write_then_die  # in the fork alone
+        extract(dataset, clip_folder, out, cache_dtype="int8")
+
+    forked = multiprocessing.get_context("fork").Process(target=run)
+    forked.start()
+    forked.join()
+    assert forked.exitcode == -signal.SIGKILL
     assert not out.exists()
     extract(dataset, clip_folder, out, cache_dtype="int8")
     assert "features of train: 3/3 batches" in capsys.readouterr().out
@@ -176,7 +166,9 @@ def test_changed_bytes_of_the_same_size_are_found(dataset, clip_folder, tmp_path
 def test_images_are_the_same_from_any_number_of_workers(dataset, clip_folder):
     clip = load_clip(clip_folder, torch.device("cpu"))
     records = read_images(dataset)
-    alone, shared = (list(read_batches(records, clip.preprocess, 3, workers)) for workers in (0, 2))
+    alone, shared = (
+        list(read_batches(records, clip.preprocess, batch=3, workers=workers)) for workers in (0, 2)
+    )
     assert [ids for ids, _ in alone] == [ids for ids, _ in shared]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(alone, shared, strict=True))
 
@@ -192,7 +184,7 @@ def test_pictures_are_upright_and_whole(tmp_path, dataset, clip_folder):
     path = tmp_path / "turned.jpg"
     turned = replace(record, path=str(path), sha256=sha256_file(path))
     clip = load_clip(clip_folder, torch.device("cpu"))
-    ((_, images),) = read_batches([turned], clip.preprocess, 1, 0)
+    ((_, images),) = read_batches([turned], clip.preprocess, batch=1, workers=0)
     red = images[0, 0]
     assert red.shape == (32, 32)
     assert (red[:, :14] < -1).all()

@@ -176,7 +176,9 @@ def test_changed_text_files_are_refused(tmp_path):
 def test_files_that_cannot_be_had_are_named(key, tmp_path):
     folder = write_folder(tmp_path / "model", TOWERS["XLMRobertaConfig"][1], "XLMRobertaConfig")
     (folder / ("tokenizer_config.json" if key == "hf_tokenizer_name" else "config.json")).unlink()
-    with pytest.raises(UserError, match=rf"its {key} 'nobody/.*' is neither a folder .* connect to the"):
+    with pytest.raises(
+        UserError, match=rf"its {key} 'nobody/.*' is no folder, and cannot be fetched .* connect to the"
+    ):
         prepared(folder, tmp_path / "clip")
 
 

@@ -28,11 +28,11 @@ def test_too_little_shared_memory_is_refused_with_both_numbers(dataset, clip_fol
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(image_reading.shutil, "disk_usage", lambda folder: usage(needed - 1))
     with pytest.raises(UserError, match=r"need 0\.2 MB of shared memory, /dev/shm has 0\.2 MB free; .*: 0$"):
-        next(read_batches(records, clip.preprocess, 5, 2))
-    next(read_batches(records, clip.preprocess, 5, 0))
-    next(read_batches(records, clip.preprocess, 4, 2))
+        next(read_batches(records, clip.preprocess, batch=5, workers=2))
+    next(read_batches(records, clip.preprocess, batch=5, workers=0))
+    next(read_batches(records, clip.preprocess, batch=4, workers=2))
     monkeypatch.setattr(image_reading.shutil, "disk_usage", lambda folder: usage(needed))
-    next(read_batches(records, clip.preprocess, 5, 2))
+    next(read_batches(records, clip.preprocess, batch=5, workers=2))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_long_path_of_temporary_files(dataset, clip_folder, tmp_path, monkeypa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 30)))
     Path(tempfile.tempdir).mkdir()
     clip = load_clip(clip_folder, torch.device("cpu"))
-    ids, images_BCHW = next(read_batches(read_images(dataset), clip.preprocess, 5, 1))
+    ids, images_BCHW = next(read_batches(read_images(dataset), clip.preprocess, batch=5, workers=1))
     assert (len(ids), images_BCHW.shape) == (5, (5, 3, 32, 32))
 
 
@@ -115,7 +115,7 @@ def test_what_a_worker_cannot_share_is_told(dataset, clip_folder, monkeypatch):
     monkeypatch.setattr("multiprocessing.reduction.DupFd", refuse)
     clip = load_clip(clip_folder, torch.device("cpu"))
     with pytest.raises(OSError, match="Errno 24") as refused:
-        next(read_batches(read_images(dataset), clip.preprocess, 5, 1))
+        next(read_batches(read_images(dataset), clip.preprocess, batch=5, workers=1))
     assert explain(refused.value).startswith("too many open files")
 
 
@@ -128,7 +128,7 @@ def test_a_worker_that_something_else_ends_is_told(dataset):
         return torch.zeros(3, 32, 32)
 
     with pytest.raises(RuntimeError) as ended:
-        next(read_batches(read_images(dataset), prepare, 5, 1))
+        next(read_batches(read_images(dataset), prepare, batch=5, workers=1))
     assert explain(ended.value).startswith("a worker process was ended from outside (DataLoader worker (pid")
 
 
@@ -139,7 +139,7 @@ def test_a_job_whose_processes_are_all_told_to_end(dataset, short_folder, monkey
     Nothing stays behind in shared memory.
     """
     monkeypatch.setattr(image_reading, "SHARED_MEMORY", short_folder)
-    batches = read_batches(read_images(dataset), lambda picture: torch.zeros(3, 32, 32), 5, 1)
+    batches = read_batches(read_images(dataset), lambda picture: torch.zeros(3, 32, 32), batch=5, workers=1)
     next(batches)
     assert list(short_folder.iterdir())
     (worker,) = active_children()
@@ -155,9 +155,9 @@ def test_a_job_whose_processes_are_all_told_to_end(dataset, short_folder, monkey
 def test_workers_batches_are_pinned_for_a_gpu(dataset, clip_folder):
     clip = load_clip(clip_folder, torch.device("cpu"))
     records = read_images(dataset)
-    alone = list(read_batches(records, clip.preprocess, 5, 0))
+    alone = list(read_batches(records, clip.preprocess, batch=5, workers=0))
     for (ids, images_BCHW), (same, pinned_BCHW) in zip(
-        alone, read_batches(records, clip.preprocess, 5, 2), strict=True
+        alone, read_batches(records, clip.preprocess, batch=5, workers=2), strict=True
     ):
         assert pinned_BCHW.is_pinned()
         assert ids == same and torch.equal(images_BCHW, pinned_BCHW)

@@ -58,8 +58,8 @@ def test_denoising_drops_concepts_that_no_patch_is_sure_of():
 def test_a_low_scale_is_less_sure():
     score_BGK = torch.tensor([[[0.30, 0.10, 0.10], [0.10, 0.20, 0.20]]])
     # The second patch is sure of two concepts by 0.42 each at scale 10, and by 0.34 at scale 1.
-    assert denoise_prompts(score_BGK, 0.35, 10.0).argmax(-1).tolist() == [[0, 1]]
-    assert denoise_prompts(score_BGK, 0.35, 1.0).argmax(-1).tolist() == [[0, 0]]
+    assert denoise_prompts(score_BGK, 0.35, logit_scale=10.0).argmax(-1).tolist() == [[0, 1]]
+    assert denoise_prompts(score_BGK, 0.35, logit_scale=1.0).argmax(-1).tolist() == [[0, 0]]
 
 
 def test_denoising_leaves_every_image_a_concept():

@@ -59,6 +59,7 @@ def test_trunk_then_tail_is_encode_image_of_the_demo_model():
     check_parity(build_model(config, name).eval(), config["vision_cfg"]["image_size"], 1)
 
 
+@pytest.mark.slow
 def test_trunk_then_tail_is_encode_image_of_vit_b():
     check_parity(named_model("ViT-B-16"), 224, 6)
 

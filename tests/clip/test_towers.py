@@ -228,3 +228,12 @@ def test_an_architecture_that_timm_lacks_is_refused_by_its_name():
         UserError, match=r"timm \S+ has no architecture 'convnext_of_tomorrow'; install a newer"
     ):
         build_model(with_timm("convnext_of_tomorrow"), "tomorrow")
+
+
+def test_an_argument_of_null_is_refused():
+    """timm would take its own default without a word."""
+    config = ALL["timm, ConvNeXt"]
+    arguments = {**config["vision_cfg"]["timm_model_args"], "ls_init_value": None}
+    vision = {**config["vision_cfg"], "timm_model_args": arguments}
+    with pytest.raises(UserError, match="timm_model_args has null for ls_init_value"):
+        build_model({**config, "vision_cfg": vision}, "null")

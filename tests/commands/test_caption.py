@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[2]
 def run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run the command in the project; its exit code and what it said on stdout and stderr."""
     monkeypatch.chdir(project)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def main(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["caption", *map(str, arguments), "--phase", "xe"])
@@ -48,6 +47,7 @@ def save(folder: Path, name: str, picture: Image.Image, **options: object) -> Pa
 
 
 RED = Image.new("RGB", (40, 24), (220, 30, 30))
+HEAD_LEFT = 128 + signal.SIGPIPE
 THIN = ((3000, 1), (1, 3000), (1, 1))
 
 
@@ -87,6 +87,18 @@ def test_bad_files_are_reported_and_the_rest_goes_on(run, tmp_path: Path) -> Non
     assert len(err.splitlines()) == 4
     for path, reason in zip(bad, ("not an image", "missing", "decoded", "without images"), strict=True):
         assert any(str(path) in line and reason in line for line in err.splitlines()), err
+
+
+def test_a_reader_may_leave_early(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no signal is left set for what this process does later: SIGPIPE would end it without a word."""
+    path, before = save(tmp_path, "1.png", RED), signal.getsignal(signal.SIGPIPE)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with monkeypatch.context() as patch, os.fdopen(writing, "w") as left:
+        patch.setattr(sys, "stdout", left)
+        code, _, err = run(path)
+    assert (code, err) == (HEAD_LEFT, "")
+    assert signal.getsignal(signal.SIGPIPE) == before == signal.SIG_IGN
 
 
 def test_only_bad_files(run, tmp_path: Path) -> None:
@@ -166,7 +178,7 @@ def test_a_network_without_concepts(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert pages[0].min() < 255 and pages[1].min() == 255
 
 
-def test_samples_are_a_line_each(run, tmp_path: Path) -> None:
+def test_samples_have_a_line_each(run, tmp_path: Path) -> None:
     paths = [save(tmp_path, f"{number}.png", RED) for number in range(2)]
     _, out, _ = run("--sample", 3, *paths)
     assert [line.split("\t")[0] for line in out.splitlines()] == [
@@ -174,7 +186,7 @@ def test_samples_are_a_line_each(run, tmp_path: Path) -> None:
     ]
 
 
-def test_overlay_draws_a_sheet_an_image(run, tmp_path: Path) -> None:
+def test_overlay_draws_a_sheet_per_image(run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     save(folder, "1.png", RED)
     save(folder, "sub/1.png", RED.resize((30, 90)))
@@ -192,26 +204,6 @@ def test_a_sheet_of_a_thread_and_of_a_dot(run, tmp_path: Path) -> None:
     code, out, err = run("--overlay", tmp_path / "sheets", *paths)
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == len(list((tmp_path / "sheets").iterdir())) == len(THIN)
-
-
-def test_it_imports_nothing_that_captions_do_not_need(project: Path, tmp_path: Path) -> None:
-    """What makes it start in seconds: each of these takes half a second or more by itself."""
-    path = save(tmp_path, "1.png", RED)
-    arguments = ["fsgr", "caption", "--phase", "xe", str(path)]
-    program = f"""
-import runpy, sys
-sys.argv = {arguments}
-runpy.run_module("fsgr_model", run_name="__main__")
-heavy = ("timm", "transformers", "dvc", "matplotlib", "sklearn", "scipy")
-print([name for name in heavy if name in sys.modules], "open_clip" in sys.modules)
-"""
-    settings = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(
-        command, cwd=project, env=os.environ | settings, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "[] True"
 
 
 @pytest.mark.parametrize("wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], []])

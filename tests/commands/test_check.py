@@ -1,27 +1,20 @@
 """`python -m fsgr_model check` from the command line: last words and exit code."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from fsgr_model.__main__ import main
 from fsgr_model.commands import check
 from tests.checkup.conftest import Project
+from tests.worlds.commands import run_here
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_demo_is_ready() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "fsgr_model", "check", "--no-timing"],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_here(main, "check", "--no-timing", folder=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith("yes: ")
 

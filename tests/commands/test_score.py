@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from fsgr_model.__main__ import main
+from tests.worlds.commands import run_here
+
 REFERENCES = {
     "images": [{"id": 7}, {"id": 9}],
     "annotations": [
@@ -25,16 +28,25 @@ INSTANCES = {
 }
 
 
-def score(folder: Path, results: Any = RESULTS, *more: str) -> subprocess.CompletedProcess[str]:
+def options(folder: Path, results: Any) -> list[str]:
+    """The command's, for files that are written here."""
     for name, content in (("references", REFERENCES), ("results", results), ("instances", INSTANCES)):
         (folder / f"{name}.json").write_text(json.dumps(content))
     files = ["--references", str(folder / "references.json"), "--results", str(folder / "results.json")]
-    command = [sys.executable, "-m", "fsgr_model", "score", *files, "--meteor", "off", *more]
+    return [*files, "--meteor", "off"]
+
+
+def score(folder: Path, results: Any = RESULTS, *more: str) -> subprocess.CompletedProcess[str]:
+    return run_here(main, "score", *options(folder, results), *more)
+
+
+def score_alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fsgr_model", "score", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_prints_the_report_as_json(tmp_path: Path) -> None:
-    done = score(tmp_path)
+    done = score_alone(*options(tmp_path, RESULTS))
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert report["images"] == 2
@@ -78,16 +90,6 @@ def test_a_part_is_scored_on_request(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "fsgr_model",
-        "score",
-        "--references",
-        "none.json",
-        "--results",
-        "none.json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = score_alone("--references", "none.json", "--results", "none.json")
     assert done.returncode == 1
     assert "none.json does not exist" in done.stderr

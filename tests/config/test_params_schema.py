@@ -54,6 +54,7 @@ def wrong_values(schema: dict[str, Any]) -> Iterator[Any]:
         fits = (
             (value is None and "null" in kinds)
             or (isinstance(value, dict) and "object" in kinds)
+            or (type(value) is int and "integer" in kinds and "string" in kinds)
             or (isinstance(value, str) and "string" in kinds and value != "")
         )
         if not fits and not (value == "" and "string" in kinds):

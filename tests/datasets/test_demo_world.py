@@ -49,6 +49,7 @@ def test_same_seed_same_bytes(dataset: Dataset, folder: Path, tmp_path: Path) ->
     assert [image.sha256 for image in other.images] != [image.sha256 for image in dataset.images]
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_process_count(tmp_path: Path) -> None:
     world = load_world(WORLD_FILE)
     assignments = [Assignment(image_id, "train", "") for image_id in range(1, 31)]

@@ -88,11 +88,11 @@ LINES = "A poster:\r\nGRAND\u2028SALE\x0cnow on\n"
 
 
 @pytest.mark.parametrize("a_line", [False, True])
-def test_a_text_is_one_caption_unless_a_parameter_says_one_a_line(
+def test_a_text_is_one_caption_unless_a_parameter_says_one_per_line(
     small: SmallDataset, members: dict[str, dict[str, bytes]], a_line: bool
 ) -> None:
     members["val.tar"]["a/b.txt"] = LINES.encode()
-    folder = build(small, members, shards=SHARDS | {"caption_a_line": a_line})
+    folder = build(small, members, shards=SHARDS | {"caption_per_line": a_line})
     texts = [caption.text for caption in read_captions(folder)[4]]
     words = [["a", "poster"], ["grand", "sale", "now", "on"]]
     assert len(texts) == (2 if a_line else 1)

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LISTED = subprocess.run(
-    ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=True,
-)
-PAGES = sorted(name for name in LISTED.stdout.splitlines() if (ROOT / name).is_file())
+
+
+def listed(*patterns: str) -> list[str]:
+    """The files of the project whose names match."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return sorted(name for name in done.stdout.splitlines() if (ROOT / name).is_file())
+
+
+PAGES = listed("*.md")
+CODE_FILES = listed("*.py", "*.yaml", "*.toml", "*.sh", "Makefile")
 LINK = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)>?\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
@@ -24,6 +27,8 @@ OURS = re.compile(r"(?!.*NAME)(fsgr_model|pipeline|bench|tests|docs|presets|find
 TEST = re.compile(r"([\w/]*test_\w+\.py)(?:::(\w+))?")
 PARAMETERS = ROOT / "docs" / "reference" / "parameters.md"
 PARAMETER = re.compile(r"(\w+(?:\.\w+)+)(?:(?::| ?=) ?.*)?")
+# A page or a finding, as code names it.
+PAGE_OR_FINDING = re.compile(r"\b(?:docs|findings)/[\w/-]+\.(?:md|sh)\b")
 SUFFIXES = (".json", ".md", ".py", ".tsv", ".safetensors", ".h5")
 # It may name what was removed.
 HISTORY = {"CHANGELOG.md"}
@@ -62,6 +67,11 @@ def missing_paths(text: str) -> Iterator[str]:
             yield code
 
 
+def pages_named(code_file: str) -> list[str]:
+    """Pages of docs/ and scripts of findings/ that a file of code points its reader to."""
+    return PAGE_OR_FINDING.findall((ROOT / code_file).read_text(encoding="utf-8"))
+
+
 def missing_tests(text: str) -> Iterator[str]:
     """Tests in backticks, by their path below tests/, that are not there."""
     for code in CODE.findall(text):
@@ -97,6 +107,11 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_paths_tests_and_parameters_that_are_named_exist(page: str) -> None:
     text = prose(page)
     assert [*missing_paths(text), *missing_tests(text), *unknown_parameters(text)] == []
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    named = {(name, path) for name in CODE_FILES for path in pages_named(name)}
+    assert [found for found in sorted(named) if not (ROOT / found[1]).exists()] == []
 
 
 def test_every_page_is_reached_from_the_index() -> None:

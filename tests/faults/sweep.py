@@ -2,7 +2,8 @@
 
 Everything is done in one process and its forks. A line of JSON a refusal goes to FOLDER/outcomes, the places
 that were reached to FOLDER/reached. KIND `once` refuses each place with one error, the next one with the next
-error; `ways` does so with two errors for each way that leads to a place; `errors` tries all at each place.
+error, and `few` does so for two commands alone; `ways` takes two errors for each way that leads to a place;
+`errors` tries all at each place.
 Of PARTS sweeps side by side, each one takes its part of the errors.
 """
 
@@ -35,7 +36,7 @@ NUMBERS = [*(getattr(errno, name) for name in NAMES if hasattr(errno, name)), 52
 QUESTIONS = ("exists", "is_file", "is_dir", "is_symlink")
 NO = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
 # How many errors a place gets, and how many callers tell two ways to it apart; the errors come in turns.
-SWEEPS = {"once": (1, 0), "ways": (2, 3), "errors": (len(NUMBERS), 0)}
+SWEEPS = {"few": (1, 0), "once": (1, 0), "ways": (2, 3), "errors": (len(NUMBERS), 0)}
 
 
 class Turns:
@@ -75,7 +76,8 @@ def main(folder: Path, kind: str, part: int = 0, parts: int = 1) -> None:
     begin(folder / "world")
     build(Path.cwd())
     watch = Watch(folder)
-    for driver in STAGES:
+    drivers = [STAGES[0], COMMANDS[0]] if kind == "few" else [*STAGES, *COMMANDS, *RARE]
+    for driver in [] if kind == "few" else STAGES:
         driver.main()
 
     def run(driver: Driver) -> None:
@@ -101,7 +103,7 @@ def main(folder: Path, kind: str, part: int = 0, parts: int = 1) -> None:
     # A fork would copy what the collector looks at.
     gc.disable()
     gc.freeze()
-    for driver in (*STAGES, *COMMANDS, *RARE):
+    for driver in drivers:
         run(driver)
     (folder / "outcomes").write_text("\n".join(write(refusals.outcomes)), encoding="utf-8")
     (folder / "no_file").write_text(json.dumps([place.text for place in refusals.no_file]))

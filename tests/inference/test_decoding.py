@@ -8,7 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fsgr_model.inference.decoding import beam_search, greedy, sample, word_log_probs
+from fsgr_model.inference.beam_search import beam_search
+from fsgr_model.inference.decoding import greedy, sample, word_log_probs
 from fsgr_model.network.decoder import CaptionDecoder, DecoderState
 from fsgr_model.network.memory import Prototypes
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, UNK
@@ -96,7 +97,7 @@ def test_a_wide_beam_finds_the_best_captions_of_all(decoder, start):
 @torch.no_grad()
 def test_beam_of_one_is_greedy(decoder, start):
     best, _ = beam_search(step_of(decoder), start, B, beam_size=1, max_length=MAX_LENGTH)
-    assert torch.equal(best, greedy(step_of(decoder), start, B, MAX_LENGTH))
+    assert torch.equal(best, greedy(step_of(decoder), start, B, max_length=MAX_LENGTH))
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsgr_model.kernels.dropout import FastDropout
+from fsgr_model.kernels.dropout import FastDropout, at_least
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -71,3 +71,14 @@ def test_neighbours_are_dropped_independently():
     for distance in (1, 2, 3, 4, 5):
         both = (gone[:-distance] * gone[distance:]).mean().item()
         assert both == pytest.approx(0.09, abs=1e-3)
+
+
+@pytest.mark.parametrize("threshold", [-32767, -26214, 0, 32767])
+def test_the_mask_is_the_comparison(threshold):
+    number = torch.arange(-32768, 32768).to(torch.int16)
+    assert torch.equal(at_least(number, threshold).bool(), number >= threshold)
+
+
+def test_a_probability_that_rounds_to_nothing_leaves_everything():
+    x = torch.randn(3, 4)
+    assert FastDropout(1e-6)(x) is x

@@ -10,6 +10,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -29,7 +30,8 @@ def module_file(name: str) -> Path | None:
     return path if path.exists() else None
 
 
-def imported_files(path: Path) -> set[Path]:
+@cache
+def imported_files(path: Path) -> frozenset[Path]:
     """Files of this project that a file imports, at its top or inside a function."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -38,7 +40,7 @@ def imported_files(path: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(module_file(node.module))
             found |= {module_file(f"{node.module}.{alias.name}") for alias in node.names}
-    return {file for file in found if file is not None}
+    return frozenset(file for file in found if file is not None)
 
 
 def import_closure(stage: str) -> set[str]:

@@ -23,6 +23,8 @@ def test_the_page_is_that_of_dvc_yaml():
         ("kernels/dropout.py", {"features", "labels", "codebook", "vocab", "captions", "evaluate"}),
         ("kernels/onednn_layers.py", {"codebook", "vocab", "labels"}),
         ("inference/decoding.py", {"features", "labels", "vocab", "codebook"}),
+        # The beam search trains nothing: validation is greedy, and the reward is of samples.
+        ("inference/beam_search.py", {"train_xe", "train_scst", "features", "evaluate"}),
         ("runtime/row_store.py", set(reruns.stages(reruns.DVC.read_text()))),
         ("config/params.py", set(reruns.stages(reruns.DVC.read_text()))),
     ],

@@ -45,8 +45,8 @@ weights. {works} of the architectures work, with {works_tags} of the tags ({shar
   blocks (every stage one block) at its lowest and its highest cut.
 - **Cuts**: the values that `clip.cut` may have. A transformer is cut before a block; towers in stages are cut
   after a stage, and the highest value caches all but the head; a ResNet is cut before its attention pool.
-- **Cached** are so many tokens of so many float16 numbers a picture, here at half of the blocks or after the
-  last stage; KB says how much that is.
+- **Cached** are so many tokens of so many float16 numbers per picture, here at half of the blocks or after
+  the last stage; KB says how much that is.
 - **Grid**: the patches that the captioner sees, which are those of the label maps too.
 - **Head**: how a patch by itself comes into the joint space, for label maps and the semantic quantiser.
   *Token*, *mean*: a patch takes the way of the class token or of the mean, through the last norm and the

@@ -130,7 +130,7 @@ def test_geometry_is_computed_once_and_no_part_of_a_checkpoint(monkeypatch):
     monkeypatch.setattr(
         encoder_module, "grid_geometry", lambda side: computed.append(side) or grid_geometry(side)
     )
-    bias = GeometryBias(3, 2)
+    bias = GeometryBias(3, num_heads=2)
     torch.testing.assert_close(bias(), bias())
     assert computed == [3]
     assert set(bias.state_dict()) == {"weight.weight", "weight.bias"}

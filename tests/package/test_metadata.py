@@ -113,7 +113,7 @@ def test_development_needs_what_the_requirement_files_name() -> None:
 @pytest.mark.parametrize(
     ("package", "extra", "use"),
     [
-        ("faiss", "prototypes", lambda: cluster(np.eye(4, dtype=np.float32), 2, 0, None)),
+        ("faiss", "prototypes", lambda: cluster(np.eye(4, dtype=np.float32), 2, seed=0, start_MD=None)),
         ("faiss", "prototypes", lambda: neighbours(*2 * [np.eye(4, dtype=np.float32)], 2)),
         ("dvc", "pipeline", lambda: read_at_revision(Path("data/scores/xe.json"), "main")),
     ],

@@ -12,6 +12,7 @@ import yaml
 
 from fsgr_model.runtime.errors import run_command
 from pipeline import dataset as stage
+from tests.worlds.commands import run_here
 from tests.worlds.small_dataset import FILES, SmallDataset
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,10 @@ class Project:
         (self.root / "params.yaml").write_text(yaml.safe_dump(self.values))
 
     def run(self) -> subprocess.CompletedProcess[str]:
+        return run_here(lambda: run_command(stage.main), folder=self.root)
+
+    def run_alone(self) -> subprocess.CompletedProcess[str]:
+        """As DVC does."""
         return subprocess.run(
             [sys.executable, "-m", "pipeline.dataset"],
             cwd=self.root,
@@ -41,9 +46,9 @@ class Project:
             check=False,
         )
 
-    def refusal(self) -> str:
+    def refusal(self, alone: bool = False) -> str:
         """Run the stage, which must fail properly; the line that it says."""
-        done = self.run()
+        done = self.run_alone() if alone else self.run()
         assert done.returncode == 1, done
         line, newline, rest = done.stderr.partition("\n")
         assert line.startswith("error: ") and newline and not rest, done.stderr
@@ -58,7 +63,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_the_small_project_runs(project: Project) -> None:
     project.write()
-    done = project.run()
+    done = project.run_alone()
     assert (done.returncode, done.stderr) == (0, "")
     made = project.root / "data" / "dataset"
     assert {file.name for file in made.iterdir()} == {
@@ -92,7 +97,7 @@ def test_params_file_missing_or_no_yaml(project: Project) -> None:
 def test_missing_root(project: Project) -> None:
     project.values["dataset"]["root"] = "data/flickr8k"
     project.write()
-    line = project.refusal()
+    line = project.refusal(alone=True)
     assert "dataset.root: there is no folder data/flickr8k" in line
     assert "-S dataset.root=/path/to/it" in line
 

@@ -29,6 +29,7 @@ from pipeline import (
 from tests.worlds.openings import Opened, openings
 from tests.worlds.project import CLIP_CONFIG
 
+pytestmark = pytest.mark.slow
 STAGES = (dataset, clip, features, codebook, vocab, labels, train_xe, train_scst, captions, evaluate)
 NAMES = [stage.__name__.partition(".")[2] for stage in STAGES]
 

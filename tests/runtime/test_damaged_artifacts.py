@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fsgr_model.clip.codebook import Codebook, load_codebook
-from fsgr_model.clip.description import load_description
+from fsgr_model.clip.loading import load_description
 from fsgr_model.runtime.artifacts import fingerprint, load_checked_json, load_json, save_json, write_checksum
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import ResumePoint

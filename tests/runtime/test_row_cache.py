@@ -75,18 +75,18 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_fastest_place_with_room_is_chosen(
     machine: None, needed: int, step: int, device: torch.device, place: str
 ) -> None:
-    assert choose_place("auto", needed * GIGABYTE, step * GIGABYTE, device) == place
+    assert choose_place("auto", needed=needed * GIGABYTE, step=step * GIGABYTE, device=device) == place
 
 
 def test_a_place_that_is_asked_for_is_used_or_refused(machine: None) -> None:
-    assert choose_place("disk", 4 * GIGABYTE, 0, CUDA) == "disk"
-    assert choose_place("ram", 4 * GIGABYTE, 0, CUDA) == "ram"
+    assert choose_place("disk", needed=4 * GIGABYTE, step=0, device=CUDA) == "disk"
+    assert choose_place("ram", needed=4 * GIGABYTE, step=0, device=CUDA) == "ram"
     with pytest.raises(UserError, match=r"runtime\.cache is gpu, but this run is on cpu"):
-        choose_place("gpu", 1, 0, CPU)
+        choose_place("gpu", needed=1, step=0, device=CPU)
     with pytest.raises(UserError, match=r"gpu, but the features take 37\.00 GB, .* 13\.50 GB"):
-        choose_place("gpu", 37 * GIGABYTE, 5 * GIGABYTE, CUDA)
+        choose_place("gpu", needed=37 * GIGABYTE, step=5 * GIGABYTE, device=CUDA)
     with pytest.raises(UserError, match=r"ram, but the features take 6\.00 GB, .* 5\.00 GB"):
-        choose_place("ram", 6 * GIGABYTE, 0, CUDA)
+        choose_place("ram", needed=6 * GIGABYTE, step=0, device=CUDA)
 
 
 def test_training_comes_to_the_same_weights_from_every_place(

@@ -210,6 +210,18 @@ def test_publish_copies_where_links_are_impossible(path, tmp_path, monkeypatch, 
     assert (tmp_path / "out" / "train.h5").read_bytes() == path.read_bytes()
 
 
+def test_rows_are_written_wherever_they_lie_in_the_file(tmp_path):
+    """In runs of neighbours, forwards, backwards and with gaps."""
+    ids, rows = list(range(100, 112)), np.random.default_rng(0).normal(size=(12, 3, 2)).astype(np.float16)
+    orders = {"a": list(range(12)), "b": [3, 4, 5, 0, 11, 10, 1, 2, 8, 7, 6, 9], "c": list(range(11, -1, -1))}
+    for name, order in orders.items():
+        with RowWriter(tmp_path / f"{name}.h5", RowFormat("tokens", (3, 2), "float16"), ids, {}) as writer:
+            for part in (order[:5], order[5:]):
+                writer.write([ids[place] for place in part], rows[part])
+        np.testing.assert_array_equal(RowStore(tmp_path / f"{name}.h5", {}).load_all(), rows)
+    assert len({(tmp_path / f"{name}.h5").read_bytes() for name in orders}) == 1
+
+
 def test_equal_rows_are_equal_bytes_whenever_and_however_they_are_written(path, tmp_path):
     """HDF5 keeps the time of creation in seconds if it is not told otherwise."""
     time.sleep(1.1)

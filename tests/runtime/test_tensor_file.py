@@ -32,6 +32,7 @@ def test_tensors_are_those_that_the_library_reads(path: Path) -> None:
     assert tensors["a"].untyped_storage().nbytes() == 60
 
 
+@pytest.mark.slow
 def test_a_changed_file_has_another_hash_or_is_refused(path: Path) -> None:
     whole, expected = path.read_bytes(), sha256_file(path)
     refused = 0

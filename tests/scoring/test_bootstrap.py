@@ -22,6 +22,7 @@ def test_the_interval_of_a_mean_is_that_of_theory() -> None:
     assert (low, high) == pytest.approx((value_N.mean() - spread, value_N.mean() + spread), abs=0.03)
 
 
+@pytest.mark.slow
 def test_ninety_five_of_a_hundred_intervals_hold_the_true_mean() -> None:
     draw = np.random.default_rng(2)
     ends = [interval(resampled([mean(draw.exponential(1, 60))])[0]) for _ in range(100)]

@@ -15,9 +15,11 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring import document_frequencies
+from fsgr_model.scoring.cider_d import CiderD, CiderDByBatch
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
+from fsgr_model.text.caption_table import CaptionTable
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
 
 NUM_WORDS = 30
@@ -97,6 +99,32 @@ def test_equals_the_official_scorer_with_foreign_document_frequencies() -> None:
     expected = official_with(training, candidates, references)
     assert expected.max() > 0.1
     np.testing.assert_allclose(scores, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("end_token", [True, False])
+def test_references_prepared_by_batch_score_as_all_of_them_do(end_token: bool) -> None:
+    references = random_corpus(1, 40, 60)
+    references[7] = references[7][:2]
+    frequencies = DocumentFrequencies.build(references.values(), 80)
+    by_batch = CiderDByBatch(CaptionTable.of(references), frequencies, end_token)
+    ids = [7, 3, 3, 39, 7]
+    rows = padded([references[image_id][1] for image_id in (3, 3, 7, 39, 0)], 16)
+    expected = CiderD(references, frequencies, end_token).score(rows, ids)
+    np.testing.assert_array_equal(by_batch.score(rows, ids), expected)
+    np.testing.assert_array_equal(by_batch.prepared().score(rows, ids), expected)
+    assert expected.max() > 1
+    with pytest.raises(ValueError, match=r"images without references: \[99\]"):
+        by_batch.score(rows[:2], [3, 99])
+
+
+def test_frequencies_are_the_same_whatever_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    references = random_corpus(1, 23, 50)
+    whole = DocumentFrequencies.build(references.values(), 80)
+    monkeypatch.setattr(document_frequencies, "IMAGES_A_PIECE", 5)
+    pieces = DocumentFrequencies.build(references.values(), 80)
+    np.testing.assert_array_equal(pieces.keys, whole.keys)
+    np.testing.assert_array_equal(pieces.counts, whole.counts)
+    assert pieces.num_images == 23
 
 
 def test_unlisted_words_count_as_in_the_official_metric() -> None:

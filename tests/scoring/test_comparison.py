@@ -135,5 +135,5 @@ def test_revisions_come_from_dvc(repository: Path) -> None:
     assert before.captions == list(RIGHT.values())
     with pytest.raises(UserError, match="nonsense is no file"):
         read_at_revision(Path("data/scores/scst.json"), "nonsense")
-    with pytest.raises(UserError, match=r"data/scores/xe\.json of that revision cannot be had"):
+    with pytest.raises(UserError, match=r"data/scores/xe\.json of that revision cannot be read"):
         read_at_revision(Path("data/scores/xe.json"), "HEAD")

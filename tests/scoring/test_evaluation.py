@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from fsgr_model.clip.codebook import Codebook
-from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.loading import save_clip
+from fsgr_model.clip.loading import clip_identity, load_description, save_clip
 from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.params import EvaluateParams

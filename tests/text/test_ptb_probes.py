@@ -8,7 +8,7 @@ from fsgr_model.text.character_kinds import DIGIT, LETTER, MARK, NOTHING, in_kin
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 from tests.text import ptb_probes
 
-# Probes that our tokenizer may answer otherwise; each would stand in docs/data.md with its reason.
+# Probes that our tokenizer may answer otherwise; docs/explanation/tokens.md would give the reason of each.
 ALLOWED: frozenset[str] = frozenset()
 # Letters and digits that Unicode 15 to 17 put into the BMP.
 NEWER = "\u088f\u0c5c\u0cdc\u1c89\u1c8a\ua7cb\ua7cc\ua7cd\ua7ce\ua7cf\ua7d2\ua7d4\ua7da\ua7db\ua7dc\ua7f1"

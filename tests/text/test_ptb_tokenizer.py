@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from fsgr_model.scoring.java import find_java
+from fsgr_model.text import ptb_tokenizer as rules
 from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 SENTENCES = Path(__file__).with_name("odd_sentences.txt").read_text(encoding="utf-8").split("\n")
 DEMO_CAPTIONS = Path("data/dataset/captions.json")
+# Words of ASCII letters that some rule treats in its own way.
+ODD_WORDS = [*rules._CUT_WORDS, *re.findall("[a-z]+", "ave st mr jan pt ptes mass no fig op s b i the he")]
 # A JSON file of captions in COCO's format, to compare on human captions.
 OWN_CAPTIONS = "FSGR_TEST_CAPTIONS"
 # A folder with COCO's captions_val2017.json.
@@ -124,3 +130,15 @@ def misses(captions: list[str], expected: list[str]) -> int:
     return sum(
         " ".join(ptb_tokenize(text)) != tokens for text, tokens in zip(captions, expected, strict=True)
     )
+
+
+@given(
+    st.lists(st.sampled_from(sorted(ODD_WORDS)) | st.from_regex("[A-Za-z]{1,4}", fullmatch=True), min_size=1),
+    st.lists(st.sampled_from([" ", "  ", ", ", ",  "]), min_size=20),
+    st.sampled_from(["", ".", " .", ". ", " . ", "  "]),
+    st.sampled_from([str.lower, str.upper, str.capitalize, str]),
+)
+def test_a_plain_caption_is_divided_as_the_rules_divide_it(words, between, end, case) -> None:
+    text = "".join(case(word) + gap for word, gap in zip(words, between, strict=False)).rstrip(", ") + end
+    plain = rules._plain_words(text)
+    assert not plain or plain == rules._by_rules(text)

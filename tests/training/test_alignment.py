@@ -258,6 +258,7 @@ def frozen_weights(alignment) -> list[torch.Tensor]:
     return [weight for block in alignment.tower.layers.blocks for weight in block.parameters()]
 
 
+@pytest.mark.slow
 def test_alignment_alone_learns_to_tell_which_caption_belongs_to_which_image(alignment, assembly, images):
     model = assembly.captioner
     batch = images.batch(images.image_ids[:12]).to(CPU)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fsgr_model.clip.description import DESCRIPTION
+from fsgr_model.clip.loading import DESCRIPTION
 from fsgr_model.clip.model_building import (
     build_model,
     build_preprocess,
@@ -43,7 +43,7 @@ from fsgr_model.training.clip_training import (
 )
 from fsgr_model.training.loop import Loop
 from pipeline.clip import prepare_clip
-from tests.worlds.clip import tiny_config
+from tests.worlds.clip import noise_dataset, tiny_config
 
 CONFIG = tiny_config(pool_type="avg", patch_dropout=0.25)
 PARAMS = ClipTrainingParams(epochs=3, batch_size=8, lr=3e-3, weight_decay=0.1, warmup_epochs=1)
@@ -100,16 +100,26 @@ def vanish():
     raise KeyboardInterrupt
 
 
+INTERRUPTED = PARAMS.model_copy(update={"batch_size": 4, "shift": 0.1, "gray_scale_prob": 0.5})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Trained without an interruption."""
+    model, root = new_model(), tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root))
+        train(model, read_pairs(noise_dataset(root / "dataset"), "train"), INTERRUPTED, "whole")
+    return model
+
+
 # Steps of four pictures, three an epoch: within an epoch, at the end of one, at the very end.
 @pytest.mark.parametrize("steps", [4, 6, 9])
 @pytest.mark.parametrize("how", [send(signal.SIGTERM), send(signal.SIGINT), vanish])
-def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch, steps, how):
-    params = PARAMS.model_copy(update={"batch_size": 4, "shift": 0.1, "gray_scale_prob": 0.5})
-    whole = new_model()
-    train(whole, pairs, params, "whole")
+def test_an_interrupted_training_ends_as_if_it_had_not_been(whole, pairs, monkeypatch, steps, how):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
         patch.setattr(Loop, "_train_step", stop_in_step(steps, how))
-        train(new_model(), pairs, params, "resumed")
+        train(new_model(), pairs, INTERRUPTED, "resumed")
     if how is not vanish:
         assert isinstance(stopped.value, Stopped)
         assert f"saved CLIP epoch {(steps - 1) // 3 + 1}/3, step {(steps - 1) % 3 + 1} in " in str(
@@ -117,7 +127,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(pairs, monkeypatch, 
         )
     resumed = new_model()
     torch.manual_seed(99)
-    train(resumed, pairs, params, "resumed")
+    train(resumed, pairs, INTERRUPTED, "resumed")
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -134,6 +144,7 @@ def test_another_key_never_resumes(pairs, monkeypatch):
     assert taken == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_it_learns(pairs):
     (batch,) = batches_of(pairs, 12, seed=0, epoch=1)
     losses = []
@@ -228,10 +239,11 @@ def test_a_phrase_is_a_run_of_words_between_content_words():
     (caption,) = tokenizer(["a red cat on green grass."])
     red, cat, on, green, grass = caption[2:7].tolist()
     runs = [[red], [red, cat], [cat], [cat, on, green], [green], [green, grass], [grass]]
+    function_words = function_tokens(tokenizer)
     draw = np.random.default_rng(0)
     seen = set()
     for _ in range(300):
-        phrase = cut_phrase(caption, function_tokens(tokenizer), draw).tolist()
+        phrase = cut_phrase(caption, function_words, draw).tolist()
         end = phrase.index(49407)
         assert phrase[0] == 49406
         assert phrase[1:end] in runs

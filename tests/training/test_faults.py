@@ -74,10 +74,9 @@ def test_a_loss_no_better_than_blind_guessing_is_reported(
     assert [line.split(":")[1] for line in lines] == [" XE epoch 2", " XE epoch 3"]
 
 
-def test_a_stop_during_validation_loses_no_step(run_in, model_params, xe_params, monkeypatch):
+def test_a_stop_during_validation_loses_no_step(runs, run_in, model_params, xe_params, monkeypatch):
     """The second validation, behind epoch 1, is interrupted: what was trained is saved as it is."""
-    whole = run_in("whole")
-    train_xe(whole, 1e-3, model_params, xe_params)
+    whole = runs(1e-3, model_params, xe_params)
     stopped = run_in("stopped")
     plain, scored = Validation.score, []
 
@@ -99,9 +98,8 @@ def test_a_stop_during_validation_loses_no_step(run_in, model_params, xe_params,
     assert equal_ends(stopped, whole)
 
 
-def test_a_step_that_never_ends_is_given_up_and_redone(run_in, model_params, xe_params, monkeypatch):
-    whole, stopped = run_in("whole"), run_in("stopped")
-    train_xe(whole, 1e-3, model_params, xe_params)
+def test_a_step_that_never_ends_is_given_up_and_redone(runs, run_in, model_params, xe_params, monkeypatch):
+    whole, stopped = runs(1e-3, model_params, xe_params), run_in("stopped")
     plain, taken = CrossEntropy.loss, []
 
     def slow(self, model, batch, step):

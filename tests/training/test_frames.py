@@ -33,6 +33,7 @@ def frames(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_from_a_stage_to_the_gradient(frames, run_in, model_params, xe_params, scst_params):
     xe = run_in("xe")
     train_xe(xe, 1e-3, model_params, xe_params)

@@ -14,13 +14,13 @@ from tests.worlds.captioner import split_of
 
 def test_few_images_are_drawn_by_seed_and_fewer_are_among_more(tiny_data):
     images = split_of(tiny_data, "train").tokens
-    drawn = {(count, seed): choose_images(images, count, seed) for count in (3, 6) for seed in (0, 1)}
+    drawn = {(count, seed): choose_images(images, count, seed=seed) for count in (3, 6) for seed in (0, 1)}
     for (count, seed), found in drawn.items():
-        assert len(found) == count and found == choose_images(images, count, seed)
+        assert len(found) == count and found == choose_images(images, count, seed=seed)
         assert [image for image in images if image in found] == list(found), "in the order of the manifest"
     assert drawn[3, 0].keys() < drawn[6, 0].keys()
     assert drawn[6, 0] != drawn[6, 1]
-    assert choose_images(images, len(images), 5) == images
+    assert choose_images(images, len(images), seed=5) == images
 
 
 def test_captions_are_those_of_the_drawn_images(tiny_data):
@@ -49,7 +49,7 @@ def test_training_on_few_images_is_training_on_a_dataset_without_the_others(
 
     def only_few(tokens, split):
         found = plain(tokens, split)
-        return choose_images(found, 5, few.seed) if split == "train" else found
+        return choose_images(found, 5, seed=few.seed) if split == "train" else found
 
     monkeypatch.setattr(inputs_module, "tokens_of", only_few)
     alone = run_in("not there")

@@ -57,7 +57,7 @@ def test_gradients_are_clipped_as_pytorch_does(kind, max_norm):
     norm = optimiser.gradient_norm()
     torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(theirs.parameters(), max_norm))
     assert 0.1 < norm < 100
-    optimiser.clip_gradients(norm.item(), max_norm)
+    optimiser.clip_gradients(norm.item(), max_norm=max_norm)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
 

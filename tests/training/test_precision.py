@@ -19,14 +19,13 @@ SIGTERM = 15
 @pytest.mark.parametrize(
     ("precision", "near"), [("bf16", 0.05), ("fp16", 0.02), ("float32", 0.0), ("auto", 0.0)]
 )
-def test_the_loss_is_near_that_of_float32(run_in, model_params, xe_params, precision, near):
-    losses = {}
-    for name in ("float32", precision):
-        run = replace(run_in(name), precision=name)
-        train_xe(run, 1e-3, model_params, xe_params)
-        losses[name] = [float(row["loss"]) for row in history_of(run)[1:]]
-    assert losses[precision] == pytest.approx(losses["float32"], rel=near, abs=1e-12)
-    assert (losses[precision] == losses["float32"]) == (precision in ("auto", "float32")), "auto on a CPU"
+def test_the_loss_is_near_that_of_float32(runs, run_in, model_params, xe_params, precision, near):
+    run = replace(run_in("run"), precision=precision)
+    train_xe(run, 1e-3, model_params, xe_params)
+    in_float32 = runs(1e-3, model_params, xe_params, precision="float32")
+    losses, expected = ([float(row["loss"]) for row in history_of(each)[1:]] for each in (run, in_float32))
+    assert losses == pytest.approx(expected, rel=near, abs=1e-12)
+    assert (losses == expected) == (precision in ("auto", "float32")), "auto on a CPU"
 
 
 def test_a_stopped_run_in_fp16_goes_on_with_its_scale(run_in, model_params, xe_params, monkeypatch):

@@ -56,14 +56,18 @@ def test_clusters_that_lie_apart_are_found():
     row_ND = (centre_MD[member_N] + rng.normal(size=(200, D))).astype(np.float32)
     mean_MD = np.stack([row_ND[member_N == m].mean(axis=0) for m in range(5)])
     # From a row of each, so that what is tested is the clustering and not the luck of the first draw.
-    found_MD = cluster(rng.permutation(row_ND), 5, 0, row_ND[::40].copy())
+    found_MD = cluster(rng.permutation(row_ND), 5, seed=0, start_MD=row_ND[::40].copy())
     np.testing.assert_allclose(found_MD, mean_MD, rtol=1e-4, atol=1e-3)
 
 
 def test_the_seed_fixes_the_clusters():
     row_ND = np.random.default_rng(0).normal(size=(300, D)).astype(np.float32)
-    assert np.array_equal(cluster(row_ND, 9, 3, None), cluster(row_ND, 9, 3, None))
-    assert not np.array_equal(cluster(row_ND, 9, 3, None), cluster(row_ND, 9, 4, None))
+    assert np.array_equal(
+        cluster(row_ND, 9, seed=3, start_MD=None), cluster(row_ND, 9, seed=3, start_MD=None)
+    )
+    assert not np.array_equal(
+        cluster(row_ND, 9, seed=3, start_MD=None), cluster(row_ND, 9, seed=4, start_MD=None)
+    )
 
 
 def test_neighbours_by_brute_force():
@@ -230,11 +234,10 @@ def test_segments_are_trained_once_there_are_prototypes(run_in, with_memory, xe_
     assert weights["decoder.layers.0.self_attention.memory.prototype_segment_D"].abs().max() > 0
 
 
-@pytest.mark.parametrize("steps", [2, 5, 7])
-def test_a_stopped_run_goes_on_to_the_same_end(run_in, with_memory, xe_params, monkeypatch, steps):
+@pytest.mark.parametrize("steps", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 7))])
+def test_a_stopped_run_goes_on_to_the_same_end(runs, run_in, with_memory, xe_params, monkeypatch, steps):
     """Stopped while the banks fill, behind the last step of an epoch, and before the second K-means."""
-    whole = run_in("whole")
-    train_xe(whole, 3e-3, with_memory, xe_params)
+    whole = runs(3e-3, with_memory, xe_params)
     stopped = run_in("stopped")
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
@@ -269,10 +272,9 @@ def test_a_best_network_without_prototypes_is_told(run_in, with_memory, xe_param
 
 
 def test_scst_keeps_the_prototypes_and_feeds_no_bank(
-    run_in, with_memory, xe_params, scst_params, monkeypatch
+    runs, run_in, with_memory, xe_params, scst_params, monkeypatch
 ):
-    xe, scst = run_in("xe"), run_in("scst", "train_scst")
-    train_xe(xe, 3e-3, with_memory, xe_params)
+    xe, scst = runs(3e-3, with_memory, xe_params), run_in("scst", "train_scst")
 
     def pushed(self, *rows):
         raise AssertionError("SCST fed the banks")

@@ -31,7 +31,7 @@ def captioner(device: torch.device):
 
 def uneven_batch(device: torch.device) -> Batch:
     """Captions of several lengths, one of which is missing."""
-    batch = random_batch(TINY, 3, TINY.outputs_width, device)
+    batch = random_batch(TINY, 3, token_width=TINY.outputs_width, device=device)
     caption_BSL = batch.caption_BSL.clone()
     caption_BSL[1, 1] = caption_BSL[0, 0, 4:] = caption_BSL[2, :, 5:] = PAD
     return Batch(batch.image_ids, batch.tokens_BTW, caption_BSL)
@@ -40,7 +40,7 @@ def uneven_batch(device: torch.device) -> Batch:
 def scst() -> SelfCritical:
     captions = random_captions(TINY, 20)
     reward = CiderD(dict(enumerate(captions)), DocumentFrequencies.build(captions, TINY.num_words), True)
-    return SelfCritical(reward, 4, 9)
+    return SelfCritical(reward, num_samples=4, max_length=9)
 
 
 def gradients_of(model, loss: torch.Tensor) -> list[torch.Tensor]:

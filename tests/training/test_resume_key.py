@@ -29,10 +29,10 @@ class Reached(Exception):
 def key_of(monkeypatch, run_in, tiny_data, tmp_path, model_params, xe_params):
     """The key of XE training with some changes; data may be changed in a copy."""
 
-    def reach(stage, key):
+    def reach(stage, key, world):
         raise Reached(key)
 
-    monkeypatch.setattr(run_module, "resume_point", reach)
+    monkeypatch.setattr(run_module, "shared_resume_point", reach)
 
     def key(change_data=None, lr=1e-3, run=None, model=None, xe=None) -> str:
         data = tmp_path / "changed"
@@ -102,11 +102,11 @@ def test_scst_from_other_weights_never_resumes(
     train_xe(other, 2e-3, model_params, xe_params.model_copy(update={"epochs": 1}))
     keys = []
 
-    def reach(stage, key):
+    def reach(stage, key, world):
         keys.append(key)
         raise Reached
 
-    monkeypatch.setattr(run_module, "resume_point", reach)
+    monkeypatch.setattr(run_module, "shared_resume_point", reach)
     for start_from in (xe.out, other.out, xe.out):
         with pytest.raises(Reached):
             train_scst(run_in("scst", "train_scst"), start_from, model_params, scst_params)

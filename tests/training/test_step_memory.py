@@ -71,5 +71,5 @@ def test_weights_count_with_their_gradient_and_adams_state() -> None:
 
 def test_the_line_before_training_has_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsgr_model.training.step_memory.device_memory", lambda device: 40 * 10**9)
-    line = describe_need("XE", 11_240_000_000, 100, torch.device("cuda"))
+    line = describe_need("XE", 11_240_000_000, images=100, device=torch.device("cuda"))
     assert line == "XE needs about 11 GB at 100 images per step; this GPU has 40 GB"

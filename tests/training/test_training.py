@@ -60,14 +60,18 @@ def stop_after(monkeypatch, steps: int, number: signal.Signals) -> None:
     monkeypatch.setattr(Loop, "_train_step", step)
 
 
-@pytest.mark.parametrize("changes", [{}, {"semantics": False, "residual": "pre"}])
-def test_xe_learns_the_tiny_world(run_in, model_params, xe_params, changes):
-    run = run_in("learn")
-    train_xe(run, 3e-3, model_params.model_copy(update=changes), xe_params.model_copy(update={"epochs": 25}))
+PLAIN = pytest.param({"semantics": False, "residual": "pre"}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("changes", [{}, PLAIN])
+def test_xe_learns_the_tiny_world(runs, model_params, xe_params, changes):
+    longer = xe_params.model_copy(update={"epochs": 25})
+    run = runs(3e-3, model_params.model_copy(update=changes), longer)
     scores = [float(row["val_CIDEr"]) for row in history_of(run)]
     assert max(scores) > 2.0 > 5 * scores[0]
 
 
+@pytest.mark.slow
 def test_scst_raises_the_reward_of_a_half_trained_network(run_in, model_params, xe_params, scst_params):
     xe = run_in("xe")
     train_xe(xe, 3e-3, model_params, xe_params.model_copy(update={"epochs": 8}))
@@ -80,19 +84,18 @@ def test_scst_raises_the_reward_of_a_half_trained_network(run_in, model_params, 
     assert sum(rewards[-5:]) > 1.3 * sum(rewards[:5])
 
 
-def test_shuffled_features_teach_nothing_of_the_image(run_in, model_params, xe_params):
+@pytest.mark.slow
+def test_shuffled_features_teach_nothing_of_the_image(runs, model_params, xe_params):
     longer = xe_params.model_copy(update={"epochs": 25})
-    seeing, blind = run_in("seeing"), run_in("blind")
-    train_xe(seeing, 3e-3, model_params, longer)
-    train_xe(blind, 3e-3, model_params, longer.model_copy(update={"shuffle_features": True}))
+    seeing = runs(3e-3, model_params, longer)
+    blind = runs(3e-3, model_params, longer.model_copy(update={"shuffle_features": True}))
     best = [max(float(row["val_CIDEr"]) for row in history_of(run)) for run in (seeing, blind)]
     assert best[0] > 2 * best[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_goes_on_to_the_same_end(run_in, model_params, xe_params, monkeypatch, number):
-    whole = run_in("whole")
-    train_xe(whole, 1e-3, model_params, xe_params)
+def test_a_stopped_run_goes_on_to_the_same_end(runs, run_in, model_params, xe_params, monkeypatch, number):
+    whole = runs(1e-3, model_params, xe_params)
     stopped = run_in("stopped")
     with monkeypatch.context() as patch:
         stop_after(patch, 7, number)
@@ -105,9 +108,8 @@ def test_a_stopped_run_goes_on_to_the_same_end(run_in, model_params, xe_params, 
     assert not list((stopped.out.parent / ".resume").iterdir())
 
 
-def test_scst_resumes_exactly_too(run_in, model_params, xe_params, scst_params, monkeypatch):
-    xe = run_in("xe")
-    train_xe(xe, 1e-3, model_params, xe_params)
+def test_scst_resumes_exactly_too(runs, run_in, model_params, xe_params, scst_params, monkeypatch):
+    xe = runs(1e-3, model_params, xe_params)
     whole = run_in("whole", "train_scst")
     train_scst(whole, xe.out, model_params, scst_params)
     stopped = run_in("stopped", "train_scst")
@@ -131,10 +133,10 @@ def full_xe_params(xe_params):
 # Before any fine level has begun, and when all have.
 @pytest.mark.parametrize(("steps", "optimiser"), [(2, ADAM), (22, MUON)])
 def test_auxiliary_losses_resume_exactly_heads_included(
-    run_in, model_params, full_xe_params, monkeypatch, steps, optimiser
+    runs, run_in, model_params, full_xe_params, monkeypatch, steps, optimiser
 ):
-    whole, stopped = (replace(run_in(name), optimiser=optimiser) for name in ("whole", "stopped"))
-    train_xe(whole, 1e-3, model_params, full_xe_params)
+    stopped = replace(run_in("stopped"), optimiser=optimiser)
+    whole = runs(1e-3, model_params, full_xe_params, optimiser=optimiser)
     with monkeypatch.context() as patch:
         stop_after(patch, steps, signal.SIGTERM)
         with pytest.raises(Stopped):
@@ -144,10 +146,8 @@ def test_auxiliary_losses_resume_exactly_heads_included(
     assert stopped.curve.read_text() == whole.curve.read_text()
 
 
-def test_every_auxiliary_loss_has_its_own_column(run_in, model_params, full_xe_params):
-    run = run_in("run")
-    train_xe(run, 1e-3, model_params, full_xe_params)
-    rows = history_of(run)
+def test_every_auxiliary_loss_has_its_own_column(runs, model_params, full_xe_params):
+    rows = history_of(runs(1e-3, model_params, full_xe_params))
     levels = ["image_caption", "region_phrase", "patch_word"]
     assert set(rows[0]) == {"epoch", "lr", "loss", "xe", "contrast", *levels, "val_CIDEr"}
     assert [row["region_phrase"] == "" for row in rows] == [True, True, False, False, False, False]
@@ -157,10 +157,8 @@ def test_every_auxiliary_loss_has_its_own_column(run_in, model_params, full_xe_p
     assert float(rows[5]["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_weights_hold_nothing_of_the_auxiliary_losses(run_in, model_params, xe_params, full_xe_params):
-    plain, full = run_in("plain"), run_in("full")
-    train_xe(plain, 1e-3, model_params, xe_params)
-    train_xe(full, 1e-3, model_params, full_xe_params)
+def test_the_weights_hold_nothing_of_the_auxiliary_losses(runs, model_params, xe_params, full_xe_params):
+    plain, full = (runs(1e-3, model_params, xe) for xe in (xe_params, full_xe_params))
     assert weights_of(full).keys() == weights_of(plain).keys()
     assert not same(weights_of(full), weights_of(plain))
 
@@ -286,7 +284,7 @@ def test_samples_are_scored_with_the_probabilities_they_were_drawn_with(tiny_dat
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=3, max_length=10)
     tokens = images.batch(images.image_ids[:4]).to(CPU).tokens_BTW
     caption_BSL = torch.tensor([[[5, 6, 3, 1, 1], [7, 3, 1, 1, 1], [5, 5, 5, 5, 5]]]).expand(4, -1, -1)
     state = model.encode(tokens).start
@@ -314,7 +312,7 @@ def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
     model = assembly.captioner.eval()
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 3, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=3, max_length=10)
     batch = images.batch(images.image_ids[:4]).to(CPU)
 
     def gradients() -> dict[str, torch.Tensor]:
@@ -337,7 +335,7 @@ def test_an_image_encoded_once_for_both_passes_gives_the_gradient_of_one_encoded
 def test_a_reference_rewards_more_than_another_images_reference(tiny_data, model_params):
     assembly = assemble(tiny_data, "train", model_params, 0)
     images = images_of(tiny_data, "train", assembly)
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 2, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=2, max_length=10)
     batch = images.batch(images.image_ids)
     own_BS = phase.rewards(batch.image_ids, batch.caption_BSL[..., 1:])
     other_BS = phase.rewards(batch.image_ids, batch.caption_BSL.roll(1, dims=0)[..., 1:])

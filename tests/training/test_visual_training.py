@@ -46,6 +46,7 @@ def visual(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: weight for name, weight in weights.items() if name.startswith("tail.")}
 
 
+@pytest.mark.slow
 def test_both_phases_train_them_and_a_checkpoint_holds_nothing_else_of_clip(
     run_in, visual_params, xe_params, scst_params, tiny_data
 ):
@@ -97,7 +98,7 @@ def test_the_self_critical_loss_reaches_every_adapter_and_prompt(tiny_data, visu
         for weight in weights.values():
             weight.normal_(std=0.2)
     images = images_of(tiny_data, "train", assembly)
-    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), 4, 10)
+    phase = SelfCritical(reward_of(tiny_data, assembly.vocabulary), num_samples=4, max_length=10)
     torch.manual_seed(0)
     loss, _ = phase.loss(model, images.batch(images.image_ids[:6]).to(CPU), START)
     loss.backward()

@@ -1,16 +1,17 @@
 """A world small enough to train on in a second: features show a thing, captions name it."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from fsgr_model.clip.codebook import Codebook, load_codebook
-from fsgr_model.clip.description import clip_identity, load_description
-from fsgr_model.clip.loading import load_clip, save_clip
+from fsgr_model.clip.loading import clip_identity, load_clip, load_description, save_clip
 from fsgr_model.clip.maskclip import label_identity
 from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.text_tower import TextTower
@@ -43,7 +44,7 @@ from fsgr_model.training.batches import CaptionedImages
 from fsgr_model.training.inputs import SplitInputs, captioned_images
 from fsgr_model.training.run import Run
 from pipeline.train_scst import training_reward
-from pipeline.train_xe import progressive_alignment
+from pipeline.train_xe import progressive_alignment, train_xe
 
 THINGS = ["cat", "dog", "house", "tree", "boat", "car"]
 PLACES = ["on a beach", "in the snow", "at night", "in a room"]
@@ -228,3 +229,27 @@ def run_in(tmp_path, tiny_data, monkeypatch):
         return Run(stage, tiny_data, tmp_path / name / "model", tmp_path / name / "curve.tsv", 7, 10.0, ADAM)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, tiny_data):
+    """Train by XE, or give what was trained so before: these runs are looked at and not changed.
+
+    Further arguments are fields of `Run`.
+    """
+    torch.set_num_threads(1)
+    made: dict[str, Run] = {}
+
+    def trained(lr: float, model: ModelParams, xe: XeParams, **fields: Any) -> Run:
+        key = repr((lr, model, xe, fields))
+        if key not in made:
+            root = tmp_path_factory.mktemp("run")
+            run = Run("train_xe", tiny_data, root / "model", root / "curve.tsv", 7, 10.0, ADAM)
+            run = replace(run, **fields)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("DVC_ROOT", str(root))
+                train_xe(run, lr, model, xe)
+            made[key] = run
+        return made[key]
+
+    return trained

@@ -52,8 +52,11 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
+    return noise_dataset(tmp_path / "dataset")
+
+
+def noise_dataset(folder: Path) -> Path:
     """`data/dataset/` of 20 pictures of noise in a colour of their own, two captions each."""
-    folder = tmp_path / "dataset"
     (folder / "images").mkdir(parents=True)
     draw = np.random.default_rng(0)
     images, captions = [], []

@@ -113,7 +113,7 @@ def write_captions(
     """As many captions as the world asks for, all different."""
     speaker = Speaker(world, scene, relations, by_size, rng)
     captions: list[str] = []
-    while len(captions) < world.captions.an_image:
+    while len(captions) < world.captions.per_image:
         if (caption := speaker.caption()) not in captions:
             captions.append(caption)
     return captions

@@ -95,7 +95,7 @@ class ChanceSpec(Section):
 class CaptionSpec(Section):
     """The grammar: sentence patterns with their chances, and how much a caption says."""
 
-    an_image: int
+    per_image: int
     words: tuple[int, int]
     all_things: Chance
     chances: ChanceSpec

@@ -1,0 +1,153 @@
+"""A stage as several processes: started here by torchrun's Python interface, or joined where torchrun did.
+
+The console shows process 0, the others write to files. If a process fails, torchrun ends all of them within
+seconds, and one line says which and why. A signal to the stage goes to all processes, which save and end.
+"""
+
+import logging
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import torch
+
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.stopping import Stopped, end_with_parent
+from fsgr_model.runtime.world import ALONE, ENDED, LOST, OthersLost, World, joined
+
+# Set by torchrun, and by this module in the processes that it starts itself.
+BY_TORCHRUN, LOGS = "TORCHELASTIC_RUN_ID", "FSGR_PROCESS_LOGS"
+# The exit code of a process that was told to end, and has said so.
+STOPPED = 77
+# The file of a process that lost the others: in which step, and who does not answer.
+LOSS = ".lost"
+# How processes end for no cause of their own: torchrun ends those that are left, by SIGKILL after 30 s.
+EFFECTS = (LOST, STOPPED, -signal.SIGTERM)
+
+
+def run_in_processes(asked: int | Literal["auto"], module: str, work: Callable[[World], None]) -> None:
+    """Do the work of the stage `module`: alone, as one of the processes that torchrun started, or by starting
+    as many as are asked for; `auto` is one per GPU, and one on a CPU.
+
+    Raises:
+        UserError: a process failed; the message says which one and why.
+    """
+    count = _number(asked)
+    if BY_TORCHRUN in os.environ:
+        _work_with_others(work)
+    elif count == 1:
+        work(ALONE)
+    else:
+        start_processes(module, count)
+
+
+def _number(asked: int | Literal["auto"]) -> int:
+    gpus = torch.cuda.device_count()
+    if asked == "auto":
+        return max(1, gpus)
+    if gpus and asked > gpus:
+        raise UserError(
+            f"runtime.processes is {asked}, but this machine has {gpus} GPUs and each process takes one; "
+            "set it to auto"
+        )
+    return asked
+
+
+def _work_with_others(work: Callable[[World], None]) -> None:
+    end_with_parent(os.getppid(), signal.SIGTERM)
+    try:
+        with joined() as world:
+            work(world)
+    except Stopped as stop:
+        print(stop, file=sys.stderr, flush=True)
+        sys.exit(STOPPED)
+    except OthersLost as lost:
+        if LOGS not in os.environ:
+            sys.exit(f"error: {lost.message}; run the same command to continue")
+        # The process that started this one tells.
+        (Path(os.environ[LOGS]) / f"{lost.rank}{LOSS}").write_text(f"{lost.place}\n{lost.reason}\n", "utf-8")
+        sys.exit(LOST)
+
+
+def start_processes(module: str, count: int) -> None:
+    """Run `python -m module` in `count` processes on this machine, and wait for their end.
+
+    Raises:
+        UserError: a process other than rank 0 failed, or any was ended by the system.
+        SystemExit: rank 0 failed and has said why, or a signal ended all.
+    """
+    # They take seconds to import.
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, launch_agent
+
+    given = os.environ.get(LOGS)
+    logs = Path(given) if given else Path(tempfile.mkdtemp(prefix="fsgr-processes-"))
+    os.environ[LOGS] = str(logs)
+    # torchrun would give each a single thread.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=f"{module}-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects={rank: Std.ALL for rank in range(1, count)}),
+    )
+    # Its own report of a failure is a page; ours is a line.
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        launch_agent(config, sys.executable, ["-u", "-m", module])
+    except SignalException:
+        # Process 0 has said what it saved.
+        sys.exit(1)
+    except ChildFailedError as error:
+        _tell({rank: (one.exitcode, one.pid) for rank, one in error.failures.items()}, logs, count)
+    if given is None:
+        shutil.rmtree(logs)
+
+
+def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoReturn:
+    """End with the cause, given exit code and process id by rank: one that only lost the others is none."""
+    codes = [code for code, _ in failures.values()]
+    rank = min(failures, key=lambda rank: (failures[rank][0] in EFFECTS, rank))
+    code, pid = failures[rank]
+    if STOPPED in codes or (rank == 0 and code > 0 and code != LOST):
+        # Process 0 has said why.
+        sys.exit(1)
+    place, reason = _loss(logs)
+    # torchrun also ends one that hangs.
+    if reason and (code in EFFECTS or not reason.endswith(ENDED)):
+        what = f"{reason}{place}"
+    else:
+        by_signal = f"was ended by {signal.Signals(-code).name}" if code < 0 else None
+        how = by_signal or f"failed: {_last_line(logs, rank)}"
+        what = f"process {rank} of {count} (pid {pid} on {platform.node()}) {how}{place}"
+    raise UserError(f"{what}; so all were ended; see the logs in {logs}; run the same command to continue")
+
+
+def _loss(logs: Path) -> tuple[str, str]:
+    """Where the first process that lost others was, and whom it lost; empty if none did."""
+    for note in sorted(logs.glob(f"*{LOSS}")):
+        place, reason = note.read_text(encoding="utf-8").splitlines()
+        return (f" in {place}" if place else ""), reason
+    return "", ""
+
+
+def _last_line(logs: Path, rank: int) -> str:
+    """The last that a process wrote to standard error."""
+    for log in logs.glob(f"*/attempt_*/{rank}/stderr.log"):
+        if lines := log.read_text(encoding="utf-8", errors="replace").split("\n"):
+            return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    return "it said nothing"
