@@ -1,8 +1,8 @@
 """Weights from the Hugging Face hub, by a download that goes on where a killed one stopped.
 
-From 1.18 on the library huggingface_hub begins a killed download anew. So a file is brought here to the place
-in the hub's cache where the library looks for it: as itself and no link, which the cache has on file systems
-without links, too (huggingface_hub's guide "Understand caching", section "Limitations").
+From 1.18 on the library huggingface_hub begins a killed download anew (findings/hub_killed_download.sh). So a
+file is brought here to the place in the hub's cache where the library looks for it: as itself and no link,
+which the cache has on file systems without links, too (its guide "Understand caching", "Limitations").
 """
 
 import http.client
@@ -15,6 +15,7 @@ from huggingface_hub import hf_hub_download, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import build_hf_headers
 
+from fsgr_model.runtime.errors import naming_file
 from fsgr_model.runtime.folder_lock import locked
 from fsgr_model.runtime.progress import progress
 
@@ -82,7 +83,7 @@ def download(url: str, part: Path, size: int) -> None:
 
 def pieces(url: str, part: Path) -> Iterator[None]:
     """Write the rest of a file, one piece after the other."""
-    with part.open("ab", buffering=0) as local:
+    with part.open("ab", buffering=0) as local, naming_file(part):
         request = urllib.request.Request(url, headers={"Range": f"bytes={local.tell()}-"})
         for key, value in build_hf_headers().items():
             # The hub sends on to another host, which is not told the user's token.
