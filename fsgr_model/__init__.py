@@ -1,12 +1,12 @@
-"""FSGR image captioning: `load_captioner` for Python, `fsgr` for a terminal, `dvc repro` for training."""
+"""FSGR image captioning: `load` for Python, `fsgr` for a terminal, `dvc repro` for training."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsgr_model.api import Caption, Captioner, DescribedImage, UserError, load_captioner
+    from fsgr_model.api import Caption, Captioner, DescribedImage, Maps, UserError, load
 
 __version__ = "0.1.0"
-__all__ = ["Caption", "Captioner", "DescribedImage", "UserError", "__version__", "load_captioner"]
+__all__ = ["Caption", "Captioner", "DescribedImage", "Maps", "UserError", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

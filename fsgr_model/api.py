@@ -1,16 +1,19 @@
 """A trained captioner in Python: three lines caption a picture.
 
-from fsgr_model import load_captioner
+import fsgr_model
 
-captioner = load_captioner("model")  # a folder that `fsgr export` wrote
-print(captioner("photo.jpg"))
+model = fsgr_model.load("model")  # a folder that `fsgr export` wrote
+print(model.caption("photo.jpg"))
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import overload
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fsgr_model.datasets.image_file import DECODING_ERRORS, BadImage, as_rgb, open_rgb
@@ -19,15 +22,29 @@ from fsgr_model.inference.model_folder import exported_model
 from fsgr_model.runtime.device import device_named
 from fsgr_model.runtime.errors import UserError
 
-__all__ = ["Caption", "Captioner", "DescribedImage", "Picture", "UserError", "load_captioner"]
+__all__ = ["Caption", "Captioner", "DescribedImage", "Maps", "Picture", "UserError", "load"]
 
 Picture = str | PathLike[str] | Image.Image
 """The path of an image file, or a picture of Pillow in any mode."""
 ONE_PICTURE = (str, PathLike, Image.Image)
 
 
+@dataclass(frozen=True)
+class Maps:
+    """Maps of one picture, first row on top; S rows and columns of patches, L words.
+
+    `label_SS`: MaskCLIP's concept of each patch. `concept_SS`: the concept that the quantiser chose; None
+    without `model.semantics`. `attention_LSS`: where the network looked when it chose each word, each map
+    sums to 1 (the mean over the decoder's layers and heads).
+    """
+
+    label_SS: NDArray[np.int64]
+    concept_SS: NDArray[np.int64] | None
+    attention_LSS: NDArray[np.float32]
+
+
 class Captioner:
-    """A trained network that captions pictures; `load_captioner` makes one.
+    """A trained network that captions pictures; `load` makes one.
 
     Several pictures are read and captioned in batches of `decode.batch_size` of the model's parameters.
     A caption does not depend on the other pictures that it is asked for with.
@@ -41,10 +58,10 @@ class Captioner:
 
     # A str is a Sequence[str] as well; here it is always a path.
     @overload
-    def __call__(self, pictures: Picture) -> str: ...  # type: ignore[overload-overlap]
+    def caption(self, pictures: Picture) -> str: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, pictures: Sequence[Picture]) -> list[str]: ...
-    def __call__(self, pictures: Picture | Sequence[Picture]) -> str | list[str]:
+    def caption(self, pictures: Sequence[Picture]) -> list[str]: ...
+    def caption(self, pictures: Picture | Sequence[Picture]) -> str | list[str]:
         """The caption of one picture, or the captions of several, in their order.
 
         With `samples` it is the first caption that was drawn; `describe` gives all of them.
@@ -54,7 +71,7 @@ class Captioner:
             TypeError: something is neither a path nor a picture of Pillow.
         """
         if isinstance(pictures, ONE_PICTURE):
-            return self([pictures])[0]
+            return self.caption([pictures])[0]
         return [described.captions[0].text for described in self.describe(pictures)]
 
     @overload
@@ -62,7 +79,8 @@ class Captioner:
     @overload
     def describe(self, pictures: Sequence[Picture]) -> list[DescribedImage]: ...
     def describe(self, pictures: Picture | Sequence[Picture]) -> DescribedImage | list[DescribedImage]:
-        """Captions with their log-probabilities, and the concept of every patch, of one or several pictures.
+        """Captions with the probabilities of their words, and the concept of every patch, of one or several
+        pictures.
 
         Raises:
             UserError: a file is missing, or a picture cannot be decoded.
@@ -77,13 +95,29 @@ class Captioner:
             found += self.model.describe(prepared)
         return found
 
+    def maps(self, picture: Picture, caption: Caption | None = None) -> Maps:
+        """What the network made of one picture, patch by patch, as arrays.
+
+        Args:
+            picture: a path or a picture of Pillow.
+            caption: the words whose attention is asked for, one of `describe`; by default the best caption.
+
+        Raises:
+            UserError: the file is missing, or the picture cannot be decoded.
+        """
+        prepared = self.model.prepare(_opened(picture))
+        described = self.model.describe([prepared])[0]
+        words = described.captions[0] if caption is None else caption
+        attention_LSS = self.model.attention(prepared, words)
+        return Maps(self.model.label_map(prepared), described.concept_SS, attention_LSS)
+
     @property
     def concepts(self) -> list[str]:
-        """The names of the concepts; `DescribedImage.concept_SS` holds their indices, from 0."""
+        """The names of the concepts, whose indices, from 0, are in `DescribedImage` and `Maps`."""
         return self.model.codebook.names
 
 
-def load_captioner(
+def load(
     folder: str | PathLike[str],
     *,
     beam_size: int | None = None,

@@ -1,24 +1,32 @@
 """Stage `captions`: beam search on the test split, as COCO result files."""
 
+from functools import partial
 from pathlib import Path
 
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.config.model_params import ModelParams
-from fsgr_model.config.params import DecodeParams, load_params
+from fsgr_model.config.params import DecodeParams, Params, load_params
 from fsgr_model.inference.captioning import caption_images
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import Parts, build_captioner, load_weights, read_parts
 from fsgr_model.runtime.artifacts import save_json
 from fsgr_model.runtime.device import Precision, pick_device
 from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.processes import run_in_processes
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.row_store import RowStore, groups_of
+from fsgr_model.runtime.world import ALONE, World
 
 DATA = Path("data")
 
 
 def main() -> None:
     params = load_params()
+    run_in_processes(params.runtime.processes, "pipeline.captions", partial(caption_test_split, params))
+
+
+def caption_test_split(params: Params, world: World) -> None:
+    """Write the captions of both networks."""
     parts, features = read_test_split(DATA, params.model)
     for phase in ("xe", "scst"):
         captions = caption_split(
@@ -29,8 +37,10 @@ def main() -> None:
             decode=params.decode,
             precision=params.precision,
             batch_size=params.runtime.caption_batch,
+            world=world,
         )
-        save_json(DATA / "captions" / f"{phase}.json", captions)
+        if world.rank == 0:
+            save_json(DATA / "captions" / f"{phase}.json", captions)
 
 
 def read_test_split(data: Path, model: ModelParams) -> tuple[Parts, RowStore]:
@@ -49,18 +59,27 @@ def caption_split(
     decode: DecodeParams,
     precision: Precision,
     batch_size: int,
+    world: World = ALONE,
 ) -> list[dict[str, int | str]]:
-    """COCO results, `[{"image_id": 1, "caption": "…"}]`, of all images with features, by ascending id."""
+    """COCO results, `[{"image_id": 1, "caption": "…"}]`, of all images with features, by ascending id.
+
+    Several processes take whole batches in turn; all return all captions.
+    """
     # The seed does not matter, since every weight is read from the file.
     assembly = build_captioner(parts, model, seed=0)
     load_weights(weights, assembly)
     speed_up_inference(assembly.captioner)
     groups = groups_of(features.image_ids, batch_size)
-    captions: list[dict[str, int | str]] = []
-    for group in progress(groups, len(groups), f"captions of {weights.name}", unit="batches"):
-        texts = caption_images(assembly, features, group, decode, precision=precision)
-        captions += [{"image_id": number, "caption": text} for number, text in zip(group, texts, strict=True)]
-    return captions
+    own = world.deal(groups)
+    batches = world.rounds(own, len(groups))
+    unit = "batches" if world.size == 1 else f"x {world.size} batches"
+    captions = [
+        list(zip(group, caption_images(assembly, features, group, decode, precision=precision), strict=True))
+        for group in progress(batches, len(own), f"captions of {weights.name}", unit=unit)
+    ]
+    return [
+        {"image_id": number, "caption": text} for group in world.collect(captions) for number, text in group
+    ]
 
 
 if __name__ == "__main__":

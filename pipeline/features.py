@@ -16,12 +16,15 @@ from fsgr_model.config.params import RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import SPLITS, ImageRecord, read_images
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint
+from fsgr_model.runtime.background_writer import BackgroundWriter
 from fsgr_model.runtime.device import pick_device, tf32_products
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
+from fsgr_model.runtime.processes import run_in_processes
 from fsgr_model.runtime.progress import progress
-from fsgr_model.runtime.resume import resume_point
-from fsgr_model.runtime.row_store import BackgroundWriter, RowWriter, publish
+from fsgr_model.runtime.resume import shared_resume_point
+from fsgr_model.runtime.row_store import RowWriter, groups_of, publish
+from fsgr_model.runtime.world import ALONE, World
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
@@ -39,10 +42,12 @@ def extract_features(
     cache_dtype: CacheDtype,
     runtime: RuntimeParams,
     out: Path,
+    world: World = ALONE,
 ) -> None:
     """Write `out`/{train,val,test}.h5: the tokens entering block `cut` as rows of `token_cache`, by image id.
 
-    An interrupted run resumes where it stopped.
+    An interrupted run resumes where it stopped. Several processes take whole batches in turn, the same ones
+    as a single process, and fill the same files.
 
     Raises:
         UserError: image files that are missing, changed or broken; too little disk space.
@@ -57,9 +62,11 @@ def extract_features(
     row_format = token_format(trunk.token_shape, cache_dtype)
     identity = trunk_identity(clip.identity, cut, cache_dtype)
     key = fingerprint([identity, [(r.image_id, r.sha256) for split in SPLITS for r in records[split]]])
-    with resume_point("features", key) as point, tf32_products(device):
+    with shared_resume_point("features", key, world) as point, tf32_products(device):
         writers = {
-            split: RowWriter(point.folder / f"{split}.h5", row_format, [r.image_id for r in rows], identity)
+            split: RowWriter(
+                point.folder / f"{split}.h5", row_format, [r.image_id for r in rows], identity, world=world
+            )
             for split, rows in records.items()
         }
         check_free_space(point.folder, row_format.bytes * sum(len(w.missing()) for w in writers.values()))
@@ -67,9 +74,19 @@ def extract_features(
             name = f"features of {split}"
             with writer:
                 _fill(
-                    writer, records[split], clip, trunk, cache_dtype=cache_dtype, runtime=runtime, name=name
+                    writer,
+                    records[split],
+                    clip,
+                    trunk,
+                    cache_dtype=cache_dtype,
+                    runtime=runtime,
+                    name=name,
+                    world=world,
                 )
-        publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
+        # All rows are in the files.
+        world.wait()
+        if world.rank == 0:
+            publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
 
 
 @torch.inference_mode()
@@ -82,14 +99,18 @@ def _fill(
     cache_dtype: CacheDtype,
     runtime: RuntimeParams,
     name: str,
+    world: World,
 ) -> None:
-    missing = set(writer.missing())
-    todo = [record for record in records if record.image_id in missing]
+    record_of = {record.image_id: record for record in records}
     device = next(trunk.parameters()).device
-    batches = read_batches(todo, clip.preprocess, batch=runtime.image_batch, workers=runtime.workers)
-    total, left = (math.ceil(len(part) / runtime.image_batch) for part in (records, todo))
+    groups = groups_of(writer.missing(), runtime.image_batch)
+    own = [record_of[image_id] for group in world.deal(groups) for image_id in group]
+    read = read_batches(own, clip.preprocess, batch=runtime.image_batch, workers=runtime.workers)
+    batches = world.rounds(read, len(groups))
+    total, left = (math.ceil(n / world.size) for n in (len(records) / runtime.image_batch, len(groups)))
+    unit = "batches" if world.size == 1 else f"x {world.size} batches"
     with BackgroundWriter(writer) as background:
-        for ids, images in progress(batches, total, name, unit="batches", done=total - left):
+        for ids, images in progress(batches, total, name, unit=unit, done=total - left):
             encode = partial(_encode, trunk, images.to(device, non_blocking=True))
             with suggest_batch_size(encode, len(ids), "runtime.image_batch"):
                 rows = pack_tokens(encode(len(ids)), cache_dtype)
@@ -112,14 +133,19 @@ def _to_cpu(ids: Sequence[int], rows: torch.Tensor) -> np.ndarray:
 
 def main() -> None:
     params = load_params()
-    extract_features(
-        DATASET,
-        clip_folder=CLIP,
-        cut=params.clip.cut,
-        cache_dtype=params.clip.cache_dtype,
-        runtime=params.runtime,
-        out=FEATURES,
-    )
+
+    def work(world: World) -> None:
+        extract_features(
+            DATASET,
+            clip_folder=CLIP,
+            cut=params.clip.cut,
+            cache_dtype=params.clip.cache_dtype,
+            runtime=params.runtime,
+            out=FEATURES,
+            world=world,
+        )
+
+    run_in_processes(params.runtime.processes, "pipeline.features", work)
 
 
 if __name__ == "__main__":

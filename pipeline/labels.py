@@ -18,9 +18,11 @@ from fsgr_model.runtime.artifacts import fingerprint
 from fsgr_model.runtime.device import pick_device, tf32_products
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
+from fsgr_model.runtime.processes import run_in_processes
 from fsgr_model.runtime.progress import progress
-from fsgr_model.runtime.resume import resume_point
+from fsgr_model.runtime.resume import shared_resume_point
 from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter, groups_of, publish
+from fsgr_model.runtime.world import ALONE, World
 
 CLIP = Path("data/clip")
 CODEBOOK = Path("data/codebook")
@@ -38,10 +40,11 @@ def make_label_maps(
     params: LabelsParams,
     runtime: RuntimeParams,
     out: Path,
+    world: World = ALONE,
 ) -> None:
     """Write `out`/{train,val,test}.h5: rows of the codebook, uint16 [N, G], by image id.
 
-    An interrupted run resumes where it stopped.
+    An interrupted run resumes where it stopped. Several processes take whole batches in turn.
 
     Raises:
         UserError: features or codebook were made with another CLIP, another cut or another rounding.
@@ -55,11 +58,12 @@ def make_label_maps(
     stores = {split: open_of_trunk(features / f"{split}.h5", expected) for split in SPLITS}
     identity = label_identity(expected, codebook.identity, params)
     key = fingerprint([identity, [(store.identity, store.image_ids) for store in stores.values()]])
-    with resume_point("labels", key) as point, tf32_products(device):
+    with shared_resume_point("labels", key, world) as point, tf32_products(device):
         for split, store in stores.items():
             patches = math.prod(tail.grid_size)
             row_format = RowFormat("labels", (patches,), "uint16")
-            with RowWriter(point.folder / f"{split}.h5", row_format, store.image_ids, identity) as writer:
+            path = point.folder / f"{split}.h5"
+            with RowWriter(path, row_format, store.image_ids, identity, world=world) as writer:
                 _label(
                     writer,
                     store,
@@ -68,8 +72,12 @@ def make_label_maps(
                     params=params,
                     batch=runtime.image_batch,
                     split=split,
+                    world=world,
                 )
-        publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
+        # All rows are in the files.
+        world.wait()
+        if world.rank == 0:
+            publish(point.folder, out, [f"{split}.h5" for split in SPLITS])
 
 
 def check_codebook(codebook: Codebook, weights: str) -> None:
@@ -95,10 +103,14 @@ def _label(
     params: LabelsParams,
     batch: int,
     split: str,
+    world: World,
 ) -> None:
     device = tail.device
     groups = groups_of(writer.missing(), batch)
-    for ids in progress(groups, len(groups), f"label maps of {split}", unit="batches"):
+    own = world.deal(groups)
+    batches = world.rounds(own, len(groups))
+    unit = "batches" if world.size == 1 else f"x {world.size} batches"
+    for ids in progress(batches, len(own), f"label maps of {split}", unit=unit):
         tokens_BTW = read_tokens(store, ids, device)
         label = partial(_label_first, tail, tokens_BTW, codebook_KE.to(device), params=params)
         with suggest_batch_size(label, len(ids), "runtime.image_batch"):
@@ -114,16 +126,21 @@ def _label_first(
 
 def main() -> None:
     params = load_params()
-    make_label_maps(
-        CLIP,
-        params.clip.cut,
-        CODEBOOK,
-        cache_dtype=params.clip.cache_dtype,
-        features=FEATURES,
-        params=params.labels,
-        runtime=params.runtime,
-        out=LABELS,
-    )
+
+    def work(world: World) -> None:
+        make_label_maps(
+            CLIP,
+            params.clip.cut,
+            CODEBOOK,
+            cache_dtype=params.clip.cache_dtype,
+            features=FEATURES,
+            params=params.labels,
+            runtime=params.runtime,
+            out=LABELS,
+            world=world,
+        )
+
+    run_in_processes(params.runtime.processes, "pipeline.labels", work)
 
 
 if __name__ == "__main__":

@@ -165,8 +165,13 @@ class RuntimeParams(Section):
 
     processes: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
         "auto",
-        description="processes that share the batches of training; auto: one per GPU of this machine, 1 on a "
-        "CPU. Where torchrun started the stage, its number counts",
+        description="processes that share the work of training, features, labels and captions; auto: one per "
+        "GPU of this machine, 1 on a CPU. Where torchrun started the stage, its number counts",
+    )
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
+        "auto",
+        description="images of a batch of XE or SCST that a process works on at once; auto: its whole share, "
+        "or, where a single process finds that they do not fit in the memory of its GPU, as many as do",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"

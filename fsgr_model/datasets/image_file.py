@@ -110,8 +110,10 @@ def _file_errors(path: Path) -> Iterator[None]:
         raise BadImage(str(path), reason=f"not a file name ({error})") from None
 
 
-def decode_rgb(data: bytes, name: str) -> Image.Image:
+def decode_rgb(data: bytes, name: str, most_pixels: int | None = None) -> Image.Image:
     """Decode a file's bytes as `open_rgb` does; `name` is for the message; its suffix may mark a raw file.
+
+    With `most_pixels`, a picture of more is refused before any of them is decoded.
 
     Raises:
         BadImage: the format is not decoded here (the message names it if it is known), the file is broken or
@@ -122,6 +124,9 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=picture_formats()) as picture:
             if raw := _raw_kind(picture, data, name):
                 raise BadImage(name, reason=raw.what, remedy=raw.remedy)
+            if most_pixels is not None and picture.width * picture.height > most_pixels:
+                size = f"{picture.width} x {picture.height} pixels"
+                raise BadImage(name, reason=f"{size}, more than {most_pixels}", remedy="make it smaller")
             return as_rgb(picture)
     except UnidentifiedImageError:
         raise _unidentified(data, name) from None

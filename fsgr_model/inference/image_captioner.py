@@ -7,6 +7,7 @@ W vision width, G patches, H heads, C width per head; maps are [S, S].
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, cast
@@ -35,11 +36,17 @@ from fsgr_model.text.vocabulary import EOS, PAD
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption, the ids of its words, and the natural logarithm of its probability, end token included."""
+    """A caption, the ids of its words, and the natural logarithm of its probability, end token included.
+
+    `word_probabilities`: that of each word after the words before it; 0 to 1, of all words that a caption may
+    have. `words` are the words themselves, as the vocabulary spells them.
+    """
 
     text: str
     word_ids: list[int]
     log_probability: float
+    words: list[str]
+    word_probabilities: list[float]
 
 
 @dataclass(frozen=True)
@@ -88,14 +95,25 @@ class ImageCaptioner:
         self.codebook = restored.parts.codebook
         self.labels: LabelsParams = params.labels
         self.label_tail = make_tail(self.clip.model, cut, params.labels.attention)
-        self.decode: DecodeParams = params.decode
+        self.own_decode: DecodeParams = params.decode
+        self.decode = params.decode if beam_size is None else self._beams(beam_size)
         self.precision, self.batch_size = params.precision, params.runtime.caption_batch
-        if beam_size is not None:
-            self.decode = self.decode.model_copy(update={"beam_size": beam_size})
         # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
         self.samples = samples
         self.seed = seed
+
+    def with_options(
+        self, *, beam_size: int | None = None, samples: int | None = None, seed: int = 0
+    ) -> "ImageCaptioner":
+        """The same network, with the options of `__init__` chosen anew; nothing is loaded or copied."""
+        other = copy(self)
+        other.decode = self.own_decode if beam_size is None else self._beams(beam_size)
+        other.samples, other.seed = samples, seed
+        return other
+
+    def _beams(self, beam_size: int) -> DecodeParams:
+        return self.own_decode.model_copy(update={"beam_size": beam_size})
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """A picture that `image_file.open_rgb` opened, as CLIP sees it: float32 [3, height, width]."""
@@ -107,10 +125,10 @@ class ImageCaptioner:
         encoded, caption_BSL = self._decode(images)
         with autocast(caption_BSL.device, self.precision):
             logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
-        log_prob_BS = caption_log_probs(logits_BSLV, caption_BSL).sum(dim=-1)
+        log_prob_BSL = caption_log_probs(logits_BSLV, caption_BSL)
         captions = [
-            list(map(self._caption, *of_image))
-            for of_image in zip(caption_BSL.tolist(), log_prob_BS.tolist(), strict=True)
+            list(map(self._caption, words_SL, log_prob_SL))
+            for words_SL, log_prob_SL in zip(caption_BSL.tolist(), log_prob_BSL, strict=True)
         ]
         if encoded.concept_BG is None:
             return [DescribedImage(of_image, None) for of_image in captions]
@@ -174,9 +192,16 @@ class ImageCaptioner:
         rows, columns = self.label_tail.grid_size
         return of_patches.reshape(*of_patches.shape[:-1], rows, columns)
 
-    def _caption(self, caption_L: list[int], log_probability: float) -> Caption:
+    def _caption(self, caption_L: list[int], log_prob_L: Tensor) -> Caption:
+        vocabulary = self.assembly.vocabulary
         word_ids = list(takewhile(lambda word: word not in (EOS, PAD), caption_L))
-        return Caption(self.assembly.vocabulary.decode(word_ids), word_ids, log_probability)
+        return Caption(
+            text=vocabulary.decode(word_ids),
+            word_ids=word_ids,
+            log_probability=float(log_prob_L.sum()),
+            words=[vocabulary.words[number] for number in word_ids],
+            word_probabilities=log_prob_L[: len(word_ids)].exp().tolist(),
+        )
 
 
 @contextmanager

@@ -23,10 +23,10 @@ captions pictures where the project that made it is installed (`pip install .` i
 so does Python:
 
 ```python
-from fsgr_model import load_captioner
+import fsgr_model
 
-captioner = load_captioner("<this folder>")
-print(captioner("photo.jpg"))
+model = fsgr_model.load("<this folder>")
+print(model.caption("photo.jpg"))
 ```
 
 Nothing else is needed, no network connection either. Images of any size and colour mode are {resize}.

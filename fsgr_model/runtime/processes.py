@@ -123,9 +123,13 @@ def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoRet
     codes = [code for code, _ in failures.values()]
     rank = min(failures, key=lambda rank: (failures[rank][0] in EFFECTS, rank))
     code, pid = failures[rank]
-    if STOPPED in codes or (rank == 0 and code > 0 and code != LOST):
+    first = failures[0][0] if 0 in failures else 0
+    if first == STOPPED or (rank == 0 and code > 0 and code != LOST):
         # Process 0 has said why.
         sys.exit(1)
+    if STOPPED in codes:
+        stopped = min(rank for rank, (code, _) in failures.items() if code == STOPPED)
+        sys.exit(f"a signal stopped process {stopped}, so all were ended; run the same command to continue")
     place, reason = _loss(logs)
     # torchrun also ends one that hangs.
     if reason and (code in EFFECTS or not reason.endswith(ENDED)):

@@ -11,9 +11,7 @@ import json
 import os
 import shutil
 import zlib
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,8 @@ import numpy as np
 from fsgr_model.runtime.artifacts import check_free_space, fingerprint, whole_folder
 from fsgr_model.runtime.errors import UserError, naming_file, raise_if_refused
 from fsgr_model.runtime.hdf5_file import open_to_read, open_to_write
+from fsgr_model.runtime.world import ALONE, World
 
-BATCHES_WAITING = 2
 # 2: with checksums.
 FORMAT_VERSION = 2
 # Errors of os.link: another disk, or a file system without links.
@@ -64,91 +62,74 @@ def publish(working: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 class RowWriter:
-    """Fills the rows of a new or unfinished file; a context manager. One process writes at a time."""
+    """Fills the rows of a new or unfinished file; a context manager.
+
+    Values go past HDF5 to the places that it chose at creation, so several processes can fill one file, no
+    two of them the same row.
+    """
 
     def __init__(
-        self, path: Path, row_format: RowFormat, image_ids: Sequence[int], identity: dict[str, Any]
+        self,
+        path: Path,
+        row_format: RowFormat,
+        image_ids: Sequence[int],
+        identity: dict[str, Any],
+        *,
+        world: World = ALONE,
     ) -> None:
+        """Of several processes, each opens the file that rank 0 creates; all find the same rows missing."""
         self.path = path
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-        if not path.exists():
+        if world.rank == 0 and not path.exists():
             _create(path, row_format, image_ids, identity)
+        world.wait_for_first(f"{path} exists")
         try:
-            self._file = open_to_write(path, "r+")
-            self._rows: h5py.Dataset = self._file[row_format.name]
-            self._checksums: h5py.Dataset = self._file["checksums"]
-            self._written: h5py.Dataset = self._file["written"]
+            with open_to_write(path, "r+") as file:
+                self._find_places(file, row_format.name)
         except HDF5_ERRORS as error:
             raise_if_refused(error, path)
             raise UserError(
                 f"{path} cannot be continued ({error}); delete {path.parent} to start this stage again"
             ) from None
+        self._file = os.open(path, os.O_RDWR)
+        # None writes before all have read what is missing.
+        world.wait()
+
+    def _find_places(self, file: h5py.File, name: str) -> None:
+        rows, checksums, written = (file[dataset] for dataset in (name, "checksums", "written"))
+        self._dtype, self._checksum_dtype = rows.dtype, checksums.dtype
+        self._offsets = _row_offsets(rows, self.path)
+        self._checksums_at, self._written_at = checksums.id.get_offset(), written.id.get_offset()
+        self._is_written = written[:].astype(bool)
 
     def missing(self) -> list[int]:
-        """Image ids whose row is not written yet, in the order of the file."""
-        written = self._written[:]
-        return [image_id for image_id, row in self._row_of.items() if not written[row]]
+        """Image ids whose row was not written before, nor by this process, in the order of the file."""
+        return [image_id for image_id, row in self._row_of.items() if not self._is_written[row]]
 
     def write(self, image_ids: Sequence[int], rows: np.ndarray) -> None:
-        """Write rows [n, *shape], rounded to the file's dtype, and flush them."""
-        rows = rows.astype(self._rows.dtype)
-        checksums = np.array([zlib.crc32(row.tobytes()) for row in rows], dtype=np.uint32)
-        runs = self._runs(image_ids)
-        for place, first in runs:
-            self._rows[place] = rows[first : first + place.stop - place.start]
-            self._checksums[place] = checksums[first : first + place.stop - place.start]
-        # Data is flushed before flags, so a row that is flagged is on the disk.
+        """Write rows [n, *shape], rounded to the file's dtype."""
+        places = [self._row_of[image_id] for image_id in image_ids]
         with naming_file(self.path):
-            self._file.flush()
-            for place, _ in runs:
-                self._written[place] = 1
-            self._file.flush()
+            for place, row in zip(places, rows.astype(self._dtype), strict=True):
+                data = row.tobytes()
+                checksum = np.array(zlib.crc32(data), dtype=self._checksum_dtype)
+                self._put(data, self._offsets[place])
+                self._put(checksum.tobytes(), self._checksums_at + place * checksum.itemsize)
+            # Flags come last, so that a row that is flagged is in the file.
+            for place in places:
+                self._put(b"\1", self._written_at + place)
+        self._is_written[places] = True
 
-    def _runs(self, image_ids: Sequence[int]) -> list[tuple[slice, int]]:
-        """Runs of neighbouring rows of the file, and the index of the first image of each: HDF5 takes almost
-        as long to write one small row as to write many.
-        """
-        row = np.array([self._row_of[image_id] for image_id in image_ids])
-        first = np.flatnonzero(np.diff(row, prepend=-2) != 1)
-        size = np.diff(first, append=len(row))
-        return [(slice(row[at], row[at] + count), int(at)) for at, count in zip(first, size, strict=True)]
+    def _put(self, data: bytes, offset: int) -> None:
+        done = os.pwrite(self._file, data, offset)
+        while done < len(data):
+            done += os.pwrite(self._file, data[done:], offset + done)
 
     def __enter__(self) -> "RowWriter":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-
-class BackgroundWriter:
-    """Writes in a thread of its own, in order, while the next rows are computed; a context manager.
-
-    At most BATCHES_WAITING batches wait; beyond that `write` blocks. However the block ends, all batches that
-    were given to `write` are written.
-    """
-
-    def __init__(self, writer: RowWriter) -> None:
-        self._writer = writer
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._waiting: deque[Future[None]] = deque()
-
-    def write(self, image_ids: Sequence[int], rows: Callable[[], np.ndarray]) -> None:
-        """Write the rows that `rows` returns; it is called in the thread.
-
-        Raises what it raises, for these rows or earlier ones.
-        """
-        self._waiting.append(self._thread.submit(lambda: self._writer.write(image_ids, rows())))
-        while len(self._waiting) > BATCHES_WAITING:
-            self._waiting.popleft().result()
-
-    def __enter__(self) -> "BackgroundWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._thread.shutdown(wait=True)
-        if kind is None:
-            for written in self._waiting:
-                written.result()
+        os.close(self._file)
 
 
 def groups_of(image_ids: Sequence[int], size: int) -> list[list[int]]:

@@ -8,9 +8,10 @@ loss is written once. Only PyTorch's collectives are used, and no process group 
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain, islice, zip_longest
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 T = TypeVar("T")
+MISSING: Any = object()
 # A process that has not come to the others by then hangs; each waits for a slower one's step, no longer.
 PATIENCE = timedelta(seconds=100)
 # Who lost the others waits so long for those that have noticed it too: the silent ones are the cause.
@@ -55,14 +57,26 @@ class World:
         """This process's part of the items of a batch; the parts in the order of ranks are all of them."""
         return items
 
+    def deal(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of items that are dealt out in turn, one to each, as whole batches are."""
+        return items
+
+    def rounds(self, own: Iterable[T], of_all: int) -> Iterator[T]:
+        """The items that `deal` gave, of `of_all`; no process is more than one item ahead of another."""
+        yield from own
+
+    def collect(self, own: Sequence[T]) -> list[T]:
+        """What all processes made of the items that were dealt out, in the order of these."""
+        return list(own)
+
     def sum(self, numbers: Tensor) -> Tensor:
         """The sum over processes of equally shaped tensors; without gradient."""
         return numbers
 
-    def part(self, mean: Tensor, count: Tensor | int) -> Tensor:
+    def part(self, mean: Tensor, count: Tensor | int, of: str = "loss") -> Tensor:
         """This process's part of the mean over all that counts, given the mean over its own `count`.
 
-        The sum of all parts is the mean. With gradient.
+        The sum of all parts is the mean. With gradient. `of` names what is counted, where it differs.
         """
         return mean
 
@@ -105,6 +119,22 @@ class Group(World):
         first, end = (len(items) * rank // self.size for rank in (self.rank, self.rank + 1))
         return items[first:end]
 
+    def deal(self, items: Sequence[T]) -> Sequence[T]:
+        """As `World`."""
+        return items[self.rank :: self.size]
+
+    def rounds(self, own: Iterable[T], of_all: int) -> Iterator[T]:
+        """As `World`."""
+        coming = iter(own)
+        for _ in range(-(-of_all // self.size)):
+            yield from islice(coming, 1)
+            self.wait()
+
+    def collect(self, own: Sequence[T]) -> list[T]:
+        """As `World`."""
+        in_turn = zip_longest(*self.everyones(own), fillvalue=MISSING)
+        return [item for item in chain.from_iterable(in_turn) if item is not MISSING]
+
     def sum(self, numbers: Tensor) -> Tensor:
         """As `World`; every process gets the same bits."""
         total = numbers.detach().clone()
@@ -112,7 +142,7 @@ class Group(World):
             dist.all_reduce(total)
         return total
 
-    def part(self, mean: Tensor, count: Tensor | int) -> Tensor:
+    def part(self, mean: Tensor, count: Tensor | int, of: str = "loss") -> Tensor:
         """As `World`; 0 where nothing counts, for which the mean is not a number."""
         counted = torch.as_tensor(count, device=mean.device)
         share = counted.to(mean.dtype) / self.sum(counted)

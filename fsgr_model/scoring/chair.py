@@ -1,6 +1,6 @@
 """CHAIR: objects that a caption names although the image has none (Rohrbach et al., arXiv 1809.02156)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,16 +127,38 @@ def chair(
         results: image id -> raw caption.
         instances: COCO `categories` and `annotations`.
     """
+    named, invented = [], []
+    for mentions, present in _mentions(ObjectNames(instances["categories"]), references, results, instances):
+        named.append(len(mentions))
+        invented.append(sum(category_id not in present for category_id in mentions))
+    return ChairScore(named, invented)
+
+
+def invented_objects(
+    references: dict[int, list[str]], results: dict[int, str], instances: dict[str, list[dict[str, Any]]]
+) -> dict[int, list[str]]:
+    """The names of the objects that each caption invents, by image id; arguments as those of `chair`."""
     names = ObjectNames(instances["categories"])
+    return {
+        image_id: [names.objects[category_id] for category_id in mentions if category_id not in present]
+        for image_id, (mentions, present) in zip(
+            results, _mentions(names, references, results, instances), strict=True
+        )
+    }
+
+
+def _mentions(
+    names: ObjectNames,
+    references: dict[int, list[str]],
+    results: dict[int, str],
+    instances: dict[str, list[dict[str, Any]]],
+) -> Iterator[tuple[list[int], set[int]]]:
+    """For each result: the categories that its caption names, and those that are in its image."""
     present: dict[int, set[int]] = {image_id: set() for image_id in results}
     for annotation in instances["annotations"]:
         if annotation["image_id"] in present:
             present[annotation["image_id"]].add(annotation["category_id"])
-    named, invented = [], []
     for image_id, caption in results.items():
         for reference in references[image_id]:
             present[image_id].update(names.mentions(tokens_of(reference)))
-        mentions = names.mentions(tokens_of(caption))
-        named.append(len(mentions))
-        invented.append(sum(category_id not in present[image_id] for category_id in mentions))
-    return ChairScore(named, invented)
+        yield names.mentions(tokens_of(caption)), present[image_id]

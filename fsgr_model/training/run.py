@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -48,6 +49,7 @@ class Run:
     precision: Precision = "auto"
     train_images: int | None = None
     world: World = ALONE
+    micro_batch: int | Literal["auto"] = "auto"
 
 
 @contextmanager
@@ -120,22 +122,28 @@ def training_loop(
             max_norm=run.optimiser.grad_clip_norm,
             precision=run.precision,
             world=run.world,
+            micro_batch=run.micro_batch,
+            on_epoch=partial(write_curve, run.curve),
+            samples=lambda: validation.samples,
         )
 
 
 def write_outputs(run: Run, assembly: Assembly, history: list[dict[str, float]]) -> None:
-    """The weights to `run.out`, and the history to `run.curve`: tab-separated, a row per epoch; a number that
-    an epoch lacks is left empty. Rank 0 writes them.
-    """
+    """The weights to `run.out`, and the history to `run.curve`. Rank 0 writes them."""
     if run.world.rank > 0:
         return
     with whole_folder(run.out) as folder:
         save_weights(folder, assembly)
+    write_curve(run.curve, history)
+
+
+def write_curve(path: Path, history: list[dict[str, float]]) -> None:
+    """Write a history, tab-separated, a row per epoch; a number that an epoch lacks is left empty."""
     names = list(dict.fromkeys(name for row in history for name in row))
     lines = ["\t".join(names)]
     lines += ["\t".join(f"{row[name]:.6g}" if name in row else "" for name in names) for row in history]
-    with whole_file(run.curve) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with whole_file(path) as unfinished:
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:

@@ -1,7 +1,6 @@
 """The validation score of a network: CIDEr-D of its greedy captions."""
 
 from collections.abc import Mapping
-from itertools import chain, zip_longest
 
 import torch
 
@@ -17,21 +16,30 @@ from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
 
+# Images whose captions are shown to whoever watches a run.
+SAMPLES = 6
+
 
 class Validation:
-    """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%)."""
+    """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%).
+
+    `samples`: image ids and captions of some images of the last validation.
+    """
 
     def __init__(
         self,
         images: CaptionedImages,
         cider_d: CiderD,
-        params: PhaseParams,
+        vocabulary: Vocabulary,
         *,
+        params: PhaseParams,
         precision: Precision,
         world: World = ALONE,
     ) -> None:
         """Of several processes, each captions some of the batches; all get the same score."""
         self.world = world
+        self.vocabulary = vocabulary
+        self.samples: list[tuple[int, str]] = []
         self.images = images
         self.cider_d = cider_d
         self.groups = images.groups(params.batch_size)
@@ -41,19 +49,25 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        scores = []
-        for batch in self.images.batches(self.groups[self.world.rank :: self.world.size]):
+        scores: list[float] = []
+        samples: list[tuple[int, list[int]]] = []
+        for batch in self.images.batches(self.world.deal(self.groups)):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
                 caption_B1L = greedy(
                     model.step, encoded.start, len(batch.image_ids), max_length=self.max_length
                 )
-            scores.append(float(self.cider_d.score(caption_B1L[:, 0].cpu().numpy(), batch.image_ids).sum()))
+            caption_BL = caption_B1L[:, 0].cpu().numpy()
+            scores.append(float(self.cider_d.score(caption_BL, batch.image_ids).sum()))
+            if len(samples) < SAMPLES:
+                samples += list(zip(batch.image_ids, caption_BL.tolist(), strict=True))
+        self.samples = [
+            (image_id, self.vocabulary.decode(caption)) for image_id, caption in samples[:SAMPLES]
+        ]
         # In the order of one process, so that the sum has its bits.
-        everyones = self.world.everyones(scores)
         total = 0.0
-        for score in chain.from_iterable(zip_longest(*everyones)):
-            total += score or 0.0
+        for score in self.world.collect(scores):
+            total += score
         return total / len(self.images.image_ids)
 
 
@@ -84,7 +98,7 @@ def make_validation(
     }
     frequencies = DocumentFrequencies.build(references.values(), len(vocabulary) + len(unlisted))
     cider_d = CiderD(references, frequencies, end_token=False)
-    return Validation(images, cider_d, params, precision=precision, world=world)
+    return Validation(images, cider_d, vocabulary, params=params, precision=precision, world=world)
 
 
 def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:

@@ -96,9 +96,9 @@ def test_jpeg_scaling_has_no_effect_where_the_picture_is_small(tmp_path: Path) -
 
 
 def test_the_page_of_the_demo_has_every_stage() -> None:
-    page = demo_profile.markdown(
-        [demo_profile.Cost("clip", 30.0, 40.0), demo_profile.Cost("features", 10.0, 12.0)]
-    )
+    costs = [demo_profile.Cost("clip", 30.0, 40.0), demo_profile.Cost("features", 10.0, 12.0)]
+    page = demo_profile.markdown(costs, "0abc123")
+    assert "a fresh clone of 0abc123," in page
     assert "| clip | 30.0 | 75% | 40.0 |" in page and "| all | 40.0 | 100% | 52.0 |" in page
 
 

@@ -17,7 +17,7 @@ LINES = [
 
 
 def test_a_stage_lasts_until_the_next_one():
-    seconds = stage_seconds(LINES, 10.0, 50.0)
+    seconds = stage_seconds(LINES, start=10.0, end=50.0)
     assert seconds == {START: 2.0, "dataset": 8.0, "clip": 30.0}
     assert sum(seconds.values()) == 40.0
 

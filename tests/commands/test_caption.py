@@ -164,7 +164,9 @@ def test_json_lines(run, project: Path, tmp_path: Path) -> None:
 
 def test_a_network_without_concepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`model.semantics: false`: JSON says null, and the sheet has no map of them."""
-    caption = Caption("a red wall", [4, 5, 6], -0.5)
+    caption = Caption(
+        "a red wall", [4, 5, 6], -0.5, words=["a", "red", "wall"], word_probabilities=[0.9, 0.8, 1.0]
+    )
     JsonLines([])(Path("1.png"), torch.empty(0), DescribedImage([caption], None))
     assert json.loads(capsys.readouterr().out)["concepts"] is None
     path = save(tmp_path, "1.png", RED)

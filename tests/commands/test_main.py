@@ -50,7 +50,6 @@ def test_every_command_has_help(name: str, monkeypatch: pytest.MonkeyPatch, caps
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "fsgr: a command is missing"),
         (["captoin"], "fsgr: there is no command 'captoin'; did you mean caption?"),
         (["xyz"], "fsgr: there is no command 'xyz'\n"),
     ],
@@ -59,6 +58,14 @@ def test_what_is_no_command(arguments, said, monkeypatch, capsys) -> None:
     assert in_process(monkeypatch, *arguments) == 2
     told = capsys.readouterr().err
     assert told.startswith(said) and "usage: fsgr COMMAND" in told
+
+
+def test_without_arguments_it_says_what_it_can_do(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["fsgr"])
+    runpy.run_module("fsgr_model", run_name="__main__")
+    said = capsys.readouterr()
+    assert said.out == f"{main_module.usage()}\n" and not said.err
+    assert "fsgr page --model FOLDER" in said.out
 
 
 def test_the_former_name_still_writes_results(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

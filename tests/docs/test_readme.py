@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 STAGES = stage_deps.stages(stage_deps.PAGE.read_text(encoding="utf-8"))
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MOST_LINES = 150
 
 
@@ -81,7 +82,7 @@ def test_ci_and_the_container_use_what_is_here() -> None:
 
 def test_its_lines_of_python_are_those_of_the_interface() -> None:
     """The three lines are the ones in the docstring of the public interface, which has tests of its own."""
-    (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (block,) = PYTHON.findall(README)
     lines = [line.partition("#")[0].strip() for line in block.splitlines() if line.strip()]
     said = [line.partition("#")[0].strip() for line in (api.__doc__ or "").splitlines()]
     assert len(lines) == 3 and all(line in said for line in lines)

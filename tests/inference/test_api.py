@@ -1,18 +1,21 @@
 """The three lines of Python: the captions of the pipeline, whatever is given and however it is grouped."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import fsgr_model
-from fsgr_model import Captioner, UserError, load_captioner
+from fsgr_model import Captioner, UserError, load
 from fsgr_model.commands import caption
 from fsgr_model.inference.model_folder import export_model
 from fsgr_model.runtime.artifacts import load_json
+from tests.docs.test_readme import PYTHON
 from tests.listings.rooms import ROOT
 
 
@@ -25,7 +28,7 @@ def model(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def captioner(model: Path) -> Captioner:
-    return load_captioner(model)
+    return load(model)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +48,13 @@ def in_batches_of(captioner: Captioner, size: int, monkeypatch: pytest.MonkeyPat
 def test_captions_are_those_of_the_pipeline(captioner: Captioner, captions: dict[Path, str]) -> None:
     paths = list(captions)
     assert len(set(captions.values())) > 2, "or the order would not matter"
-    assert captioner(paths) == [captions[path] for path in paths]
-    assert captioner(paths[::-1]) == [captions[path] for path in paths[::-1]]
-    assert captioner(str(paths[0])) == captions[paths[0]]
+    assert captioner.caption(paths) == [captions[path] for path in paths]
+    assert captioner.caption(paths[::-1]) == [captions[path] for path in paths[::-1]]
+    assert captioner.caption(str(paths[0])) == captions[paths[0]]
     with Image.open(paths[1]) as picture:
-        assert captioner(picture) == captions[paths[1]]
-        assert captioner((paths[0], picture)) == [captions[path] for path in paths[:2]]
-    assert captioner([]) == []
+        assert captioner.caption(picture) == captions[paths[1]]
+        assert captioner.caption((paths[0], picture)) == [captions[path] for path in paths[:2]]
+    assert captioner.caption([]) == []
 
 
 @pytest.mark.parametrize("options", [{}, {"beam_size": 1}, {"samples": 2, "seed": 7}])
@@ -62,7 +65,7 @@ def test_captions_are_those_of_the_command(options, model, captions, monkeypatch
     monkeypatch.setattr(sys, "argv", ["fsgr caption", "--model", str(model), *words, *map(str, paths)])
     caption.main()
     printed = capsys.readouterr().out
-    described = load_captioner(model, **options).describe(paths)
+    described = load(model, **options).describe(paths)
     pairs = zip(paths, described, strict=True)
     assert printed == "".join(
         f"{path}\t{each.text}\n" for path, of_image in pairs for each in of_image.captions
@@ -72,7 +75,7 @@ def test_captions_are_those_of_the_command(options, model, captions, monkeypatch
 @pytest.mark.parametrize("size", [1, 3, 12])
 @pytest.mark.parametrize("options", [{}, {"samples": 3, "seed": 7}])
 def test_the_size_of_the_batches_changes_no_caption(options, size, model, captions, monkeypatch) -> None:
-    captioner, paths = load_captioner(model, **options), list(captions)
+    captioner, paths = load(model, **options), list(captions)
     expected = captioner.describe(paths)
     in_batches_of(captioner, size, monkeypatch)
     for one, other in zip(captioner.describe(paths), expected, strict=True):
@@ -82,7 +85,7 @@ def test_the_size_of_the_batches_changes_no_caption(options, size, model, captio
 
 
 def test_a_picture_is_described(model: Path, captions: dict[Path, str]) -> None:
-    captioner = load_captioner(model, samples=3, seed=4)
+    captioner = load(model, samples=3, seed=4)
     path = next(iter(captions))
     described = captioner.describe(path)
     assert len(described.captions) == 3
@@ -92,9 +95,56 @@ def test_a_picture_is_described(model: Path, captions: dict[Path, str]) -> None:
     assert [each.captions for each in captioner.describe([path])] == [described.captions]
 
 
+def test_the_words_of_a_caption_have_their_probabilities(captioner: Captioner, captions) -> None:
+    """With that of the end token, which no greedy choice leaves below a word, they make up the caption's."""
+    for described in captioner.describe(list(captions)):
+        (best,) = described.captions
+        assert " ".join(best.words) == best.text and len(best.word_probabilities) == len(best.words) > 0
+        assert all(0 < each <= 1 for each in best.word_probabilities)
+        end = best.log_probability - sum(map(math.log, best.word_probabilities))
+        assert -5 < end < 1e-6
+
+
+def test_maps_are_arrays_of_the_patches(captioner: Captioner, captions: dict[Path, str]) -> None:
+    path = next(iter(captions))
+    described = captioner.describe(path)
+    maps = captioner.maps(path)
+    assert np.array_equal(maps.concept_SS, described.concept_SS)
+    assert maps.label_SS.shape == (4, 4) and maps.label_SS.max() < len(captioner.concepts)
+    assert maps.attention_LSS.shape == (len(described.captions[0].words), 4, 4)
+    np.testing.assert_allclose(maps.attention_LSS.sum(axis=(1, 2)), 1, rtol=1e-5)
+    other = load_with_samples(captioner).describe(path).captions[1]
+    assert captioner.maps(path, other).attention_LSS.shape == (len(other.words), 4, 4)
+
+
+def load_with_samples(captioner: Captioner) -> Captioner:
+    return Captioner(captioner.model.with_options(samples=3, seed=5))
+
+
+def test_options_are_chosen_anew_without_loading(captioner: Captioner, model: Path, captions) -> None:
+    paths = list(captions)
+    for options in ({"beam_size": 1}, {"samples": 2, "seed": 7}, {}):
+        chosen = Captioner(captioner.model.with_options(**options))
+        assert chosen.describe(paths)[0].captions == load(model, **options).describe(paths)[0].captions
+    assert captioner.caption(paths) == list(captions.values()), "the options of the first one are its own"
+
+
+def test_the_page_shows_the_interface(captioner: Captioner, captions, monkeypatch, tmp_path, capsys) -> None:
+    """The Python of docs/howto/caption.md, block after block."""
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").write_bytes(next(iter(captions)).read_bytes())
+    monkeypatch.setattr(fsgr_model, "load", lambda folder: captioner, raising=False)
+    blocks = PYTHON.findall((ROOT / "docs" / "howto" / "caption.md").read_text(encoding="utf-8"))
+    exec("".join(blocks), {})
+    printed = capsys.readouterr().out.splitlines()
+    words = captions[next(iter(captions))].split()
+    assert printed[0] == " ".join(words) and [line.split()[0] for line in printed[1:-2]] == words
+    assert printed[-2] == f"(4, 4) ({len(words)}, 4, 4)" and printed[-1] in captioner.concepts
+
+
 def test_samples_follow_the_seed_and_leave_the_random_numbers_of_the_program(model, captions) -> None:
     def drawn(seed: int) -> list[str]:
-        described = load_captioner(model, samples=6, seed=seed).describe(list(captions))
+        described = load(model, samples=6, seed=seed).describe(list(captions))
         return [each.text for of_image in described for each in of_image.captions]
 
     torch.manual_seed(1)
@@ -106,34 +156,34 @@ def test_samples_follow_the_seed_and_leave_the_random_numbers_of_the_program(mod
 
 def test_a_picture_that_cannot_be_read_is_an_error(captioner: Captioner, captions, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.jpg: missing"):
-        captioner(tmp_path / "nowhere.jpg")
+        captioner.caption(tmp_path / "nowhere.jpg")
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(UserError, match=r"text\.jpg"):
-        captioner([next(iter(captions)), tmp_path / "text.jpg"])
+        captioner.caption([next(iter(captions)), tmp_path / "text.jpg"])
     (tmp_path / "cut.png").write_bytes(next(iter(captions)).read_bytes()[:-200])
     with Image.open(tmp_path / "cut.png") as picture, pytest.raises(UserError, match=r"cut\.png: cannot be"):
-        captioner(picture)
+        captioner.caption(picture)
     with pytest.raises(TypeError, match=r"a path or a PIL\.Image\.Image, not Tensor"):
-        captioner(torch.zeros(3, 8, 8))  # type: ignore[arg-type]
+        captioner.caption(torch.zeros(3, 8, 8))  # type: ignore[arg-type]
 
 
 def test_options_that_cannot_be_met_are_errors(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no model\.safetensors"):
-        load_captioner(tmp_path)
+        load(tmp_path)
     for name in ("beam_size", "samples"):
         with pytest.raises(UserError, match=f"{name} must be 1 or more, not 0"):
-            load_captioner(model, **{name: 0})
+            load(model, **{name: 0})
     with pytest.raises(UserError, match="exclude each other"):
-        load_captioner(model, beam_size=2, samples=2)
+        load(model, beam_size=2, samples=2)
 
 
 def test_the_device_can_be_chosen(model: Path, captions: dict[Path, str]) -> None:
     path, expected = next(iter(captions.items()))
-    captioner = load_captioner(model, device="cpu")
-    assert captioner.model.assembly.device == torch.device("cpu") and captioner(path) == expected
+    captioner = load(model, device="cpu")
+    assert captioner.model.assembly.device == torch.device("cpu") and captioner.caption(path) == expected
     for name in ("teapot", "meta", "cuda:99"):
         with pytest.raises(UserError, match=f"device '{name}' cannot be used on this machine"):
-            load_captioner(model, device=name)
+            load(model, device=name)
 
 
 def test_the_package_itself_imports_no_pytorch() -> None:

