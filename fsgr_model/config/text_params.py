@@ -13,7 +13,6 @@ class TextParams(Section):
     """What a word is, for the training captions, the word list, the rewards and the scores alike."""
 
     tokenizer: Segmenter = Field(
-        "ptb",
         description="ptb: English and what else divides its words by spaces, as the COCO metrics do; "
         "characters: each letter; jieba: Chinese words (extra chinese); words: the words of any language by "
         "ICU (extra words); docs/howto/languages.md",

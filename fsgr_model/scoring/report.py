@@ -37,6 +37,7 @@ ENDINGS_ARE_ENGLISH = (
 )
 CHAIR_METRICS = ("CHAIRi", "CHAIRs")
 REFERENCE_METRICS = (*WORD_METRICS, *CHAIR_METRICS)
+SHOWN = ("CIDEr", "Bleu_4", "METEOR", "CHAIRi", "bad_endings")
 DOMAIN_METRICS = ("CIDEr", "Bleu_4", "CHAIRi")
 BAD_ENDINGS = frozenset(f"{ARTICLES} {PREPOSITIONS} {CONJUNCTIONS}".split())
 
@@ -194,6 +195,11 @@ def domain_reports(
 
 def _of(values: dict[int, Any], ids: Sequence[int]) -> dict[int, Any]:
     return {image_id: values[image_id] for image_id in ids if image_id in values}
+
+
+def summary(report: Report) -> str:
+    """The scores that are looked at first, in a line."""
+    return ", ".join(f"{name} {report[name]:.3f}" for name in SHOWN if name in report)
 
 
 def ends_badly(caption: str) -> bool:

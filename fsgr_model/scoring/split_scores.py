@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsgr_model.config.params import EvaluateParams
-from fsgr_model.config.text_params import Segmenter
+from fsgr_model.config.text_params import TextParams
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.coco_metrics import MeteorProgram, MeteorSetting
@@ -31,11 +31,11 @@ def score_phases(
     domains: dict[int, str],
     *,
     params: EvaluateParams,
-    segmenter: Segmenter = "ptb",
+    text: TextParams,
     meteor: MeteorSetting | MeteorProgram,
 ) -> dict[str, tuple[Report, ImageScores]]:
     """The scores of each phase that need captions and references only."""
-    tokenizer = params.tokenizer(segmenter)
+    tokenizer = params.tokenizer(text)
     if not any(references.values()):
         return {phase: report_without_references(results[phase], tokenizer) for phase in results}
     apart = {

@@ -7,6 +7,7 @@ Shapes: B images, S samples per image, L positions, V words, N words that count.
 """
 
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class SelfCritical(Task[Batch]):
 
     name, section = "SCST", "scst"
     uses_dropout = False
+    can_be_cut = True
+    counted = MappingProxyType({"reward": "samples", "length": "samples"})
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class SelfCritical(Task[Batch]):
 
     def _report(self, reward: float, length: float, samples: int) -> dict[str, float]:
         """The parts of this process in the mean reward and length of so many samples."""
-        of_all = self.world.part(torch.tensor([reward, length], dtype=torch.float64), samples)
+        of_all = self.world.part(torch.tensor([reward, length], dtype=torch.float64), samples, "samples")
         return dict(zip(["reward", "length"], of_all.tolist(), strict=True))
 
     def _replay(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:

@@ -26,6 +26,11 @@ def leaves(values: object) -> int:
 LATER = (
     "clip.preprocess_as",
     "clip.cache_dtype",
+    "decode.length",
+    "decode.words",
+    "decode.groups",
+    "decode.sampling",
+    "text.tokenizer",
 )
 
 

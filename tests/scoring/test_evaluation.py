@@ -14,6 +14,7 @@ from fsgr_model.clip.loading import clip_identity, load_description, save_clip
 from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.params import EvaluateParams
+from fsgr_model.config.text_params import Segmenter, TextParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
 from fsgr_model.runtime.errors import UserError
@@ -85,7 +86,7 @@ def write_clip(data: Path, resize_mode: str) -> None:
         writer.write([1, 2, 3], np.random.default_rng(0).normal(size=(3, 5, 32)))
 
 
-def run(folder: Path, params: EvaluateParams = OFF) -> dict[str, dict]:
+def run(folder: Path, params: EvaluateParams = OFF, tokenizer: Segmenter = "ptb") -> dict[str, dict]:
     params_file = folder / "params.yaml"
     params_file.write_text("lr: 1e-3\n")
     evaluate(
@@ -95,6 +96,7 @@ def run(folder: Path, params: EvaluateParams = OFF) -> dict[str, dict]:
         by_image=folder / "data" / "scores",
         sheet=folder / "plots" / "sheet.png",
         params=params,
+        text=TextParams(tokenizer=tokenizer),
     )
     return {phase: json.loads((folder / "metrics" / f"{phase}.json").read_text()) for phase in ("xe", "scst")}
 
