@@ -22,7 +22,7 @@ from fsgr_model.inference.rules import (
     TopP,
 )
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from fsgr_model.text.segmenters import segment
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 
 NO_WORDS = WordsParams()
@@ -97,7 +97,7 @@ def _phrase(text: str, name: str, vocabulary: Vocabulary) -> Phrase:
     Raises:
         UserError: it has no words, or one that is not in the list.
     """
-    tokens = ptb_tokenize(text)
+    tokens = segment(text, vocabulary.segmenter)
     if not tokens:
         raise UserError(f"decode.words.{name}: {text!r} holds no word; leave it out")
     for token in tokens:
@@ -114,7 +114,7 @@ def _phrase(text: str, name: str, vocabulary: Vocabulary) -> Phrase:
 def _forbidden(texts: Sequence[str], vocabulary: Vocabulary) -> Iterator[Phrase]:
     """The phrases that could be said; those with a word that is not in the list never are."""
     for text in texts:
-        tokens = ptb_tokenize(text)
+        tokens = segment(text, vocabulary.segmenter)
         if not tokens:
             raise UserError(f"decode.words.must_not: {text!r} holds no word; leave it out")
         if all(token in vocabulary for token in tokens):

@@ -232,3 +232,15 @@ def test_revision_says_when_files_were_changed(tmp_path: Path, monkeypatch: pyte
     assert len(clean) == 40
     Path("file").write_text("2")
     assert provenance.git_revision() == f"{clean}+changes"
+
+
+def test_the_tokenizer_is_part_of_the_signature_and_of_where_scores_come_from(tmp_path: Path) -> None:
+    make_data(tmp_path / "data")
+    found = {name: run(tmp_path, tokenizer=name)["xe"] for name in ("ptb", "characters")}
+    facts = [{fact["what"]: fact["value"] for fact in scores["provenance"]} for scores in found.values()]
+    assert facts[0]["tokenizer"] == "this project's PTB tokenizer"
+    assert facts[1]["tokenizer"].startswith("single characters")
+    assert all(fact["CIDEr signature"].endswith("tokens of " + fact["tokenizer"]) for fact in facts)
+    assert found["ptb"]["Bleu_4"] < found["characters"]["Bleu_4"] and "bad_endings" not in found["characters"]
+    scores = load_json(tmp_path / "data" / "scores" / "xe.json")
+    assert scores["signature"] == facts[1]["CIDEr signature"]
