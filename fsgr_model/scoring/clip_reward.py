@@ -13,8 +13,7 @@ from torch import Tensor
 
 from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.text_embeddings import embed_texts
-from fsgr_model.runtime.row_store import RowStore
-from fsgr_model.scoring.clip_score import PROMPT, clip_scores, embed_images, ref_clip_scores
+from fsgr_model.scoring.clip_score import PROMPT, clip_scores, ref_clip_scores
 from fsgr_model.scoring.document_frequencies import Floats
 from fsgr_model.text.caption_table import WordTable
 from fsgr_model.text.vocabulary import Vocabulary
@@ -23,13 +22,14 @@ from fsgr_model.text.vocabulary import Vocabulary
 class ClipReward:
     """CLIPScore of captions: 2.5 max(cos, 0) of caption and image.
 
-    The images are embedded once, at the start; `image_AE`: unit rows in the order of `image_ids`.
+    The images were embedded before, by `embed_images`; `image_AE`: unit rows in the order of `image_ids`.
     """
 
-    def __init__(self, clip: Clip, store: RowStore, vocabulary: Vocabulary, image_ids: Sequence[int]) -> None:
-        self.clip, self.vocabulary = clip, vocabulary
+    def __init__(
+        self, clip: Clip, vocabulary: Vocabulary, image_ids: Sequence[int], *, image_AE: Tensor
+    ) -> None:
+        self.clip, self.vocabulary, self.image_AE = clip, vocabulary, image_AE
         self.row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-        self.image_AE = embed_images(clip, store, image_ids)
         # Both scores of one batch read the same captions.
         self.embed_samples = lru_cache(maxsize=1)(self.embed)
 

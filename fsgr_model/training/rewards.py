@@ -19,6 +19,7 @@ from fsgr_model.datasets.normal_form import read_instances
 from fsgr_model.scoring.caption_faults import BadEndings, Repetition
 from fsgr_model.scoring.cider_d import CiderD, CiderDByBatch
 from fsgr_model.scoring.clip_reward import ClipReward, RefClipReward
+from fsgr_model.scoring.clip_score import embed_images
 from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies, Floats
 from fsgr_model.scoring.sentence_bleu import SentenceBleu
@@ -131,8 +132,9 @@ def clip_rewards(weights: RewardParams, sources: RewardSources) -> dict[str, Wei
     """CLIPScore and RefCLIPScore, if they have a weight; they share the embeddings of captions and images."""
     if not (weights.clip_score or weights.ref_clip_score):
         return {}
-    split = sources.split
-    clip_score = ClipReward(sources.clip, split.features, sources.vocabulary, list(split.tokens))
+    split, image_ids = sources.split, list(sources.split.tokens)
+    image_AE = embed_images(sources.clip, split.features, image_ids)
+    clip_score = ClipReward(sources.clip, sources.vocabulary, image_ids, image_AE=image_AE)
     ref_clip_score = RefClipReward(clip_score, split.tokens)
     parts = {
         "clip_score": Weighted(weights.clip_score, clip_score),

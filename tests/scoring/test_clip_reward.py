@@ -9,7 +9,7 @@ import torch
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.scoring.clip_reward import ClipReward, RefClipReward
-from fsgr_model.scoring.clip_score import make_clip_scorer
+from fsgr_model.scoring.clip_score import embed_images, make_clip_scorer
 from fsgr_model.text.vocabulary import EOS, PAD, Vocabulary
 from tests.worlds.captioner import CPU, split_of
 
@@ -19,7 +19,9 @@ def rewards(tiny_data: Path) -> tuple[ClipReward, RefClipReward]:
     clip = load_clip(tiny_data / "clip", CPU)
     vocabulary = Vocabulary.load(tiny_data / "vocab" / "words.json")
     split = split_of(tiny_data, "train")
-    reward = ClipReward(clip, split.features, vocabulary, list(split.tokens))
+    image_ids = list(split.tokens)
+    image_AE = embed_images(clip, split.features, image_ids)
+    reward = ClipReward(clip, vocabulary, image_ids, image_AE=image_AE)
     return reward, RefClipReward(reward, split.tokens)
 
 
