@@ -10,6 +10,7 @@ word is one token. What CLIP needs for images is paid once, before training.
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ from fsgr_model.scoring.sentence_bleu import SentenceBleu
 from fsgr_model.scoring.sentence_chair import SentenceChair
 from fsgr_model.text.caption_table import CaptionTable, WordTable
 from fsgr_model.text.vocabulary import BOS, EOS, SPECIALS, Vocabulary
-from fsgr_model.training.rewards import RewardSum, Weighted
+from fsgr_model.training.rewards import Reward, RewardSum, Weighted
 from fsgr_model.training.scst import SelfCritical
 
 PAGE = Path("docs/experiments/rewards.md")
@@ -95,7 +96,7 @@ def all_rewards(options: Options) -> RewardSum:
     tokens = WordTable.of(spoken)
     image_AE = F.normalize(torch.randn(len(captions), sizes.joint_width), dim=-1)
     clip_score = ClipReward(clip, vocabulary, list(tokens), image_AE=image_AE)
-    rewards = {
+    rewards: dict[str, Reward] = {
         "cider_d": reward_of_random_captions(sizes),
         "bleu4": SentenceBleu(table, sizes.num_words, end_token=True),
         "chair": SentenceChair(made_up_instances(len(captions)), tokens, vocabulary),
@@ -115,7 +116,7 @@ def clip_of(sizes: Sizes, device: torch.device) -> Clip:
 
 def words_of(clip: Clip, count: int) -> list[str]:
     """The special words and whole words of CLIP's tokenizer, those of COCO's objects among them."""
-    tokenizer = build_tokenizer(clip.config)
+    tokenizer: Any = build_tokenizer(clip.config)
     whole = [piece.removesuffix("</w>") for piece in tokenizer.encoder if piece.endswith("</w>")]
     plain = [word for word in whole if word.isalpha() and word.isascii()]
     return [*SPECIALS, *dict.fromkeys(plain)][:count]
