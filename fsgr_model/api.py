@@ -6,17 +6,20 @@ model = fsgr_model.load("model")  # a folder that `fsgr export` wrote
 print(model.caption("photo.jpg"))
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fsgr_model.config.decode_params import one_way
 from fsgr_model.datasets.image_file import DECODING_ERRORS, BadImage, as_rgb, open_rgb
+from fsgr_model.inference import ensemble
+from fsgr_model.inference.ensemble import EnsembleCaptioner
 from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
 from fsgr_model.inference.model_folder import exported_model
 from fsgr_model.runtime.device import device_named
@@ -53,7 +56,7 @@ class Captioner:
         model: the network, with CLIP, the word list and the concepts.
     """
 
-    def __init__(self, model: ImageCaptioner) -> None:
+    def __init__(self, model: ImageCaptioner | EnsembleCaptioner) -> None:
         self.model = model
 
     # A str is a Sequence[str] as well; here it is always a path.
@@ -91,7 +94,9 @@ class Captioner:
         size = self.model.batch_size
         found: list[DescribedImage] = []
         for start in range(0, len(pictures), size):
-            prepared = [self.model.prepare(_opened(each)) for each in pictures[start : start + size]]
+            prepared: list[Any] = [
+                self.model.prepare(_opened(each)) for each in pictures[start : start + size]
+            ]
             found += self.model.describe(prepared)
         return found
 
@@ -105,7 +110,7 @@ class Captioner:
         Raises:
             UserError: the file is missing, or the picture cannot be decoded.
         """
-        prepared = self.model.prepare(_opened(picture))
+        prepared: Any = self.model.prepare(_opened(picture))
         described = self.model.describe([prepared])[0]
         words = described.captions[0] if caption is None else caption
         attention_LSS = self.model.attention(prepared, words)
@@ -118,37 +123,44 @@ class Captioner:
 
 
 def load(
-    folder: str | PathLike[str],
+    folder: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     beam_size: int | None = None,
     samples: int | None = None,
+    n_best: int | None = None,
+    decode: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> Captioner:
     """Load the captioner of a folder that `fsgr export` wrote.
 
     Args:
-        folder: holds the weights, CLIP, the word list and the concepts.
+        folder: holds the weights, CLIP, the word list and the concepts. Several folders choose each word
+            together, by the mean of their probabilities; parameters are those of the first.
         beam_size: the number of hypotheses that beam search keeps; by default that of the model's parameters.
         samples: draw this many captions per picture from the model instead of searching for the likeliest.
+        n_best: captions per picture, the best first; `describe` gives all of them.
+        decode: parameters below `decode` by dotted name, in place of those of the model:
+            `{"length.min_words": 8, "words.must": ["dog"]}` (docs/howto/decoding.md).
         seed: the seed of these draws; the same seed and picture give the same captions.
         device: where to run, as PyTorch names it: cpu, cuda, cuda:1, mps. By default a GPU if there is one,
             else the CPU.
 
     Raises:
         UserError: a file is missing, damaged, or does not belong to the others; the device cannot be used; a
-            number is not 1 or more, or `beam_size` and `samples` are both given.
+            number is not 1 or more, `beam_size` and `samples` are both given, or wishes cannot be fulfilled.
     """
     for name, number in (("beam_size", beam_size), ("samples", samples)):
         if number is not None and number < 1:
             raise UserError(f"{name} must be 1 or more, not {number}")
     if beam_size is not None and samples is not None:
         raise UserError("beam_size and samples exclude each other: captions are searched or drawn; give one")
+    folders = [folder] if isinstance(folder, str | PathLike) else folder
     return Captioner(
-        ImageCaptioner(
-            exported_model(Path(folder)),
-            beam_size=beam_size,
-            samples=samples,
+        ensemble.load(
+            [exported_model(Path(each)) for each in folders],
+            decode={**one_way(beam_size, samples), **(decode or {})},
+            n_best=n_best,
             seed=seed,
             device=None if device is None else device_named(device),
         )

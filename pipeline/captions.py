@@ -4,8 +4,9 @@ from functools import partial
 from pathlib import Path
 
 from fsgr_model.clip.loading import load_clip
+from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.config.model_params import ModelParams
-from fsgr_model.config.params import DecodeParams, Params, load_params
+from fsgr_model.config.params import Params, load_params
 from fsgr_model.inference.captioning import caption_images
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import Parts, build_captioner, load_weights, read_parts

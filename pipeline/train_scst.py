@@ -31,6 +31,7 @@ def main() -> None:
         save_minutes=params.runtime.save_minutes,
         optimiser=params.optimiser,
         cache=params.runtime.cache,
+        micro_batch=params.runtime.micro_batch,
         precision=params.precision,
         train_images=params.train_images,
     )

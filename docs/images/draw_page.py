@@ -1,6 +1,6 @@
 """Takes the pictures of the page that the docs show: python docs/images/draw_page.py http://127.0.0.1:8765/
 
-`fsgr page` must be running in a finished demo project. CHROMIUM names the browser, where it is not `chromium`.
+`fsgr page` must be running in a finished demo project. CHROMIUM names the browser, if it is not `chromium`.
 """
 
 import io
@@ -42,12 +42,12 @@ def main(address: str) -> None:
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for tab, show in TABS.items():
-            page = browser.new_page(viewport={"width": 1100, "height": 620})
+            page = browser.new_page(viewport={"width": 1100, "height": 740})
             page.goto(f"{address}#{tab}")
             show(page)
             page.wait_for_timeout(1000)
             taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            taken.quantize(128, dither=Image.Dither.NONE).save(HERE / f"page_{tab}.png", optimize=True)
+            taken.quantize(256, dither=Image.Dither.NONE).save(HERE / f"page_{tab}.png", optimize=True)
             page.close()
         browser.close()
 

@@ -7,15 +7,15 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 from fsgr_model.checkup.findings import Findings
+from fsgr_model.clip.hub_download import weight_files
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config, without_connection
 from fsgr_model.config.params import ClipParams
 from fsgr_model.runtime.errors import UserError
 
 Config = dict[str, Any]
-# Where open_clip keeps what it downloads from elsewhere than Hugging Face, and the names it looks for there.
+# Where open_clip keeps what it downloads from elsewhere than Hugging Face.
 OPEN_CLIP_CACHE = Path("~/.cache/clip")
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 SECONDS_TO_ANSWER = 5
 
 
@@ -62,8 +62,8 @@ def downloaded(tag: Config) -> Path | None:
     url = tag.get("url", "")
     kept = OPEN_CLIP_CACHE.expanduser() / Path(url).name
     if tag.get("hf_hub"):
-        repository, _, name = tag["hf_hub"].rpartition("/")
-        for file in (name,) if name else HUB_FILES:
+        repository, names = weight_files(tag["hf_hub"])
+        for file in names:
             cached = try_to_load_from_cache(repository, file)
             if isinstance(cached, str):
                 return Path(cached)

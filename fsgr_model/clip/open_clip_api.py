@@ -8,7 +8,6 @@
 """
 
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -85,8 +84,6 @@ def without_these() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-# Weights come by plain HTTP, which resumes an interrupted download. The hub's Xet starts from the beginning.
-os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 with without_these():
     import_torchvision()
     open_clip: Any = importlib.import_module("open_clip")

@@ -1,13 +1,12 @@
 """Where a CLIP comes from: a tag of open_clip, a file, or a folder; its config, weights and preprocessing."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from fsgr_model.clip.hf_folder import read_clip_folder
+from fsgr_model.clip.hub_download import fetch_weights
 from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
@@ -132,11 +131,9 @@ def load_folder(folder: Path, preprocess_as: str | None) -> tuple[nn.Module, Con
 
 
 def _download(name: str, pretrained: str, tag: Config) -> Path:
-    if not sys.stderr.isatty():
-        # This setting of the hub shows the progress bar even without a terminal.
-        os.environ.setdefault("TQDM_POSITION", "-1")
     try:
-        return Path(open_clip.download_pretrained(tag))
+        # If a repository is named, open_clip ignores the address, too.
+        return fetch_weights(tag["hf_hub"]) if tag.get("hf_hub") else Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
         if error_number(error) in ON_DISK:
             raise  # The fault is this machine's and is reported as it is.

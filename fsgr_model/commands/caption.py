@@ -1,19 +1,59 @@
 """Caption images: fsgr caption photo.jpg folder/
 
 Prints one line per image: its path, a tab, its caption. With --json it prints one JSON object per image:
-path, caption, log_probability (natural, end token included) and concepts (one name per patch, one list per
-row of patches). Pictures that cannot be read are named on stderr, the others are captioned, and the exit code
+path, caption, log_probability (natural, end token included), word_log_probabilities (its parts: each word's,
+then the end token's) and concepts (one name per patch, one list per row of patches). What is asked of
+captions takes the place of the model's own decode parameters; docs/howto/decoding.md has examples.
+Pictures that cannot be read are named on stderr, the others are captioned, and the exit code
 is then 1. What else lies in a folder is counted by its suffix and left alone.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fsgr_model.runtime.errors import drop_output
 
 # What a shell gives for a command that SIGPIPE ended.
 READER_LEFT = 141
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+# Option: the parameter below `decode` that it sets, its type, what help calls its value, and what it does.
+WISHES: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
+    "--max-length": ("max_length", positive, "N", "positions, the end token's included; longer ones are cut"),
+    "--min-words": ("length.min_words", positive, "N", "fewest words of a caption"),
+    "--max-words": ("length.max_words", positive, "N", "most words of a caption, which ends then"),
+    "--target-words": ("length.target_words", positive, "N", "prefer captions of about N words"),
+    "--length-penalty": (
+        "length.penalty",
+        float,
+        "X",
+        "above 0: longer captions win more often; below: shorter",
+    ),
+    "--begin": ("words.begin", str, "TEXT", "every caption begins with this"),
+    "--must": ("words.must", str, "TEXT", "a word or phrase that must occur; may be repeated"),
+    "--must-not": ("words.must_not", str, "TEXT", "a word or phrase that must not occur; may be repeated"),
+    "--no-repeat": ("words.no_repeat", positive, "N", "no N words in a row occur twice"),
+    "--groups": ("groups.count", positive, "N", "diverse beam search in N groups; a caption of each"),
+    "--group-strength": ("groups.strength", float, "X", "how much groups differ (default 0.5)"),
+    "--temperature": (
+        "sampling.temperature",
+        float,
+        "X",
+        "of --sample: below 1 likely words become likelier",
+    ),
+    "--top-k": ("sampling.top_k", positive, "N", "of --sample: draw words from the N likeliest"),
+    "--top-p": ("sampling.top_p", float, "X", "of --sample: from the likeliest of probability X together"),
+}
 
 
 def main() -> None:
@@ -22,12 +62,14 @@ def main() -> None:
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
     from fsgr_model.commands.caption_files import caption_files
-    from fsgr_model.inference.image_captioner import ImageCaptioner
+    from fsgr_model.inference.ensemble import load
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
 
-    files = exported_model(arguments.model) if arguments.model else pipeline_model(arguments.phase)
-    captioner = ImageCaptioner(
-        files, beam_size=arguments.beam_size, samples=arguments.sample, seed=arguments.seed
+    captioner = load(
+        [exported_model(folder) for folder in arguments.model or ()] or [pipeline_model(arguments.phase)],
+        decode=changes(arguments),
+        n_best=arguments.n_best,
+        seed=arguments.seed,
     )
     try:
         complete = caption_files(captioner, arguments.images, arguments.json, arguments.overlay)
@@ -53,19 +95,42 @@ def parse() -> argparse.Namespace:
     how.add_argument("--beam-size", type=positive, metavar="N", help="default: decode.beam_size of the model")
     how.add_argument("--sample", type=positive, metavar="N", help="sample N captions per image, one per line")
     parser.add_argument("--seed", type=int, default=0, help="seed of --sample (default 0)")
+    parser.add_argument("--n-best", type=positive, metavar="N", help="captions per image, the best first")
+    for option, (_, kind, metavar, what) in WISHES.items():
+        action = "append" if kind is str and option != "--begin" else "store"
+        parser.add_argument(option, type=kind, metavar=metavar, action=action, help=what)
+    parser.add_argument("--consensus", action="store_true", help="the sample most like all samples is best")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", type=Path, metavar="FOLDER", help="a folder that fsgr export wrote")
+    which.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        action="append",
+        help="a folder that fsgr export wrote; several choose words together, by their mean probability",
+    )
     which.add_argument(
         "--phase",
         choices=["xe", "scst"],
         default="scst",
         help="the network of this project's own run (default scst)",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    for option in ("--temperature", "--top-k", "--top-p", "--consensus"):
+        if getattr(arguments, name_of(option)) and arguments.sample is None:
+            parser.error(f"{option} is for draws; give --sample N as well")
+    return arguments
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+def changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments put in place of the model's own parameters, by dotted name below `decode`."""
+    from fsgr_model.config.decode_params import one_way
+
+    given = {name: getattr(arguments, name_of(option)) for option, (name, *_) in WISHES.items()}
+    found = {name: value for name, value in given.items() if value is not None}
+    if arguments.consensus:
+        found["sampling.consensus"] = True
+    return one_way(arguments.beam_size, arguments.sample) | found
+
+
+def name_of(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")

@@ -7,21 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from fsgr_model.datasets.image_file import BadImage, open_rgb
 from fsgr_model.datasets.picture_search import counted, find_pictures, is_folder, suffix_of
+from fsgr_model.inference.ensemble import EnsembleCaptioner
 from fsgr_model.inference.image_captioner import DescribedImage, ImageCaptioner
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import SHOWN
 
-Show = Callable[[Path, Tensor, DescribedImage], None]
+AnyCaptioner = ImageCaptioner | EnsembleCaptioner
+# The second is a picture as the captioner has prepared it.
+Show = Callable[[Path, Any, DescribedImage], None]
 
 
 def caption_files(
-    captioner: ImageCaptioner, paths: Sequence[Path], as_json: bool, overlay: Path | None
+    captioner: AnyCaptioner, paths: Sequence[Path], as_json: bool, overlay: Path | None
 ) -> bool:
     """Print one line per caption, and draw one sheet per image below `overlay`; failures go to stderr.
 
@@ -43,17 +45,17 @@ def caption_files(
 
 
 def _caption_group(
-    captioner: ImageCaptioner, files: Sequence[Path], readers: ThreadPoolExecutor, shows: Sequence[Show]
+    captioner: AnyCaptioner, files: Sequence[Path], readers: ThreadPoolExecutor, shows: Sequence[Show]
 ) -> Counter[str]:
     """Caption a group of files and show the results; return how many of each suffix could not be read."""
 
-    def read(path: Path) -> Tensor | BadImage:
+    def read(path: Path) -> Any:
         try:
             return captioner.prepare(open_rgb(path))
         except BadImage as error:
             return error
 
-    images: list[tuple[Path, Tensor]] = []
+    images: list[tuple[Path, Any]] = []
     bad: Counter[str] = Counter()
     for path, image in zip(files, readers.map(read, files), strict=True):
         if isinstance(image, BadImage):
@@ -99,7 +101,7 @@ def tell(kind: str, text: str) -> None:
     print(f"{kind}: {UserError(text)}", file=sys.stderr, flush=True)
 
 
-def print_text(path: Path, image: Tensor, described: DescribedImage) -> None:
+def print_text(path: Path, image: Any, described: DescribedImage) -> None:
     """Print `path<TAB>caption`, one line per caption."""
     for caption in described.captions:
         print(f"{path}\t{caption.text}", flush=True)
@@ -114,7 +116,7 @@ class JsonLines:
     def __init__(self, concepts: Sequence[str]) -> None:
         self.concepts = concepts
 
-    def __call__(self, path: Path, image: Tensor, described: DescribedImage) -> None:
+    def __call__(self, path: Path, image: Any, described: DescribedImage) -> None:
         names = None
         if described.concept_SS is not None:
             names = [[self.concepts[concept] for concept in row] for row in described.concept_SS.tolist()]
@@ -123,6 +125,7 @@ class JsonLines:
                 "path": str(path),
                 "caption": caption.text,
                 "log_probability": caption.log_probability,
+                "word_log_probabilities": caption.word_log_probabilities,
                 "concepts": names,
             }
             print(json.dumps(row, ensure_ascii=False), flush=True)
@@ -131,12 +134,12 @@ class JsonLines:
 class Sheets:
     """Draws one PNG per image below `folder`: `<image>.png`, in subfolders if the images are in several."""
 
-    def __init__(self, captioner: ImageCaptioner, folder: Path, files: Sequence[Path]) -> None:
+    def __init__(self, captioner: AnyCaptioner, folder: Path, files: Sequence[Path]) -> None:
         self.captioner = captioner
         self.folder = folder
         self.common = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
 
-    def __call__(self, path: Path, image: Tensor, described: DescribedImage) -> None:
+    def __call__(self, path: Path, image: Any, described: DescribedImage) -> None:
         """Draw the label map and the attention of the words of the first caption."""
         caption = described.captions[0]
         vocabulary = self.captioner.assembly.vocabulary

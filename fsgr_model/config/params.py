@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, foreign_names
+from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.moved import WHOLE_MEMORY, moved
 from fsgr_model.config.section import Count, Fraction, Rate, Section, Seed
@@ -124,15 +125,6 @@ class VocabParams(Section):
         return None if self.words in ("train", "train_val") else self.words
 
 
-class DecodeParams(Section):
-    """Beam search of the captions that are scored."""
-
-    beam_size: Count = Field(description="hypotheses kept per image")
-    max_length: Annotated[int, Field(ge=1, le=500)] = Field(
-        description="longest caption in positions, including the end token"
-    )
-
-
 class EvaluateParams(Section):
     """Scores and pictures."""
 
@@ -167,6 +159,11 @@ class RuntimeParams(Section):
         "auto",
         description="processes that share the work of training, features, labels and captions; auto: one per "
         "GPU of this machine, 1 on a CPU. Where torchrun started the stage, its number counts",
+    )
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
+        "auto",
+        description="images of a batch of XE or SCST that a process works on at once; auto: its whole share, "
+        "or, where a single process finds that they do not fit in the memory of its GPU, as many as do",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"

@@ -1,30 +1,44 @@
-"""Captions of a batch of images by beam search.
+"""Captions of a batch of images, searched or drawn as `decode` says.
 
-Shapes: B images, S beams per image, L positions, T trunk tokens, W vision width.
+Shapes: B images, S captions per image, L positions, T trunk tokens, W vision width.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from fsgr_model.clip.token_cache import read_tokens
-from fsgr_model.config.params import DecodeParams
-from fsgr_model.inference.beam_search import beam_search
+from fsgr_model.config.decode_params import DecodeParams
+from fsgr_model.inference.beam_search import NOTHING_ASKED, Guidance, beam_search, diverse_beam_search
+from fsgr_model.inference.consensus import by_consensus
+from fsgr_model.inference.decoding import State, Step, sample
+from fsgr_model.inference.wishes import understand, unfulfilled
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
 from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.text.vocabulary import UNK
 
 
 def caption_images(
     assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams, *, precision: Precision
 ) -> list[str]:
-    """The best caption of each image."""
+    """The best caption of each image. Draws are a function of the model and the image's id."""
     tokens_BTW = read_tokens(store, image_ids, assembly.device)
+    guidance = understand(decode, assembly.vocabulary, assembly.device)
 
     def caption(images: int) -> Tensor:
-        return search(assembly.captioner, tokens_BTW[:images], decode, precision)[1]
+        return search(
+            assembly.captioner,
+            tokens_BTW[:images],
+            decode,
+            precision,
+            guidance=guidance,
+            seeds=image_ids[:images],
+        )[1]
 
     count = len(image_ids)
     with suggest_batch_size(caption, count, "runtime.caption_batch"):
@@ -34,26 +48,106 @@ def caption_images(
 
 @torch.no_grad()
 def search(
-    captioner: Captioner, tokens_BTW: Tensor, decode: DecodeParams, precision: Precision
+    captioner: Captioner,
+    tokens_BTW: Tensor,
+    decode: DecodeParams,
+    precision: Precision,
+    *,
+    guidance: Guidance = NOTHING_ASKED,
+    seeds: Sequence[int] = (),
 ) -> tuple[Encoded, Tensor]:
-    """The encoded images, and their captions [B, S, L] int64 by beam search, the best first.
+    """The encoded images, and their captions [B, S, L] int64, as `speak` returns them.
 
     Raises:
-        UserError: the best caption of an image has no finite probability.
+        UserError: as `speak`.
     """
     captioner.eval()
     with autocast(tokens_BTW.device, precision):
         encoded = captioner.encode(tokens_BTW)
-        caption_BSL, score_BS = beam_search(
-            captioner.step,
-            encoded.start,
-            len(tokens_BTW),
+        caption_BSL = speak(
+            captioner.step, encoded.start, len(tokens_BTW), decode=decode, guidance=guidance, seeds=seeds
+        )
+    return encoded, caption_BSL
+
+
+def speak(
+    step: Step,
+    start: State,
+    num_images: int,
+    *,
+    decode: DecodeParams,
+    guidance: Guidance,
+    seeds: Sequence[int],
+) -> Tensor:
+    """Captions of each image, [B, S, L] int64; the best first, or in the order in which they were drawn.
+
+    The S captions are the beam or the samples. Where there are fewer, nothing but <pad> fills the places.
+
+    Args:
+        guidance: what `understand` makes of `decode`.
+        seeds: of the draws of each image; a search needs none.
+
+    Raises:
+        UserError: the best caption of an image has no finite probability, or an image has no caption that
+            fulfils the wishes.
+    """
+    if decode.sampling:
+        return _drawn(step, start, num_images, decode=decode, guidance=guidance, seeds=seeds)
+    if decode.groups:
+        caption_BSL, score_BS = diverse_beam_search(
+            step,
+            start,
+            num_images,
+            groups=decode.groups.count,
+            strength=decode.groups.strength,
             beam_size=decode.beam_size,
             max_length=decode.max_length,
+            guidance=guidance,
         )
-    if not (finite_B := score_BS[:, 0].isfinite()).all():
+    else:
+        caption_BSL, score_BS = beam_search(
+            step,
+            start,
+            num_images,
+            beam_size=decode.beam_size,
+            max_length=decode.max_length,
+            guidance=guidance,
+        )
+    _check(score_BS[:, 0], guidance)
+    return caption_BSL
+
+
+def _drawn(
+    step: Step,
+    start: State,
+    num_images: int,
+    *,
+    decode: DecodeParams,
+    guidance: Guidance,
+    seeds: Sequence[int],
+) -> Tensor:
+    assert decode.sampling is not None
+    caption_BSL = sample(
+        step,
+        start,
+        num_images,
+        num_samples=decode.sampling.samples,
+        max_length=decode.max_length,
+        rules=guidance.rules,
+        generators=[torch.Generator(start.device).manual_seed(seed) for seed in seeds],
+    )
+    if (dead_B := (caption_BSL == UNK).any(dim=-1).any(dim=-1)).any():
+        raise unfulfilled(f"{int(dead_B.sum())} of {num_images} images")
+    return by_consensus(caption_BSL) if decode.sampling.consensus else caption_BSL
+
+
+def _check(score_B: Tensor, guidance: Guidance) -> None:
+    """The best captions have a probability."""
+    asked = bool(guidance.rules) or guidance.must is not None
+    if asked and (dead_B := score_B == -torch.inf).any():
+        raise unfulfilled(f"{int(dead_B.sum())} of {len(dead_B)} images")
+    if not (finite_B := score_B.isfinite()).all():
         raise UserError(
             f"the network gives the captions of {int((~finite_B).sum())} of {len(finite_B)} images no finite "
             "probability: its weights hold NaN or overflow; train it again with a smaller learning rate"
         )
-    return encoded, caption_BSL

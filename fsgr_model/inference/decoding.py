@@ -1,22 +1,57 @@
 """Greedy decoding and sampling: plain functions over a step and its state; beam search is in `beam_search`.
 
-Shapes: B images, S captions (samples or beams) per image, L positions, V words.
+Shapes: B images, S captions (samples or beams) per image, L positions, P words said so far, V words.
 A caption is a row of word ids without <bos>; it ends with <eos>, then <pad>; one that was cut at
 `max_length` positions has no <eos>.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from fsgr_model.network.decoder import DecoderState
 from fsgr_model.runtime.device import at_least_float32
 from fsgr_model.text.vocabulary import BOS, EOS, PAD, UNK
 
-Step = Callable[[Tensor, DecoderState], tuple[Tensor, DecoderState]]
-"""The last words [B, S] int64 and the state in; logits [B, S, V] of the next words and the new state out."""
+
+class State(Protocol):
+    """What a decoder remembers: a `DecoderState`, or those of several."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def select(self, row_N: Tensor, image_B: Tensor | None = None) -> Any:
+        """The state of other captions, as `DecoderState.select` returns it."""
+
+
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""The last words [B, S] int64 and the `State` in; logits [B, S, V] of the next words and a new state out."""
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What has been said: of which images [B] int64, and their words [B, S, P] int64 without <bos>.
+
+    A caption that has not ended has exactly P words; what a rule says of one that has ended does not count.
+    """
+
+    image_B: Tensor
+    word_BSP: Tensor
+
+    @property
+    def length(self) -> int:
+        """P, the words so far."""
+        return self.word_BSP.shape[-1]
+
+
+class Rule(Protocol):
+    """Changes log-probabilities [B, S, V] float32 of the next words in place."""
+
+    def __call__(self, log_prob_BSV: Tensor, spoken: Spoken) -> None: ...
+
 
 NEVER_SPOKEN = (UNK, PAD, BOS)
 
@@ -47,7 +82,7 @@ def preceding_words(caption_BSL: Tensor) -> Tensor:
     return torch.cat([torch.full_like(caption_BSL[..., :1], BOS), caption_BSL[..., :-1]], dim=-1)
 
 
-def greedy(step: Step, state: DecoderState, num_images: int, *, max_length: int) -> Tensor:
+def greedy(step: Step, state: State, num_images: int, *, max_length: int) -> Tensor:
     """The likeliest word at every position, [B, 1, L] int64."""
     return _extend(
         step, state, (num_images, 1), max_length, choose=lambda log_prob_BSV, _: log_prob_BSV.argmax(-1)
@@ -56,23 +91,24 @@ def greedy(step: Step, state: DecoderState, num_images: int, *, max_length: int)
 
 def sample(
     step: Step,
-    state: DecoderState,
+    state: State,
     num_images: int,
     *,
     num_samples: int,
     max_length: int,
+    rules: Sequence[Rule] = (),
     generators: Sequence[torch.Generator] | None = None,
     exponential: Callable[[int], Tensor] | None = None,
     fixed_shapes: bool = False,
 ) -> Tensor:
-    """Independent draws from the model, [B, S, L] int64.
+    """Independent draws from the model, as `rules` change it, [B, S, L] int64.
 
     The draws depend only on the shapes and the generator, not on which captions have ended. With one of
     `generators` for each image, on the model's device, the draws of an image do not depend on the other
     images either; nor do they with `exponential`, which gives exponential numbers [B, n] for n, others at
     each call. Without both, randomness comes from torch's global generator. With `fixed_shapes`, captions
     that have ended stay in the batch up to the last position, L is `max_length`, and no step waits for the
-    device, as a CUDA graph needs it; the draws are the same.
+    device, as a CUDA graph needs it; the draws are the same. Where rules leave no word, <unk> is said.
     """
 
     def draw(log_prob_BSV: Tensor, row_BS: Tensor) -> Tensor:
@@ -90,16 +126,17 @@ def sample(
         return (log_prob_BSV - noise_NV.clamp_(min=1e-30)[row_BS].log()).argmax(dim=-1)
 
     shape_BS = (num_images, num_samples)
-    return _extend(step, state, shape_BS, max_length, choose=draw, fixed_shapes=fixed_shapes)
+    return _extend(step, state, shape_BS, max_length, choose=draw, rules=rules, fixed_shapes=fixed_shapes)
 
 
 def _extend(
     step: Step,
-    state: DecoderState,
+    state: State,
     shape: tuple[int, int],
     max_length: int,
     *,
     choose: Callable[[Tensor, Tensor], Tensor],
+    rules: Sequence[Rule] = (),
     fixed_shapes: bool = False,
 ) -> Tensor:
     """Add one chosen word at a time until every caption has ended or is full.
@@ -108,14 +145,19 @@ def _extend(
     have ended, and as many captions of every image as have ended in each. `choose` gets log-probabilities
     [B, S, V] and the rows [B, S] that these captions had at first.
     """
-    device = state.layers[0].image_keys.device
+    device = state.device
     row_BS = torch.arange(math.prod(shape), device=device).view(shape)
     word_BS = torch.full(shape, BOS, device=device)
     caption_NL = torch.full((math.prod(shape), max_length), PAD, device=device)
     for position in range(max_length):
         logits_BSV, state = step(word_BS, state)
         ended_BS = (word_BS == EOS) | (word_BS == PAD)
-        word_BS = torch.where(ended_BS, PAD, choose(word_log_probs(logits_BSV), row_BS))
+        log_prob_BSV = word_log_probs(logits_BSV)
+        if rules:
+            spoken = Spoken(row_BS[:, 0] // shape[1], caption_NL[row_BS, :position])
+            for rule in rules:
+                rule(log_prob_BSV, spoken)
+        word_BS = torch.where(ended_BS, PAD, choose(log_prob_BSV, row_BS))
         caption_NL[row_BS, position] = word_BS
         if fixed_shapes:
             continue

@@ -5,10 +5,11 @@ W vision width, G patches, H heads, C width per head; maps are [S, S].
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, cast
 
@@ -21,10 +22,12 @@ from torch import Tensor, nn
 from fsgr_model.clip.maskclip import label_patches
 from fsgr_model.clip.token_cache import round_tokens
 from fsgr_model.clip.towers import make_tail, make_trunk
-from fsgr_model.config.params import DecodeParams, LabelsParams
-from fsgr_model.inference.captioning import search
-from fsgr_model.inference.decoding import caption_log_probs, preceding_words, sample
+from fsgr_model.config.decode_params import DecodeParams, captions_asked, changed, one_way
+from fsgr_model.config.params import LabelsParams
+from fsgr_model.inference.captioning import speak
+from fsgr_model.inference.decoding import State, Step, caption_log_probs, preceding_words
 from fsgr_model.inference.model_folder import ModelFiles
+from fsgr_model.inference.wishes import understand
 from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention import MultiHeadAttention
@@ -40,6 +43,9 @@ class Caption:
 
     `word_probabilities`: that of each word after the words before it; 0 to 1, of all words that a caption may
     have. `words` are the words themselves, as the vocabulary spells them.
+
+    `word_log_probabilities` are the parts of `log_probability`: of each word, and of the end token if there
+    is one. All are those of the network, whatever wishes and temperature the caption was made with.
     """
 
     text: str
@@ -47,6 +53,7 @@ class Caption:
     log_probability: float
     words: list[str]
     word_probabilities: list[float]
+    word_log_probabilities: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,30 +67,47 @@ class DescribedImage:
     concept_SS: NDArray[np.int64] | None
 
 
+@dataclass(frozen=True)
+class Voice:
+    """What says captions of encoded images: one network, or several together.
+
+    `read`: words [B, S, L] to logits [B, S, L, V] of those that follow each.
+    """
+
+    step: Step
+    start: State
+    read: Callable[[Tensor], Tensor]
+
+
 class ImageCaptioner:
     """A trained network that captions pictures.
 
     Args:
         files: the paths of the network.
-        beam_size: the number of hypotheses kept; by default from the model's own parameters.
-        samples: draw this many captions from the model instead of searching for the likeliest.
+        decode: what differs from the model's own parameters of decoding, by dotted name below `decode`
+            (`length.min_words`).
+        n_best: captions of an image, the best first; by default one, of diverse groups the best of each, of
+            samples without consensus all.
         seed: the seed of these draws; they are a function of seed and picture, whatever else is captioned.
         device: the device to run on; by default that of `pick_device`.
 
     Raises:
-        UserError: a file is missing, damaged, or does not belong to the others.
+        UserError: a file is missing, damaged, or does not belong to the others; `decode` cannot be, or has
+            not so many captions.
     """
 
     def __init__(
         self,
         files: ModelFiles,
         *,
-        beam_size: int | None = None,
-        samples: int | None = None,
+        decode: Mapping[str, Any] | None = None,
+        n_best: int | None = None,
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
         params = files.params()
+        self.decode: DecodeParams = changed(params.decode, decode or {})
+        self.num_captions = captions_asked(self.decode, n_best)
         # open_clip draws numbers when it builds a model; the caller's random state is left unchanged.
         with torch.random.fork_rng(devices=[]):
             restored = restore(files.artifacts, files.weights, device or pick_device())
@@ -95,45 +119,65 @@ class ImageCaptioner:
         self.codebook = restored.parts.codebook
         self.labels: LabelsParams = params.labels
         self.label_tail = make_tail(self.clip.model, cut, params.labels.attention)
-        self.own_decode: DecodeParams = params.decode
-        self.decode = params.decode if beam_size is None else self._beams(beam_size)
+        self.own_decode = self.decode
+        self.guidance = understand(self.decode, self.assembly.vocabulary, self.assembly.device)
         self.precision, self.batch_size = params.precision, params.runtime.caption_batch
         # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
-        self.samples = samples
         self.seed = seed
 
     def with_options(
         self, *, beam_size: int | None = None, samples: int | None = None, seed: int = 0
     ) -> "ImageCaptioner":
-        """The same network, with the options of `__init__` chosen anew; nothing is loaded or copied."""
+        """The same network, with the options of decoding chosen anew; nothing is loaded or copied."""
         other = copy(self)
-        other.decode = self.own_decode if beam_size is None else self._beams(beam_size)
-        other.samples, other.seed = samples, seed
+        other.decode = changed(self.own_decode, one_way(beam_size, samples))
+        other.num_captions = captions_asked(other.decode, None)
+        other.guidance = understand(other.decode, self.assembly.vocabulary, self.assembly.device)
+        other.seed = seed
         return other
-
-    def _beams(self, beam_size: int) -> DecodeParams:
-        return self.own_decode.model_copy(update={"beam_size": beam_size})
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """A picture that `image_file.open_rgb` opened, as CLIP sees it: float32 [3, height, width]."""
         return self.clip.preprocess(picture)
 
-    @torch.no_grad()
     def describe(self, images: Sequence[Tensor]) -> list[DescribedImage]:
         """Captions of prepared images."""
-        encoded, caption_BSL = self._decode(images)
-        with autocast(caption_BSL.device, self.precision):
-            logits_BSLV, _ = self.assembly.captioner.decoder(preceding_words(caption_BSL), encoded.start)
+        encoded, captioner = self.encode(images), self.assembly.captioner
+        voice = Voice(
+            captioner.step, encoded.start, lambda word_BSL: captioner.decoder(word_BSL, encoded.start)[0]
+        )
+        return self.spoken(images, voice, encoded.concept_BG)
+
+    @torch.no_grad()
+    def encode(self, images: Sequence[Tensor]) -> Encoded:
+        """Prepared images as the decoder needs them."""
+        with autocast(self.assembly.device, self.precision):
+            return self.assembly.captioner.encode(self.tokens(images))
+
+    @torch.no_grad()
+    def spoken(
+        self, images: Sequence[Tensor], voice: Voice, concept_BG: Tensor | None
+    ) -> list[DescribedImage]:
+        """What `voice` says of prepared images, as `decode` has it."""
+        with autocast(self.assembly.device, self.precision):
+            caption_BSL = speak(
+                voice.step,
+                voice.start,
+                len(images),
+                decode=self.decode,
+                guidance=self.guidance,
+                seeds=[self._seed_of(image) for image in images] if self.decode.sampling else (),
+            )[:, : self.num_captions]
+            logits_BSLV = voice.read(preceding_words(caption_BSL))
         log_prob_BSL = caption_log_probs(logits_BSLV, caption_BSL)
         captions = [
-            list(map(self._caption, words_SL, log_prob_SL))
-            for words_SL, log_prob_SL in zip(caption_BSL.tolist(), log_prob_BSL, strict=True)
+            [self._caption(*each) for each in zip(*of_image, strict=True) if each[0][0] != PAD]
+            for of_image in zip(caption_BSL.tolist(), log_prob_BSL.tolist(), strict=True)
         ]
-        if encoded.concept_BG is None:
+        if concept_BG is None:
             return [DescribedImage(of_image, None) for of_image in captions]
-        concept_BSS = self._grid(encoded.concept_BG.cpu().numpy())
-        return list(map(DescribedImage, captions, concept_BSS))
+        return list(map(DescribedImage, captions, self._grid(concept_BG.cpu().numpy())))
 
     @torch.no_grad()
     def tokens(self, images: Sequence[Tensor]) -> Tensor:
@@ -164,43 +208,27 @@ class ImageCaptioner:
             captioner.decoder(preceding_words(word_11L), captioner.encode(self.tokens([image])).start)
         return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
 
-    def _decode(self, images: Sequence[Tensor]) -> tuple[Encoded, Tensor]:
-        """The encoded images, and the requested captions: the best one, or the samples."""
-        captioner, tokens_BTW = self.assembly.captioner, self.tokens(images)
-        if self.samples is None:
-            encoded, caption_BSL = search(captioner, tokens_BTW, self.decode, self.precision)
-            return encoded, caption_BSL[:, :1]
-        with autocast(tokens_BTW.device, self.precision):
-            encoded = captioner.encode(tokens_BTW)
-            drawn_BSL = sample(
-                captioner.step,
-                encoded.start,
-                len(tokens_BTW),
-                num_samples=self.samples,
-                max_length=self.decode.max_length,
-                generators=[self._generator(image) for image in images],
-            )
-        return encoded, drawn_BSL
-
-    def _generator(self, image: Tensor) -> torch.Generator:
-        """A generator whose seed is a function of `seed` and the pixels of a prepared image."""
+    def _seed_of(self, image: Tensor) -> int:
+        """A function of `seed` and the pixels of a prepared image."""
         digest = hashlib.sha256(image.cpu().numpy().tobytes() + str(self.seed).encode()).digest()
-        return torch.Generator(self.assembly.device).manual_seed(int.from_bytes(digest[:8]) >> 1)
+        return int.from_bytes(digest[:8]) >> 1
 
     def _grid(self, of_patches: NDArray[Any]) -> NDArray[Any]:
         """The last axis, G patches, as rows and columns."""
         rows, columns = self.label_tail.grid_size
         return of_patches.reshape(*of_patches.shape[:-1], rows, columns)
 
-    def _caption(self, caption_L: list[int], log_prob_L: Tensor) -> Caption:
+    def _caption(self, caption_L: list[int], log_prob_L: list[float]) -> Caption:
         vocabulary = self.assembly.vocabulary
         word_ids = list(takewhile(lambda word: word not in (EOS, PAD), caption_L))
+        said = log_prob_L[: len(word_ids) + (EOS in caption_L)]
         return Caption(
             text=vocabulary.decode(word_ids),
             word_ids=word_ids,
-            log_probability=float(log_prob_L.sum()),
+            log_probability=sum(said),
             words=[vocabulary.words[number] for number in word_ids],
-            word_probabilities=log_prob_L[: len(word_ids)].exp().tolist(),
+            word_probabilities=[math.exp(each) for each in said[: len(word_ids)]],
+            word_log_probabilities=said,
         )
 
 

@@ -38,6 +38,10 @@ class DecoderState:
     layers: tuple[LayerState, ...]
     position: int = 0
 
+    @property
+    def device(self) -> torch.device:
+        return self.layers[0].image_keys.device
+
     def select(self, row_N: Tensor, image_B: Tensor | None = None) -> "DecoderState":
         """Other captions: `row_N` [B*S] int64 indexes the old rows, image by image.
 

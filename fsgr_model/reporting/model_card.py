@@ -61,8 +61,12 @@ def _scores(scores: dict[str, Any], params: Params) -> str:
     for group, values in groups.items():
         rows += [f"| {group}: {name} | {_shown(value)} |" for name, value in values.items()]
     decode = params.decode
+    drawn = decode.sampling
+    way = f"{drawn.samples} samples" if drawn else f"beam size {decode.beam_size}"
+    wishes = decode.model_dump(include={"length", "words", "groups", "sampling"}, exclude_none=True)
+    way += f" (decode: {wishes})" if wishes else ""
     return (
-        f"## Scores\n\nOf the {scores['images']} test images, beam size {decode.beam_size}, at most "
+        f"## Scores\n\nOf the {scores['images']} test images, {way}, at most "
         f"{decode.max_length} positions. Fractions; CIDEr 1.0 is 100 in tables.\n\n"
         "| score | value |\n|---|---|\n" + "\n".join(rows) + "\n\n" + _omitted(scores)
     )

@@ -73,10 +73,10 @@ class World:
         """The sum over processes of equally shaped tensors; without gradient."""
         return numbers
 
-    def part(self, mean: Tensor, count: Tensor | int) -> Tensor:
+    def part(self, mean: Tensor, count: Tensor | int, of: str = "loss") -> Tensor:
         """This process's part of the mean over all that counts, given the mean over its own `count`.
 
-        The sum of all parts is the mean. With gradient.
+        The sum of all parts is the mean. With gradient. `of` names what is counted, where it differs.
         """
         return mean
 
@@ -97,6 +97,10 @@ class World:
     def wait(self) -> None:
         """Wait until every process is here."""
 
+    def seconds_waited(self) -> list[float]:
+        """Of each process, the time in exchanges with the others since the last call; on a CPU."""
+        return [0.0]
+
     def wait_for_first(self, door: str) -> None:
         """Wait, however long, until rank 0 has come to this `door`, which is used once in a run."""
 
@@ -112,6 +116,7 @@ class Group(World):
     def __init__(self, store: dist.Store, timeout: timedelta) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.store, self.timeout = store, timeout
+        self._seconds = 0.0
         self.places = self.everyones(f"process {self.rank} ({socket.gethostname()}, pid {os.getpid()})")
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
@@ -142,7 +147,7 @@ class Group(World):
             dist.all_reduce(total)
         return total
 
-    def part(self, mean: Tensor, count: Tensor | int) -> Tensor:
+    def part(self, mean: Tensor, count: Tensor | int, of: str = "loss") -> Tensor:
         """As `World`; 0 where nothing counts, for which the mean is not a number."""
         counted = torch.as_tensor(count, device=mean.device)
         share = counted.to(mean.dtype) / self.sum(counted)
@@ -170,6 +175,11 @@ class Group(World):
         """As `World`."""
         self.everyones(None)
 
+    def seconds_waited(self) -> list[float]:
+        """As `World`."""
+        seconds, self._seconds = self._seconds, 0.0
+        return self.everyones(seconds)
+
     def wait_for_first(self, door: str) -> None:
         """As `World`. No collective waits so long."""
         with self._noticing_loss():
@@ -194,6 +204,8 @@ class Group(World):
             reason = f"{names} {how}" if silent else str(error).splitlines()[0]
             is_first = self.rank == min(set(range(self.size)) - silent)
             raise OthersLost(self.rank, reason, is_first) from error
+        finally:
+            self._seconds += time.monotonic() - start
 
     def _silent(self) -> set[int]:
         """The processes that have ended or hang: all but those that notice a loss, as this one does now.

@@ -48,10 +48,11 @@ class Batch:
             None if self.label_BG is None else self.label_BG.to(device, non_blocking=True),
         )
 
-    def first(self, images: int) -> "Batch":
-        """The batch of the first `images` images."""
-        labels = None if self.label_BG is None else self.label_BG[:images]
-        return Batch(self.image_ids[:images], self.tokens_BTW[:images], self.caption_BSL[:images], labels)
+    def piece(self, start: int, *, end: int) -> "Batch":
+        """The batch of these images; captions keep their padding."""
+        of = slice(start, end)
+        labels = None if self.label_BG is None else self.label_BG[of]
+        return Batch(self.image_ids[of], self.tokens_BTW[of], self.caption_BSL[of], labels)
 
 
 class CaptionedImages:
@@ -91,7 +92,7 @@ class CaptionedImages:
     def batch(self, image_ids: Sequence[int]) -> Batch:
         """The batch of exactly these images, in this order."""
         if not image_ids:
-            return self.batch(self.image_ids[:1]).first(0)
+            return self.batch(self.image_ids[:1]).piece(0, end=0)
         feature_ids = [self.feature_of[image_id] for image_id in image_ids]
         tokens_BTW = self.tokens.tensors(feature_ids)
         label_BG = None

@@ -39,14 +39,15 @@ class PairBatch:
         images = self.image_BCHW.to(device, non_blocking=True).float()
         return replace(self, image_BCHW=images, said_BB=self.said_BB.to(device))
 
-    def first(self, images: int) -> "PairBatch":
-        """The batch of the first `images` pairs."""
+    def piece(self, start: int, *, end: int) -> "PairBatch":
+        """The batch of these pairs."""
+        of = slice(start, end)
         return PairBatch(
-            self.image_ids[:images],
-            self.image_BCHW[:images],
-            self.caption_BC[:images],
-            self.phrase_BC[:images],
-            self.said_BB[:images, :images],
+            self.image_ids[of],
+            self.image_BCHW[of],
+            self.caption_BC[of],
+            self.phrase_BC[of],
+            self.said_BB[of, of],
         )
 
 

@@ -4,26 +4,26 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.runtime.device import Precision, autocast
+from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.gpu_memory import refuse_batch_size, suggest_batch_size
 from fsgr_model.runtime.live_report import LiveReport
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.runtime.world import ALONE, OthersLost, World
+from fsgr_model.training.gradient import Gradient
 from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import Schedule
-from fsgr_model.training.task import BatchT, Source, Step, Task
-from fsgr_model.training.together import check_weights_agree, sum_gradients, sum_numbers
+from fsgr_model.training.task import BatchT, Progress, Source, Step, Task
+from fsgr_model.training.together import check_weights_agree
 
 Score = Callable[[Any, torch.device], float]
 History = list[dict[str, float]]
@@ -39,21 +39,6 @@ class LoopParams(Protocol):
     def batch_size(self) -> int: ...
 
 
-@dataclass
-class Progress:
-    """The progress of a run; it is saved in every resume point.
-
-    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are over those steps.
-    """
-
-    epoch: int = 1
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: float = -math.inf
-    epochs_since_best: int = 0
-
-
 class Loop(Generic[BatchT]):
     """Trains one network on one task.
 
@@ -63,6 +48,7 @@ class Loop(Generic[BatchT]):
         max_norm: gradients are clipped to this length; None: never.
         precision: of the products in the forward pass; with fp16 the loss is scaled up.
         world: the processes that share each batch; all hold the same weights, and rank 0 writes the files.
+        micro_batch: images that a process works on at once; auto: its whole share, or what fits of it.
         on_epoch: is called with the history after every epoch, so that it can be watched.
         samples: captions of the last validation, by image id, for whoever watches.
     """
@@ -84,6 +70,7 @@ class Loop(Generic[BatchT]):
         max_norm: float | None = None,
         precision: Precision = "auto",
         world: World = ALONE,
+        micro_batch: int | Literal["auto"] = "auto",
         on_epoch: Callable[[History], None] = lambda history: None,
         samples: Callable[[], Samples] = tuple,
     ) -> None:
@@ -99,6 +86,16 @@ class Loop(Generic[BatchT]):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.progress = Progress()
         self.half_done = False
+        self.gradient = Gradient(
+            model,
+            task,
+            optimiser,
+            self.scaler,
+            precision=precision,
+            world=world,
+            batch_size=params.batch_size,
+            micro_batch=micro_batch,
+        )
         self.on_epoch, self.samples = on_epoch, samples
         self.live = LiveReport(resume.folder, task.name, params.epochs)
 
@@ -142,7 +139,7 @@ class Loop(Generic[BatchT]):
 
     @contextmanager
     def _around_step(self, stop: StopRequest, batch: BatchT) -> Iterator[None]:
-        with nullcontext() if self.world.together else stop.deferred(), self._suggest_batch_size(batch):
+        with nullcontext() if self.world.together else stop.deferred(), self.gradient.refusing_size(batch):
             yield
         told = stop.signal_name is not None
         if self.world.together and self.world.sum(torch.tensor([int(told)])).item():
@@ -159,6 +156,9 @@ class Loop(Generic[BatchT]):
         if self.source.waited is not None:
             share = self.source.waited / max(took, 1e-9)
             print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
+        if self.world.together:
+            waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
+            print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
 
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress
@@ -167,19 +167,14 @@ class Loop(Generic[BatchT]):
         self.optimiser.set_rate(rate)
         self.model.train(self.task.uses_dropout)
         torch.manual_seed(step.torch_seed())
-        if self.task.draws is not None:
-            self.task.draws.begin(step.image_keys(batch.image_ids).to(self.device))
         # Until the weights change, only what the task keeps is already that of the next step.
         self.half_done = bool(self.task.tensors())
-        with autocast(self.device, self.precision):
-            loss, report = self.task.loss(self.model, batch.to(self.device), step)
-        self.scaler.scale(loss).backward()
-        sum_gradients(self.optimiser.weights(), self.world)
+        loss, report = self.gradient.compute(batch, step)
         self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
         # The loop waits for the device once per step.
         loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
-        numbers = sum_numbers({"loss": loss_value, **report}, self.world)
+        numbers = self.gradient.means({"loss": loss_value, **report})
         self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):
             self.optimiser.clip_gradients(norm_value, max_norm=self.max_norm)
@@ -240,24 +235,6 @@ class Loop(Generic[BatchT]):
             f"learning rate {rate:.3g}, images {batch.image_ids}: not finite, so training stops{kept}; "
             "try a smaller learning rate"
         )
-
-    def _suggest_batch_size(self, batch: BatchT) -> Any:
-        """Around training on `batch`: if the GPU's memory is too small, report how many images fit."""
-
-        def attempt(images: int) -> None:
-            """Forward and backward of the first images of the batch, without a lasting effect."""
-            now = self.progress
-            # The memory of a recording is not given back.
-            self.task.replays = False
-            self.optimiser.clear_gradients()
-            with autocast(self.device, self.precision):
-                part = batch.first(images).to(self.device)
-                self.task.loss(self.model, part, Step(self.seed, now.epoch, now.step))[0].backward()
-            self.optimiser.clear_gradients()
-
-        if self.world.together:
-            return refuse_batch_size(len(batch.image_ids), f"{self.task.section}.batch_size")
-        return suggest_batch_size(attempt, len(batch.image_ids), f"{self.task.section}.batch_size")
 
     @contextmanager
     def _save_when_stopped(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -49,6 +49,7 @@ class Run:
     precision: Precision = "auto"
     train_images: int | None = None
     world: World = ALONE
+    micro_batch: int | Literal["auto"] = "auto"
 
 
 @contextmanager
@@ -121,6 +122,7 @@ def training_loop(
             max_norm=run.optimiser.grad_clip_norm,
             precision=run.precision,
             world=run.world,
+            micro_batch=run.micro_batch,
             on_epoch=partial(write_curve, run.curve),
             samples=lambda: validation.samples,
         )

@@ -8,6 +8,7 @@ Shapes: B images, S samples per image, L positions, V words, N words that count.
 """
 
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class SelfCritical(Task[Batch]):
 
     name, section = "SCST", "scst"
     uses_dropout = False
+    can_be_cut = True
+    counted = MappingProxyType({"reward": "samples", "length": "samples"})
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class SelfCritical(Task[Batch]):
             means |= {name: score_BS.mean() for name, score_BS in scores.items()}
         # One wait for a device.
         each = torch.stack([mean.double() for mean in means.values()]).cpu()
-        return dict(zip(means, self.world.part(each, samples).tolist(), strict=True))
+        return dict(zip(means, self.world.part(each, samples, "samples").tolist(), strict=True))
 
     def _replay(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The same on a GPU, in three replays: drawing, rewards, loss. It is faster to encode twice there."""

@@ -4,14 +4,17 @@ Randomness is a function of (seed, epoch, step), so a resumed run draws the same
 stopped, and no generator state has to be saved.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.image_draws import BY_IMAGE, ImageDraws, mixed
 
 
@@ -39,6 +42,21 @@ class Step:
         return np.random.default_rng([self.seed, self.epoch, self.index, *purpose.encode()])
 
 
+@dataclass
+class Progress:
+    """The progress of a run; it is saved in every resume point.
+
+    `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are over those steps.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -math.inf
+    epochs_since_best: int = 0
+
+
 class AnyBatch(Protocol):
     """The data of a step."""
 
@@ -48,8 +66,8 @@ class AnyBatch(Protocol):
     def to(self, device: torch.device) -> Any:
         """The same batch on a device."""
 
-    def first(self, images: int) -> Any:
-        """The batch of the first `images` images."""
+    def piece(self, start: int, *, end: int) -> Any:
+        """The batch of these images."""
 
 
 BatchT = TypeVar("BatchT", bound=AnyBatch)
@@ -78,6 +96,11 @@ class Task(Generic[BatchT]):
     """
 
     replays = True
+    # Whether the loss is a sum over images, so that pieces of a batch have parts of it; and what its reports
+    # are means over, where that is not what the loss counts. The world's `part` is told the same.
+    can_be_cut = False
+    counted: Mapping[str, str] = MappingProxyType({})
+    world: World = ALONE
     # How random numbers are drawn by image, where processes share batches; None: from PyTorch's generator.
     draws: ImageDraws | None = None
     name: str

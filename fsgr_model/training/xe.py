@@ -63,6 +63,7 @@ class CrossEntropy(Task[Batch]):
         self.auxiliaries = auxiliaries
         self.heads = nn.ModuleList(auxiliary.heads for auxiliary in auxiliaries)
         self.prototypes = prototypes
+        self.can_be_cut = not auxiliaries and prototypes is None
         self.replayed: ReplayedLoss | None = None
 
     def loss(self, model: Captioner, batch: Batch, step: Step) -> tuple[Tensor, dict[str, float]]:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fsgr_model.clip import sources
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.model_building import build_model, build_preprocess, default_preprocessing
 from fsgr_model.clip.open_clip_api import open_clip
@@ -98,7 +99,7 @@ def test_activation_is_the_one_of_the_tag(name, tag, quick_gelu, model, tmp_path
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: tiny_config())
     known = open_clip.get_pretrained_cfg(name, tag) or open_clip.get_pretrained_cfg("ViT-B-16", tag)
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: known)
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: str(path))
+    monkeypatch.setattr(sources, "fetch_weights", lambda hf_hub: path)
     folder = prepare(name, tag, tmp_path / "clip")
     assert json.loads((folder / "clip.json").read_text())["config"]["quick_gelu"] is quick_gelu
     kinds = {type(module).__name__ for module in load_clip(folder, CPU).model.modules()}
@@ -121,10 +122,10 @@ def test_an_architecture_of_two_activations_is_told(name, config, told, capsys):
 
 
 def test_no_connection_says_what_to_do(monkeypatch, tmp_path):
-    def fail(tag):
+    def fail(hf_hub):
         raise FileNotFoundError("Failed to download file.\nCheck your connection")
 
-    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    monkeypatch.setattr(sources, "fetch_weights", fail)
     with pytest.raises(
         UserError,
         match=r"'openai' of ViT-B-16 cannot be downloaded: .*open_clip_config.json .*clip.pretrained: folder",
@@ -142,7 +143,7 @@ def test_no_connection_says_what_to_do(monkeypatch, tmp_path):
     ],
 )
 def test_wrong_names(name, pretrained, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: str(tmp_path / "unused"))
+    monkeypatch.setattr(sources, "fetch_weights", lambda hf_hub: tmp_path / "unused")
     with pytest.raises(UserError, match=message):
         prepare(name, pretrained, tmp_path / "clip")
 

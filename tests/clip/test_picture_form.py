@@ -2,6 +2,7 @@
 
 import pytest
 
+from fsgr_model.clip import sources
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.picture_form import form_of_file, form_of_tag
 from fsgr_model.clip.sources import load_pretrained
@@ -48,7 +49,7 @@ def test_an_unknown_tag_is_told_with_those_that_there_are(named):
 
 
 def test_a_tag_knows_by_itself(monkeypatch):
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: pytest.fail("before any download"))
+    monkeypatch.setattr(sources, "fetch_weights", lambda hf_hub: pytest.fail("before any download"))
     with pytest.raises(UserError, match=r"the tag openai says how .* set it to null"):
         load_pretrained("ViT-B-16", {}, "openai", "ViT-B-16/openai")
 

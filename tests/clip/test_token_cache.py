@@ -115,7 +115,7 @@ def test_a_batch_has_the_rounded_tokens_from_every_place(
     expected_BTW = round_tokens(tokens_of(), cache_dtype)[[3, 0]]
     assert batch.tokens_BTW.nbytes == 2 * store.row_bytes
     assert torch.equal(batch.to(CPU).tokens_BTW, expected_BTW)
-    assert torch.equal(batch.to(CPU).to(CPU).first(1).tokens_BTW, expected_BTW[:1])
+    assert torch.equal(batch.to(CPU).to(CPU).piece(0, end=1).tokens_BTW, expected_BTW[:1])
     assert torch.equal(read_tokens(store, [8, 40], CPU), expected_BTW)
     assert token_shape(store) == (5, 12)
 

@@ -28,13 +28,14 @@ def run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
     def main(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["caption", *map(str, arguments), "--phase", "xe"])
-        code = 0
+        code, refusal = 0, ""
         try:
             run_command(caption.main)
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
+            # Python prints a text, and ends with 1.
+            code, refusal = (end.code, "") if isinstance(end.code, int) else (1, f"{end.code}\n")
         said = capsys.readouterr()
-        return code, said.out, said.err
+        return code, said.out, said.err + refusal
 
     return main
 
@@ -154,7 +155,13 @@ def test_json_lines(run, project: Path, tmp_path: Path) -> None:
     code, out, _ = run("--json", path)
     row = json.loads(out)
     assert code == 0
-    assert row.keys() == {"path", "caption", "log_probability", "concepts"}
+    assert row.keys() == {
+        "path",
+        "caption",
+        "log_probability",
+        "word_log_probabilities",
+        "concepts",
+    }
     assert row["path"] == str(path)
     assert row["log_probability"] < 0
     names = json.loads((project / "data" / "codebook" / "codebook.json").read_text())["names"]
@@ -208,7 +215,9 @@ def test_a_sheet_of_a_thread_and_of_a_dot(run, tmp_path: Path) -> None:
     assert len(out.splitlines()) == len(list((tmp_path / "sheets").iterdir())) == len(THIN)
 
 
-@pytest.mark.parametrize("wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], []])
+@pytest.mark.parametrize(
+    "wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], ["--top-k", "2", "x"], []]
+)
 def test_a_wrong_command_line_says_so_before_anything_is_loaded(wrong: list[str]) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "fsgr_model", "caption", *wrong]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -227,3 +236,69 @@ def test_a_folder_is_read_by_a_program_that_has_opened_no_picture_yet(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "['a.jpg']\n"
+
+
+def captions_in(out: str) -> list[str]:
+    return [line.split("\t")[1] for line in out.splitlines()]
+
+
+def test_the_n_best_come_with_a_probability_for_each_word(run, tmp_path: Path) -> None:
+    path = save(tmp_path, "1.png", RED)
+    rows = [json.loads(line) for line in run("--json", "--n-best", 3, path)[1].splitlines()]
+    assert len({row["caption"] for row in rows}) == 3
+    whole = [row["log_probability"] for row in rows]
+    assert whole == sorted(whole, reverse=True)
+    for row in rows:
+        words = row["word_log_probabilities"]
+        assert max(words) < 0 and sum(words) == pytest.approx(row["log_probability"])
+        assert len(words) == len(row["caption"].split()) + 1
+    assert json.loads(run("--json", path)[1]) == rows[0], "the default is the best of them"
+
+
+@pytest.mark.parametrize(
+    ("options", "holds"),
+    [
+        (["--min-words", 6], lambda words: len(words) >= 6),
+        (["--max-words", 2], lambda words: len(words) <= 2),
+        (["--target-words", 3, "--length-penalty", -2], lambda words: len(words) <= 4),
+        (["--begin", "A  Blue"], lambda words: words[:2] == ["a", "blue"]),
+        (["--must", "blue", "--must", "a wall"], lambda words: {"blue", "a", "wall"} <= set(words)),
+        (["--must-not", "red", "--must-not", "a"], lambda words: not {"red", "a"} & set(words)),
+        (["--no-repeat", 1, "--min-words", 6], lambda words: len(set(words)) == len(words) >= 6),
+        (["--sample", 9, "--consensus", "--begin", "a"], lambda words: words[0] == "a"),
+    ],
+)
+def test_a_wish_is_fulfilled(run, tmp_path: Path, options: list, holds) -> None:
+    path = save(tmp_path, "1.png", RED)
+    plain, wished = captions_in(run(path)[1]), captions_in(run(*options, path)[1])
+    assert len(wished) == 1 and holds(wished[0].split())
+    assert not holds(plain[0].split()) or "--sample" in options, plain
+
+
+def test_groups_give_a_caption_each(run, tmp_path: Path) -> None:
+    path = save(tmp_path, "1.png", RED)
+    _, out, _ = run("--groups", 3, "--group-strength", 30, path)
+    assert len({caption.split()[0] for caption in captions_in(out)}) == 3
+
+
+def test_cold_draws_are_all_alike(run, tmp_path: Path) -> None:
+    path = save(tmp_path, "1.png", RED)
+    hot = captions_in(run("--sample", 8, path)[1])
+    for option in (["--temperature", "0.01"], ["--top-k", 1], ["--top-p", "0.001"]):
+        assert len(set(captions_in(run("--sample", 8, *option, path)[1]))) == 1 < len(set(hot))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--must", "zebra"], "'zebra' is not among the model's"),
+        (["--n-best", 9], "3 hypotheses are kept (--beam-size)"),
+        (["--min-words", 40], "need more than max_length 10"),
+        (["--must-not", "a", "--begin", "a red"], "'a red' contains 'a', which is in must_not"),
+        (["--no-repeat", 1, "--min-words", 9, "--must-not", "this"], "no caption of 1 of 1 images fulfils"),
+    ],
+)
+def test_an_impossible_wish_is_one_line(run, tmp_path: Path, options: list, reason: str) -> None:
+    code, out, err = run(*options, save(tmp_path, "1.png", RED))
+    assert (code, out) == (1, "")
+    assert reason in err and len(err.splitlines()) == 1

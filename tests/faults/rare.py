@@ -2,16 +2,18 @@
 
 import errno
 import fcntl
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from fsgr_model.checkup import weights
-from fsgr_model.clip import sources
+from fsgr_model.clip import hub_download, sources
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.folder_lock import OWNER, locked
 from fsgr_model.runtime.resume import resume_point
@@ -150,6 +152,37 @@ def download() -> None:
         sources._download("name", "tag", {})
 
 
+class Served(io.BytesIO):
+    """Three bytes of a server that sends no parts."""
+
+    status = 200
+
+
+def fetch(size: int) -> None:
+    """Of a hub that is no server."""
+    known = SimpleNamespace(
+        will_download=True, local_path="held/models/snapshots/1/weights.bin", commit_hash="1", file_size=size
+    )
+
+    def found(repository: str, name: str, dry_run: bool = False) -> Any:
+        return known if dry_run else known.local_path
+
+    of_hub = {"hf_hub_download": found, "hf_hub_url": lambda *names, revision: "https://example.org"}
+    served = patch.object(hub_download.urllib.request, "urlopen", lambda *given, timeout: Served(b"abc"))
+    with patch.multiple(hub_download, **of_hub), served:
+        sources._download("name", "tag", {"hf_hub": "someone/clip/weights.bin"})
+
+
+@driver("a file of the hub")
+def fetch_whole() -> None:
+    fetch(3)
+
+
+@driver("a file of the hub that is too long", ends=1)
+def fetch_too_long() -> None:
+    fetch(2)
+
+
 @driver("standing in a checkout")
 def stand() -> None:
     """Scores of one seed less than are known."""
@@ -187,5 +220,5 @@ RARE = [
     command("labels", prepare=_no_embeddings, ends=1),
     command("check", "--no-timing", prepare=_broken_list, ends=1),
     downloaded, wait, wait_without_locks, killed, elsewhere, no_space, stopped,
-    run_spice, run_meteor, download, stand,
+    run_spice, run_meteor, download, fetch_whole, fetch_too_long, stand,
 ]  # fmt: skip

@@ -92,7 +92,7 @@ def test_log_probability_is_the_score_of_the_beam(captioner, images):
 
 def test_samples_are_as_many_as_asked_and_follow_the_seed(files, images):
     def drawn(seed: int) -> list[list[str]]:
-        captioner = ImageCaptioner(files, samples=6, seed=seed)
+        captioner = ImageCaptioner(files, decode={"sampling.samples": 6}, seed=seed)
         return [[c.text for c in each.captions] for each in captioner.describe(list(images.values()))]
 
     first = drawn(0)
@@ -102,7 +102,7 @@ def test_samples_are_as_many_as_asked_and_follow_the_seed(files, images):
 
 
 def test_beam_size_replaces_that_of_the_parameters(files):
-    assert ImageCaptioner(files, beam_size=1).decode.beam_size == 1
+    assert ImageCaptioner(files, decode={"beam_size": 1}).decode.beam_size == 1
     assert ImageCaptioner(files).decode.beam_size == 3
 
 

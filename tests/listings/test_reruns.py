@@ -16,12 +16,15 @@ def test_the_page_is_that_of_dvc_yaml():
         # A prompt template: the maker of the codebook, and no reader of it.
         ("clip/text_embeddings.py", {"labels", "train_xe", "captions"}),
         ("clip/concepts.py", {"labels", "train_xe", "train_scst", "captions", "vocab"}),
-        # The reward: neither the word list nor anything before it.
+        # The reward: neither the word list nor anything before it. CIDEr-D also chooses among samples.
         ("training/scst.py", {"clip", "vocab", "train_xe", "captions"}),
-        ("scoring/cider_d.py", {"vocab", "captions"}),
+        ("scoring/cider_d.py", {"vocab"}),
         # Dropout changes no feature and no caption.
         ("kernels/dropout.py", {"features", "labels", "codebook", "vocab", "captions", "evaluate"}),
         ("kernels/onednn_layers.py", {"codebook", "vocab", "labels"}),
+        # Wishes of captions: no training.
+        ("inference/beam_search.py", {"features", "labels", "vocab", "codebook", "train_xe", "train_scst"}),
+        ("inference/rules.py", {"features", "labels", "vocab", "codebook", "train_xe", "train_scst"}),
         ("inference/decoding.py", {"features", "labels", "vocab", "codebook"}),
         # The beam search trains nothing: validation is greedy, and the reward is of samples.
         ("inference/beam_search.py", {"train_xe", "train_scst", "features", "evaluate"}),

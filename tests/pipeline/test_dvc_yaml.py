@@ -13,11 +13,14 @@ STAGES = stage_deps.stages(stage_deps.PAGE.read_text(encoding="utf-8"))
 
 
 def parameters_read(path: Path) -> set[str]:
-    """Every longest chain `params.a.b` in a stage's `main`, but for the untracked runtime section."""
+    """Every longest chain `params.a.b` where a stage has the whole file, the untracked section runtime aside.
+
+    That is its `main`, and whatever takes `params: Params`.
+    """
     chains, parts = set(), set()
     functions = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef))
-    (main,) = (function for function in functions if function.name == "main")
-    for node in ast.walk(main):
+    whole = [function for function in functions if function.name == "main" or takes_params(function)]
+    for node in (node for function in whole for node in ast.walk(function)):
         names, inner = [], node
         while isinstance(inner, ast.Attribute):
             names.append(inner.attr)
@@ -27,6 +30,11 @@ def parameters_read(path: Path) -> set[str]:
     for chain in chains:
         parts |= {other for other in chains if chain.startswith(other + ".")}
     return {chain for chain in chains - parts if not chain.startswith("runtime")}
+
+
+def takes_params(function: ast.FunctionDef) -> bool:
+    given = (argument.annotation for argument in function.args.args if argument.arg == "params")
+    return any(isinstance(annotation, ast.Name) and annotation.id == "Params" for annotation in given)
 
 
 def test_stages_depend_on_exactly_the_modules_they_import():

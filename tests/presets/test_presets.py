@@ -28,6 +28,10 @@ LATER = (
     "clip.cache_dtype",
     "scst.reward",
     "scst.baseline",
+    "decode.length",
+    "decode.words",
+    "decode.groups",
+    "decode.sampling",
 )
 
 

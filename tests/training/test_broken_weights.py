@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fsgr_model.config.params import DecodeParams
+from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.inference.captioning import caption_images
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore

@@ -36,8 +36,9 @@ def equal_ends(one, other) -> bool:
 
 
 def test_too_small_a_gpu_names_the_batch_that_fits(run_in, model_params, xe_params, monkeypatch):
-    """Tried with the loss itself; what was saved before stays."""
+    """Of a loss that cannot be cut; tried with the loss itself; what was saved before stays."""
     plain = CrossEntropy.loss
+    xe = xe_params.model_copy(update={"contrast": CONTRAST})
     tried = []
 
     def too_large(self, model, batch, step):
@@ -49,7 +50,7 @@ def test_too_small_a_gpu_names_the_batch_that_fits(run_in, model_params, xe_para
     monkeypatch.setattr(CrossEntropy, "loss", too_large)
     run = run_in("run")
     with pytest.raises(UserError, match=r"xe.batch_size: a step of 5 images .*; 2 fit, set xe.batch_size: 2"):
-        train_xe(run, 1e-3, model_params, xe_params)
+        train_xe(run, 1e-3, model_params, xe)
     assert tried == [5, 2]
     assert list((run.out.parent / ".resume").glob("*/state.safetensors"))
 

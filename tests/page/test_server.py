@@ -1,0 +1,32 @@
+"""Where the page listens: on this machine without more ado, elsewhere with a token that nobody can guess."""
+
+import pytest
+
+pytest.importorskip("starlette", reason="fsgr page needs the extra `page`")
+
+from fsgr_model.page.guard import LOOPBACK
+from fsgr_model.page.server import Place, address, listening
+from fsgr_model.runtime.errors import UserError
+
+
+def test_this_machine_needs_no_token_and_checks_the_name() -> None:
+    for host in ("127.0.0.1", "localhost", "::1"):
+        access = Place(host, 8765).access()
+        assert access.token is None and access.hosts == LOOPBACK
+
+
+def test_another_bind_needs_a_token_of_its_own() -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.7", "127.0.0.2", ""):
+        first, second = (Place(host, 8765).access().token for _ in range(2))
+        assert first and second and first != second and len(first) >= 32
+
+
+def test_the_address_is_that_of_the_socket() -> None:
+    place = Place("127.0.0.1", 0)
+    with listening(place) as listener:
+        port = listener.getsockname()[1]
+        assert address(place, listener, place.access()) == f"http://127.0.0.1:{port}/"
+        with pytest.raises(UserError, match=rf"cannot listen at 127\.0\.0\.1, port {port}: .*--port"):
+            listening(Place("127.0.0.1", port))
+    with pytest.raises(UserError, match=r"192\.0\.2\.7.*--host"):
+        listening(Place("192.0.2.7", 0))

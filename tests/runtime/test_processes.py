@@ -1,0 +1,51 @@
+"""How the end of several processes is told; no process is started here."""
+
+import signal
+
+import pytest
+
+from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.processes import STOPPED, _tell
+from fsgr_model.runtime.world import LOST
+
+GONE = "process 1 (host, pid 12) ended"
+HANGS = "process 1 (host, pid 12) did not answer for 100 s"
+
+
+def told(tmp_path, codes, *, reason="", said=""):
+    """The message about processes of these exit codes, of which rank 0 lost others for this reason."""
+    if reason:
+        (tmp_path / "0.lost").write_text(f"XE epoch 2/9, step 3\n{reason}\n")
+    log = tmp_path / "run" / "attempt_0" / "1" / "stderr.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(said)
+    with pytest.raises((UserError, SystemExit)) as end:
+        _tell({rank: (code, 11 + rank) for rank, code in codes.items()}, tmp_path, 2)
+    return end.value.code if isinstance(end.value, SystemExit) else str(end.value)
+
+
+def test_who_was_killed_is_told_with_the_step_and_the_logs(tmp_path):
+    message = told(tmp_path, {0: LOST, 1: -signal.SIGKILL}, reason=GONE)
+    assert message.startswith("process 1 of 2 (pid 12 on ")
+    assert ") was ended by SIGKILL in XE epoch 2/9, step 3; so all were ended; see the logs in " in message
+    assert str(tmp_path) in message
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGTERM])
+def test_who_hangs_is_told_though_torchrun_ended_it(tmp_path, code):
+    message = told(tmp_path, {0: LOST, 1: code}, reason=HANGS)
+    assert message.startswith(f"{HANGS} in XE epoch 2/9, step 3; so all were ended")
+
+
+def test_an_error_of_a_process_is_told_in_its_own_words(tmp_path):
+    message = told(tmp_path, {0: LOST, 1: 1}, reason=GONE, said="Traceback\nerror: row 7 is damaged\n\n")
+    assert ") failed: error: row 7 is damaged in XE epoch 2/9, step 3; so all" in message
+
+
+@pytest.mark.parametrize("codes", [{0: 1, 1: LOST}, {0: STOPPED, 1: STOPPED}])
+def test_what_process_0_has_said_is_not_said_again(tmp_path, codes):
+    assert told(tmp_path, codes) == 1
+
+
+def test_a_signal_to_another_process_is_told(tmp_path):
+    assert told(tmp_path, {0: LOST, 1: STOPPED}, reason=GONE).startswith("a signal stopped process 1, so all")
