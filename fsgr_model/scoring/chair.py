@@ -92,6 +92,11 @@ class ObjectNames:
                     self._add(name, category["id"])
         self._longest = max(map(len, self._phrases))
 
+    @property
+    def phrases(self) -> dict[tuple[str, ...], int | None]:
+        """Every name as tokens, with the category id that it means; None: no object."""
+        return self._phrases
+
     def _add(self, name: str, category_id: int | None) -> None:
         for form in (name, plural(name)):
             self._phrases[self.tokens(form)] = category_id

@@ -21,10 +21,10 @@ from fsgr_model.scoring.coco_metrics import (
     ScoreReport,
     score_captions,
 )
+from fsgr_model.scoring.endings import BAD_ENDINGS
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.meaning import ONE_IMAGE_NO_INTERVAL
 from fsgr_model.scoring.provenance import cider_signature
-from fsgr_model.text.function_words import ARTICLES, CONJUNCTIONS, PREPOSITIONS
 
 Report = dict[str, Any]
 Instances = dict[str, list[dict[str, Any]]]
@@ -39,7 +39,6 @@ CHAIR_METRICS = ("CHAIRi", "CHAIRs")
 REFERENCE_METRICS = (*WORD_METRICS, *CHAIR_METRICS)
 SHOWN = ("CIDEr", "Bleu_4", "METEOR", "CHAIRi", "bad_endings")
 DOMAIN_METRICS = ("CIDEr", "Bleu_4", "CHAIRi")
-BAD_ENDINGS = frozenset(f"{ARTICLES} {PREPOSITIONS} {CONJUNCTIONS}".split())
 
 
 def caption_report(
