@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from fsgr_model.inference.image_captioner import DescribedImage
+from fsgr_model.runtime.errors import UserError
 
 
 class Describes(Protocol):
@@ -76,6 +77,9 @@ class Batches:
             return  # an earlier batch held them all
         try:
             described = jobs[0].captioner.describe([job.image for job in jobs])
+        except UserError as error:
+            _alone(jobs, error)
+            return
         except BaseException as error:
             for job in jobs:
                 job.done.set_exception(error)
@@ -91,3 +95,16 @@ class Batches:
             self._waiting = deque(job for job in self._waiting if id(job) not in chosen)
         # One whose client has gone is left out.
         return [job for job in running if job.done.set_running_or_notify_cancel()]
+
+
+def _alone(jobs: Sequence[Job], error: UserError) -> None:
+    """Wishes that cannot be fulfilled for one picture may be for the others of its batch."""
+    for job in jobs:
+        try:
+            if len(jobs) == 1:
+                raise error
+            (result,) = job.captioner.describe([job.image])
+        except UserError as own:
+            job.done.set_exception(own)
+        else:
+            job.done.set_result(result)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fsgr_model.inference.image_captioner import Caption, DescribedImage
 from fsgr_model.page.batches import Batches, TooMany
+from fsgr_model.runtime.errors import UserError
 
 
 class Held:
@@ -56,6 +57,24 @@ def test_a_failure_reaches_those_of_its_batch_only() -> None:
     with pytest.raises(ValueError, match="below zero"):
         bad.result(10)
     assert good.result(10).captions[0].text == "1"
+    batches.close()
+
+
+def test_what_one_picture_cannot_be_is_not_the_fault_of_the_others() -> None:
+    class Picky(Held):
+        def describe(self, images: list[Tensor]) -> list[DescribedImage]:
+            if self.begun.is_set() and any(image < 0 for image in images):
+                raise UserError(f"not {[int(image) for image in images]}")
+            return super().describe(images)
+
+    picky, batches = Picky(), Batches(size=3, most_waiting=9)
+    first = batches.add(torch.tensor(0), picky, "a")
+    assert picky.begun.wait(10)
+    done = [batches.add(torch.tensor(number), picky, "a") for number in (1, -1, 2)]
+    picky.go.set()
+    assert [each.result(10).captions[0].text for each in (first, done[0], done[2])] == ["0", "1", "2"]
+    with pytest.raises(UserError, match=r"not \[-1\]"):
+        done[1].result(10)
     batches.close()
 
 
