@@ -4,8 +4,9 @@ Prints one line per image: its path, a tab, its caption. With --json it prints o
 path, caption, log_probability (natural, end token included), word_log_probabilities (its parts: each word's,
 then the end token's) and concepts (one name per patch, one list per row of patches). What is asked of
 captions takes the place of the model's own decode parameters; docs/howto/decoding.md has examples.
-Pictures that cannot be read are named on stderr, the others are captioned, and the exit code
-is then 1. What else lies in a folder is counted by its suffix and left alone.
+Pictures that cannot be read, and those of which no caption fulfils what is asked, are named on stderr, the
+others are captioned, and the exit code is then 1. What else lies in a folder is counted by its suffix and
+left alone.
 """
 
 import argparse

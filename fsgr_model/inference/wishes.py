@@ -1,7 +1,8 @@
 """From `decode` and a word list to what the search does. What cannot be is refused with its reason."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 import torch
 
@@ -26,6 +27,8 @@ from fsgr_model.text.segmenters import segment
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 
 NO_WORDS = WordsParams()
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def understand(decode: DecodeParams, vocabulary: Vocabulary, device: torch.device) -> Guidance:
@@ -53,12 +56,31 @@ def understand(decode: DecodeParams, vocabulary: Vocabulary, device: torch.devic
     )
 
 
-def unfulfilled(what: str) -> UserError:
-    """That no caption was found, for images or files named by `what`."""
-    return UserError(
-        f"no caption of {what} fulfils all wishes of decode.length and decode.words (--must, --must-not, "
-        "--begin, --no-repeat, --min-words, --max-words); ask for less, or give more words or a larger beam"
-    )
+class Unfulfilled(UserError):
+    """Some images, named by `what`, have no caption; `places` are theirs among those asked for."""
+
+    def __init__(self, what: str, places: Sequence[int] = (0,)) -> None:
+        super().__init__(
+            f"no caption of {what} fulfils all wishes of decode.length and decode.words (--must, --must-not, "
+            "--begin, --no-repeat, --min-words, --max-words); ask for less, or give more words or a larger "
+            "beam"
+        )
+        self.places = frozenset(places)
+
+
+def for_each(describe: Callable[[list[T]], list[R]], images: Sequence[T]) -> list[R | None]:
+    """What `describe` makes of each image; None where no caption fulfils the wishes.
+
+    One image without a caption ends a batch, so the others are described once more, without it.
+    """
+    if not images:
+        return []
+    try:
+        return list(describe(list(images)))
+    except Unfulfilled as lack:
+        others = [place for place in range(len(images)) if place not in lack.places]
+        found = dict(zip(others, for_each(describe, [images[place] for place in others]), strict=True))
+        return [found.get(place) for place in range(len(images))]
 
 
 def _rules_of_words(begin: Phrase, forbidden: list[Phrase], no_repeat: int | None) -> Iterator[Rule]:
