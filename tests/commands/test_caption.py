@@ -175,6 +175,22 @@ def test_json_lines(run, project: Path, tmp_path: Path) -> None:
     assert set(np.ravel(row["concepts"])) <= set(names)
 
 
+def test_captions_go_to_a_file(run, tmp_path: Path) -> None:
+    """The captions are those that are printed; with --json and --n-best, all that is printed."""
+    folder, out = tmp_path / "in", tmp_path / "out.jsonl"
+    paths = [save(folder, f"{number}.png", RED.rotate(90 * number, expand=True)) for number in range(3)]
+    printed = dict(line.split("\t") for line in run(*paths)[1].splitlines())
+    code, _, err = run("--out", out, "--txt", folder)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (code, err) == (0, "") and {row["path"]: row["caption"] for row in rows} == printed
+    assert {str(path): path.with_suffix(".txt").read_text().strip() for path in paths} == printed
+    out.unlink()
+    run("--out", out, "--json", "--n-best", 2, paths[0])
+    (row,) = map(json.loads, out.read_text().splitlines())
+    shown = [json.loads(line) for line in run("--json", "--n-best", 2, paths[0])[1].splitlines()]
+    assert [{"path": str(paths[0]), **each, "concepts": row["concepts"]} for each in row["captions"]] == shown
+
+
 def test_a_network_without_concepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`model.semantics: false`: JSON says null, and the sheet has no map of them."""
     caption = Caption(
@@ -222,7 +238,15 @@ def test_a_sheet_of_a_thread_and_of_a_dot(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], ["--top-k", "2", "x"], []]
+    "wrong",
+    [
+        ["--beam-size", "0"],
+        ["--sample", "2", "--beam-size", "3"],
+        ["--top-k", "2", "x"],
+        [],
+        ["--txt", "x"],
+        ["--out", "a", "--overlay", "b", "x"],
+    ],
 )
 def test_a_wrong_command_line_says_so_before_anything_is_loaded(wrong: list[str]) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "fsgr_model", "caption", *wrong]
