@@ -156,6 +156,7 @@ def scores(params: Params, weights: Path) -> dict[str, Any]:
         read_instances(DATA / "dataset"),
         {image.image_id: image.domain for image in lists.images_of("test")},
         params=EvaluateParams(java=[], sheet_images=1),
+        text=params.text,
         meteor="off",
     )["test"]
     by_clip = make_clip_scorer(parts.clip, features, references).score(captions)

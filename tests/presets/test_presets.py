@@ -32,6 +32,7 @@ LATER = (
     "decode.words",
     "decode.groups",
     "decode.sampling",
+    "text.tokenizer",
 )
 
 
