@@ -132,7 +132,8 @@ def parse() -> argparse.Namespace:
     )
     arguments = parser.parse_args()
     for option in ("--temperature", "--top-k", "--top-p", "--consensus"):
-        if getattr(arguments, name_of(option)) and arguments.sample is None:
+        given = getattr(arguments, name_of(option))
+        if given is not None and given is not False and arguments.sample is None:
             parser.error(f"{option} is for draws; give --sample N as well")
     if arguments.out is None and (arguments.txt or arguments.processes):
         parser.error("--txt and --processes are for many pictures; give --out FILE as well")

@@ -68,7 +68,7 @@ class Unfulfilled(UserError):
         self.places = frozenset(places)
 
 
-def for_each(describe: Callable[[list[T]], list[R]], images: Sequence[T]) -> list[R | None]:
+def for_each(describe: Callable[[list[T]], Sequence[R]], images: Sequence[T]) -> list[R | None]:
     """What `describe` makes of each image; None where no caption fulfils the wishes.
 
     One image without a caption ends a batch, so the others are described once more, without it.
