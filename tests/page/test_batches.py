@@ -22,8 +22,6 @@ class Held:
         self.batches.append([int(image) for image in images])
         self.begun.set()
         assert self.go.wait(10)
-        if lacking := [place for place, image in enumerate(images) if image == 99]:
-            raise Unfulfilled("some images", lacking)
         if any(image < 0 for image in images):
             raise ValueError("below zero")
         return [DescribedImage([Caption(str(int(image)), [], 0.0, [], [])], None) for image in images]
@@ -89,17 +87,4 @@ def test_one_who_has_gone_is_not_captioned() -> None:
     held.go.set()
     assert first.result(10) and stays.result(10)
     assert held.batches == [[0], [2]]
-    batches.close()
-
-
-def test_a_picture_without_a_caption_takes_none_from_the_others() -> None:
-    """Those that shared its batch are of other clients."""
-    held, batches = Held(), Batches(size=4, most_waiting=9)
-    first = batches.add(torch.tensor(0), held, "a")
-    assert held.begun.wait(10)
-    one, lacking, other = (batches.add(torch.tensor(number), held, "a") for number in (1, 99, 2))
-    held.go.set()
-    assert [each.result(10).captions[0].text for each in (first, one, other)] == ["0", "1", "2"]
-    with pytest.raises(Unfulfilled, match="no caption of this picture"):
-        lacking.result(10)
     batches.close()
