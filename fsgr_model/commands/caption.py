@@ -63,10 +63,12 @@ def main() -> None:
     # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
     from fsgr_model.commands.caption_files import caption_files
     from fsgr_model.inference.ensemble import load
+    from fsgr_model.inference.hub_model import local_folder
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
 
     captioner = load(
-        [exported_model(folder) for folder in arguments.model or ()] or [pipeline_model(arguments.phase)],
+        [exported_model(local_folder(name)) for name in arguments.model or ()]
+        or [pipeline_model(arguments.phase)],
         decode=changes(arguments),
         n_best=arguments.n_best,
         seed=arguments.seed,
@@ -103,10 +105,10 @@ def parse() -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--model",
-        type=Path,
         metavar="FOLDER",
         action="append",
-        help="a folder that fsgr export wrote; several choose words together, by their mean probability",
+        help="a folder that fsgr export wrote, or hf://owner/name; several choose words together, by "
+        "their mean probability",
     )
     which.add_argument(
         "--phase",
