@@ -32,6 +32,7 @@ SHARED = (
     "vocab/words.json",
     "vocab/embeddings.safetensors",
 )
+FILES = (*SHARED, WEIGHTS, "params.yaml", "metrics.json", "README.md")
 
 
 @dataclass(frozen=True)
