@@ -4,8 +4,9 @@ Prints one line per image: its path, a tab, its caption. With --json it prints o
 path, caption, log_probability (natural, end token included), word_log_probabilities (its parts: each word's,
 then the end token's) and concepts (one name per patch, one list per row of patches). What is asked of
 captions takes the place of the model's own decode parameters; docs/howto/decoding.md has examples.
-Pictures that cannot be read are named on stderr, the others are captioned, and the exit code
-is then 1. What else lies in a folder is counted by its suffix and left alone.
+Pictures that cannot be read, and those of which no caption fulfils what is asked, are named on stderr, the
+others are captioned, and the exit code is then 1. What else lies in a folder is counted by its suffix and
+left alone.
 
 With --out captions.jsonl the captions of very many pictures go to a file, a JSON line per picture. The same
 command continues after any end: pictures that have a line are skipped.
@@ -131,7 +132,8 @@ def parse() -> argparse.Namespace:
     )
     arguments = parser.parse_args()
     for option in ("--temperature", "--top-k", "--top-p", "--consensus"):
-        if getattr(arguments, name_of(option)) and arguments.sample is None:
+        given = getattr(arguments, name_of(option))
+        if given is not None and given is not False and arguments.sample is None:
             parser.error(f"{option} is for draws; give --sample N as well")
     if arguments.out is None and (arguments.txt or arguments.processes):
         parser.error("--txt and --processes are for many pictures; give --out FILE as well")

@@ -13,6 +13,7 @@ from fsgr_model.datasets.image_file import BadImage, open_rgb
 from fsgr_model.datasets.picture_search import Search, counted, find_pictures, is_folder, suffix_of
 from fsgr_model.inference.ensemble import EnsembleCaptioner
 from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
+from fsgr_model.inference.wishes import Unfulfilled, for_each
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import SHOWN
@@ -47,7 +48,7 @@ def caption_files(
 def caption_group(
     captioner: AnyCaptioner, files: Sequence[Path], readers: ThreadPoolExecutor, shows: Sequence[Show]
 ) -> Counter[str]:
-    """Caption a group of files and show the results; return how many of each suffix could not be read."""
+    """Caption a group of files and show the results; return how many of each suffix have none."""
 
     def read(path: Path) -> Any:
         try:
@@ -63,11 +64,14 @@ def caption_group(
             bad[suffix_of(path)] += 1
         else:
             images.append((path, image))
-    if images:
-        described = captioner.describe([image for _, image in images])
-        for (path, image), description in zip(images, described, strict=True):
-            for show in shows:
-                show(path, image, description)
+    described = for_each(captioner.describe, [image for _, image in images])
+    for (path, image), description in zip(images, described, strict=True):
+        if description is None:
+            tell("error", str(Unfulfilled(str(path))))
+            bad[suffix_of(path)] += 1
+            continue
+        for show in shows:
+            show(path, image, description)
     return bad
 
 

@@ -6,6 +6,7 @@ W vision width, G patches, H heads, C width per head; maps are [S, S].
 
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -32,9 +33,12 @@ from fsgr_model.kernels.inference import speed_up_inference
 from fsgr_model.network.assembly import restore
 from fsgr_model.network.attention import MultiHeadAttention
 from fsgr_model.network.captioner import Encoded
-from fsgr_model.network.decoder import CaptionDecoder, DecoderLayer
+from fsgr_model.network.decoder import CaptionDecoder, DecoderLayer, DecoderState, LayerState
 from fsgr_model.runtime.device import autocast, pick_device, tf32_products
 from fsgr_model.text.vocabulary import EOS, PAD
+
+Region = tuple[float, float, float, float]
+"""Left, top, right, bottom, 0 to 1, of what CLIP sees of a picture."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,31 @@ class ImageCaptioner:
         # CLIP saw only the middle of a picture that was resized by its shortest side.
         self.crops_centre = self.clip.identity["preprocessing"]["resize_mode"] != "squash"
         self.seed = seed
+        self.region_N: Tensor | None = None
 
     def with_options(
-        self, *, beam_size: int | None = None, samples: int | None = None, seed: int = 0
+        self,
+        *,
+        beam_size: int | None = None,
+        samples: int | None = None,
+        n_best: int | None = None,
+        decode: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        region: Region | None = None,
     ) -> "ImageCaptioner":
-        """The same network, with the options of decoding chosen anew; nothing is loaded or copied."""
+        """The same network, with the options of decoding chosen anew; nothing is loaded or copied.
+
+        Args:
+            region: captions look at the patches that this part of the picture touches, and at no others.
+                What a patch means was found in the whole picture.
+
+        Raises:
+            UserError: as `ImageCaptioner`.
+        """
         other = copy(self)
-        other.decode = changed(self.own_decode, one_way(beam_size, samples))
-        other.num_captions = captions_asked(other.decode, None)
+        other.decode = changed(self.own_decode, {**one_way(beam_size, samples), **(decode or {})})
+        other.num_captions = captions_asked(other.decode, n_best)
+        other.region_N = None if region is None else self._patches(region)
         other.guidance = understand(other.decode, self.assembly.vocabulary, self.assembly.device)
         other.seed = seed
         return other
@@ -144,9 +165,8 @@ class ImageCaptioner:
     def describe(self, images: Sequence[Tensor]) -> list[DescribedImage]:
         """Captions of prepared images."""
         encoded, captioner = self.encode(images), self.assembly.captioner
-        voice = Voice(
-            captioner.step, encoded.start, lambda word_BSL: captioner.decoder(word_BSL, encoded.start)[0]
-        )
+        start = self._looked_at(encoded.start)
+        voice = Voice(captioner.step, start, lambda word_BSL: captioner.decoder(word_BSL, start)[0])
         return self.spoken(images, voice, encoded.concept_BG)
 
     @torch.no_grad()
@@ -205,8 +225,26 @@ class ImageCaptioner:
         captioner, device = self.assembly.captioner, self.assembly.device
         word_11L = torch.tensor([[caption.word_ids]], device=device)
         with autocast(device, self.precision), recorded_image_attention(captioner.decoder) as recorded:
-            captioner.decoder(preceding_words(word_11L), captioner.encode(self.tokens([image])).start)
-        return self._grid(torch.stack(recorded).mean(dim=(0, 2))[0].cpu().numpy())
+            start = self._looked_at(captioner.encode(self.tokens([image])).start)
+            captioner.decoder(preceding_words(word_11L), start)
+        attention_LG = torch.stack(recorded).mean(dim=(0, 2))[0]
+        if self.region_N is not None:
+            everywhere_LG = attention_LG.new_zeros(len(attention_LG), math.prod(self.label_tail.grid_size))
+            attention_LG = everywhere_LG.index_copy(1, self.region_N, attention_LG)
+        return self._grid(attention_LG.cpu().numpy())
+
+    def _looked_at(self, start: DecoderState) -> DecoderState:
+        return start if self.region_N is None else only_patches(start, self.region_N)
+
+    def _patches(self, region: Region) -> Tensor:
+        """The indices of the patches that a region touches, at least one, [N] int64."""
+        rows, columns = self.label_tail.grid_size
+        left, top, right, bottom = region
+        touched_SS = torch.zeros(rows, columns, dtype=torch.bool)
+        row, column = min(int(top * rows), rows - 1), min(int(left * columns), columns - 1)
+        below, beyond = max(math.ceil(bottom * rows), row + 1), max(math.ceil(right * columns), column + 1)
+        touched_SS[row:below, column:beyond] = True
+        return touched_SS.flatten().nonzero()[:, 0].to(self.assembly.device)
 
     def _seed_of(self, image: Tensor) -> int:
         """A function of `seed` and the pixels of a prepared image."""
@@ -232,16 +270,29 @@ class ImageCaptioner:
         )
 
 
+def only_patches(start: DecoderState, patch_N: Tensor) -> DecoderState:
+    """The state before any word, of captions that look at some of the patches only; indices int64."""
+    layers = [
+        LayerState(layer.image_keys[:, :, patch_N], layer.image_values[:, :, patch_N])
+        for layer in start.layers
+    ]
+    return DecoderState(tuple(layers))
+
+
 @contextmanager
 def recorded_image_attention(decoder: CaptionDecoder) -> Iterator[list[Tensor]]:
     """A list to which every layer adds its weights [B, H, Q, G] while the block runs, beside its computation.
 
     The decoder attends with PyTorch's fused kernels, which return no weights. Hooks read the inputs of its
-    attention to the image and compute the weights again; without them nothing is slower.
+    attention to the image and compute the weights again; without them nothing is slower. What other threads
+    do with the decoder meanwhile is not recorded.
     """
     recorded: list[Tensor] = []
+    own_thread = threading.get_ident()
 
     def listen(attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() != own_thread:
+            return
         assert isinstance(attention, MultiHeadAttention)
         recorded.append(attention_weights(attention, inputs[0], inputs[1]))
 

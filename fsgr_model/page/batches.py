@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from fsgr_model.inference.image_captioner import DescribedImage
+from fsgr_model.inference.wishes import Unfulfilled, for_each
 
 
 class Describes(Protocol):
@@ -75,13 +76,16 @@ class Batches:
         if not jobs:
             return  # an earlier batch held them all
         try:
-            described = jobs[0].captioner.describe([job.image for job in jobs])
+            described = for_each(jobs[0].captioner.describe, [job.image for job in jobs])
         except BaseException as error:
             for job in jobs:
                 job.done.set_exception(error)
             raise
         for job, result in zip(jobs, described, strict=True):
-            job.done.set_result(result)
+            if result is None:
+                job.done.set_exception(Unfulfilled("this picture"))
+            else:
+                job.done.set_result(result)
 
     def _take(self) -> list[Job]:
         """The first that waits, and those with the same options, as many as a batch holds."""

@@ -1,7 +1,8 @@
 """`POST /api/caption`: the bytes of a picture in, captions as JSON out; maps of the patches on request."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +12,14 @@ from anyio import CapacityLimiter, to_thread
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from torch import Tensor
 
 from fsgr_model.datasets.image_file import BadImage, decode_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
+from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner, Region
 from fsgr_model.page.batches import Batches, TooMany
 from fsgr_model.page.guard import busy, refused
 from fsgr_model.runtime.errors import UserError
@@ -36,6 +38,9 @@ class Limits:
     waiting: int = 32
 
 
+Phrase = Annotated[str, Field(max_length=100)]
+
+
 class Options(BaseModel):
     """The query of the address; without any the caption is that of `fsgr caption`."""
 
@@ -45,17 +50,54 @@ class Options(BaseModel):
     beam_size: Annotated[int, Field(ge=1, le=16)] | None = None
     samples: Annotated[int, Field(ge=1, le=16)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    n_best: Annotated[int, Field(ge=1, le=16)] | None = None
+    min_words: Annotated[int, Field(ge=0, le=100)] | None = None
+    max_words: Annotated[int, Field(ge=1, le=100)] | None = None
+    begin: Phrase = ""
+    must: Annotated[tuple[Phrase, ...], Field(max_length=4)] = ()
+    must_not: Annotated[tuple[Phrase, ...], Field(max_length=32)] = ()
+    region: Region | None = None
     maps: bool = False
 
+    @staticmethod
+    def of(query: QueryParams) -> "Options":
+        """Those of an address; `must` and `must_not` may occur several times, a region is four numbers.
+
+        Raises:
+            ValidationError: one is unknown or out of range.
+        """
+        given: dict[str, Any] = dict(query)
+        for name in ("must", "must_not"):
+            given[name] = query.getlist(name)
+        if "region" in given:
+            given["region"] = given["region"].split(",")
+        return Options.model_validate(given)
+
     @model_validator(mode="after")
-    def _one_way(self) -> "Options":
+    def _fit(self) -> "Options":
         if self.beam_size is not None and self.samples is not None:
             raise ValueError("beam_size and samples exclude each other: captions are searched or drawn")
+        if self.region is not None:
+            left, top, right, bottom = self.region
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError("region is left,top,right,bottom, each from 0 to 1 of what CLIP sees")
         return self
+
+    def wishes(self) -> dict[str, Any]:
+        """Parameters below `decode` that are asked for, by dotted name."""
+        asked = {
+            "length.min_words": self.min_words,
+            "length.max_words": self.max_words,
+            "words.begin": self.begin or None,
+            "words.must": list(self.must) or None,
+            "words.must_not": list(self.must_not) or None,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
     def decoding(self) -> dict[str, Any]:
         """What `ImageCaptioner.with_options` takes."""
-        return self.model_dump(include={"beam_size", "samples", "seed"})
+        alike = self.model_dump(include={"beam_size", "samples", "seed", "n_best", "region"})
+        return {**alike, "decode": self.wishes()}
 
 
 class CaptionEndpoint:
@@ -74,7 +116,7 @@ class CaptionEndpoint:
     async def post(self, request: Request) -> Response:
         """Answer one request; what is refused has a status and one line."""
         try:
-            options = Options.model_validate(dict(request.query_params))
+            options = Options.of(request.query_params)
             data = await self._sent(request) if options.image_id is None else None
             return JSONResponse(await self._captioned(options, data))
         except ValidationError as error:
@@ -90,23 +132,26 @@ class CaptionEndpoint:
             return refused(404, "no test image has this id")
         except BadImage as error:
             return refused(415, str(error))
+        except Unmet as error:
+            return refused(422, str(error))
         except UserError as error:
             return refused(500, str(error))
 
     async def _captioned(self, options: Options, data: bytes | None) -> dict[str, Any]:
         path = None if options.image_id is None else Path(self.records[options.image_id].path)
 
-        def prepared() -> tuple[tuple[int, int], Tensor]:
+        def prepared() -> tuple[tuple[int, int], Tensor, ImageCaptioner]:
+            with asked_too_much(options):
+                captioner = self.captioner.with_options(**options.decoding())
             picture = self._opened(read_image_bytes(path) if path else data or b"")
-            return picture.size, self.captioner.prepare(picture)
+            return picture.size, self.captioner.prepare(picture), captioner
 
-        size, image = await to_thread.run_sync(prepared, limiter=self.decoders)
-        decoding = options.decoding()
-        captioner = self.captioner.with_options(**decoding)
-        described = await asyncio.wrap_future(self.batches.add(image, captioner, tuple(decoding.values())))
+        size, image, captioner = await to_thread.run_sync(prepared, limiter=self.decoders)
+        with asked_too_much(options):
+            described = await asyncio.wrap_future(self.batches.add(image, captioner, options.decoding()))
         found = {"width": size[0], "height": size[1]} | self._plain(described)
         if options.maps:
-            found |= await to_thread.run_sync(self._maps, image, described, limiter=self.decoders)
+            found |= await to_thread.run_sync(self._maps, image, captioner, described, limiter=self.decoders)
         return found
 
     def _opened(self, data: bytes) -> Image.Image:
@@ -137,10 +182,10 @@ class CaptionEndpoint:
     def _plain(self, described: DescribedImage) -> dict[str, Any]:
         return {"captions": [_as_json(caption) for caption in described.captions]}
 
-    def _maps(self, image: Tensor, described: DescribedImage) -> dict[str, Any]:
+    def _maps(self, image: Tensor, captioner: ImageCaptioner, described: DescribedImage) -> dict[str, Any]:
         """Label map, concepts, and the attention of each word of each caption, as rows of the patches."""
-        maps = {"labels": self.captioner.label_map(image), "concepts": described.concept_SS}
-        attention = [self.captioner.attention(image, caption) for caption in described.captions]
+        maps = {"labels": captioner.label_map(image), "concepts": described.concept_SS}
+        attention = [captioner.attention(image, caption) for caption in described.captions]
         names = self.captioner.codebook.names
         shown = {int(each) for map_SS in maps.values() if map_SS is not None for each in np.unique(map_SS)}
         return {
@@ -149,6 +194,21 @@ class CaptionEndpoint:
             **{name: None if map_SS is None else map_SS.tolist() for name, map_SS in maps.items()},
             "attention": [_rounded(attention_LSS) for attention_LSS in attention],
         }
+
+
+class Unmet(UserError):
+    """What was asked of captions cannot be."""
+
+
+@contextmanager
+def asked_too_much(options: Options) -> Iterator[None]:
+    """What is refused in this context is the fault of the wishes, if there are any."""
+    try:
+        yield
+    except UserError as error:
+        if options.decoding() == Options().decoding():
+            raise
+        raise Unmet(str(error)) from None
 
 
 class TooLong(Exception):

@@ -6,15 +6,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from fsgr_model.commands import caption
 from fsgr_model.commands.caption_files import JsonLines
+from fsgr_model.inference import image_captioner
+from fsgr_model.inference.captioning import speak
+from fsgr_model.inference.decoding import State, Step
 from fsgr_model.inference.image_captioner import Caption, DescribedImage
+from fsgr_model.inference.wishes import Unfulfilled
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 from fsgr_model.runtime.errors import run_command
 
@@ -319,10 +325,38 @@ def test_cold_draws_are_all_alike(run, tmp_path: Path) -> None:
         (["--n-best", 9], "3 hypotheses are kept (--beam-size)"),
         (["--min-words", 40], "need more than max_length 10"),
         (["--must-not", "a", "--begin", "a red"], "'a red' contains 'a', which is in must_not"),
-        (["--no-repeat", 1, "--min-words", 9, "--must-not", "this"], "no caption of 1 of 1 images fulfils"),
+        (["--groups", 2, "--sample", 2], "groups and sampling exclude each other"),
+        (["--group-strength", 2], "decode.groups.count: missing; give it as well"),
+        (["--sample", 2, "--temperature", 0], "greater than or equal to 0.01 (found 0.0)"),
+        (["--no-repeat", 1, "--min-words", 9, "--must-not", "this"], "1.png fulfils all wishes"),
     ],
 )
 def test_an_impossible_wish_is_one_line(run, tmp_path: Path, options: list, reason: str) -> None:
     code, out, err = run(*options, save(tmp_path, "1.png", RED))
     assert (code, out) == (1, "")
     assert reason in err and len(err.splitlines()) == 1
+
+
+def test_a_picture_without_a_caption_is_named_and_the_rest_goes_on(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wishes can be met for the others, whose captions are those of a run without it."""
+    names = ["1.png", "2.png", "3.png"]
+    paths = [save(tmp_path, name, RED.rotate(90 * number)) for number, name in enumerate(names)]
+    alone = run(paths[0], paths[2])[1]
+
+    def speak_but_one(step: Step, start: State, num_images: int, **options: Any) -> Tensor:
+        if num_images == 3:
+            raise Unfulfilled("1 of 3 images", [1])
+        return speak(step, start, num_images, **options)
+
+    monkeypatch.setattr(image_captioner, "speak", speak_but_one)
+    code, out, err = run(*paths)
+    assert (code, out) == (1, alone)
+    assert f"no caption of {paths[1]} fulfils" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--temperature", "--top-p"])
+def test_a_zero_for_draws_is_an_option_for_draws(run, option: str) -> None:
+    code, _, err = run(option, 0, "1.png")
+    assert code == 2 and f"{option} is for draws; give --sample N as well" in err

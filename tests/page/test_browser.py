@@ -104,6 +104,59 @@ def test_a_picture_is_captioned_and_its_words_show_where_the_network_looked(watc
     watched.check()
 
 
+def test_wishes_are_obeyed(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_label("how many").fill("3")
+    page.get_by_text("What captions must and must not be").click()
+    page.get_by_label("begin with").fill("white")
+    page.get_by_label("most words").fill("3")
+    choose(watched, "wishes.jpg", jpeg((80, 60)))
+    captions = page.locator(".card .caption")
+    expect(captions).to_have_count(3)
+    for caption in captions.all():
+        words = caption.locator(".word").all_inner_texts()
+        assert words[0].startswith("white") and len(words) <= 3
+    page.get_by_label("must contain").fill("zebra, red")
+    choose(watched, "zebra.jpg", jpeg((80, 60)))
+    expect(page.locator(".card").first.locator(".bad")).to_contain_text("'zebra' is not among the model's")
+    page.get_by_label("captions").select_option("draw")
+    expect(page.get_by_label("must contain")).to_be_hidden()
+    watched.check(allowed=("422",))
+
+
+def test_a_part_of_the_picture_is_drawn_or_typed(watched: Watched) -> None:
+    page = watched.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/caption" in request.url else None)
+    choose(watched, "part.jpg", jpeg((400, 400)))
+    expect(page.locator(".word").first).to_be_visible()
+    box = page.locator(".picture").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.25)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.75)
+    page.mouse.up()
+    expect(page.locator(".region[open] summary")).to_be_focused()
+    part = [float(each) for each in asked[-1].split("region=")[1].split(",")]
+    assert part == pytest.approx([0.5, 0.25, 0.75, 0.75], abs=0.01)
+    expect(page.locator(".frame")).to_be_visible()
+    page.locator(".word").first.hover()
+    left_half = (
+        "() => { const c = document.querySelector('.picture canvas');"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width / 4, c.height).data;"
+        "return d.filter((value, place) => place % 4 === 3 && value < 215).length; }"
+    )
+    assert page.evaluate(left_half) == 0, "nothing is lit beside the part"
+    page.get_by_label("left").fill("0")
+    page.get_by_label("left").press("Tab")
+    page.get_by_role("button", name="caption this part").press("Enter")
+    expect(page.locator(".region[open] summary")).to_be_focused()
+    page.get_by_role("button", name="the whole picture").press("Enter")
+    expect(page.locator(".region[open]")).to_have_count(0)
+    assert "region" not in asked[-1]
+    watched.check()
+
+
 def test_pictures_can_be_dropped_and_pasted(watched: Watched) -> None:
     page = watched.page
     for event, place in (("drop", ".drop"), ("paste", "body")):

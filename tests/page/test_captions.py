@@ -51,6 +51,65 @@ def test_captions_are_those_of_the_model(options, client, captioner, picture) ->
     assert (answer["width"], answer["height"]) == (40, 24) and "labels" not in answer
 
 
+def asked(client: TestClient, picture: Path, query: str) -> list[list[str]]:
+    """The words of each caption."""
+    answer = client.post(f"/api/caption?{query}", content=picture.read_bytes())
+    assert answer.status_code == 200, answer.json()
+    return [[word["text"] for word in caption["words"]] for caption in answer.json()["captions"]]
+
+
+def test_what_is_asked_of_captions_is_what_they_are(client, captioner, picture) -> None:
+    (plain,) = asked(client, picture, "beam_size=4")
+    three = asked(client, picture, "beam_size=4&n_best=3")
+    assert len(three) == 3 and three[0] == plain and len(set(map(tuple, three))) == 3
+    (longer,) = asked(client, picture, f"min_words={len(plain) + 2}")
+    assert len(longer) >= len(plain) + 2
+    assert len(asked(client, picture, "max_words=2")[0]) <= 2
+    others = [word for word in captioner.assembly.vocabulary.words[4:] if word not in plain]
+    first, second = others[:2]
+    (found,) = asked(client, picture, f"beam_size=4&begin={first}&must={second}&must={plain[-1]}")
+    assert found[0] == first and {second, plain[-1]} <= set(found)
+    (found,) = asked(client, picture, f"must_not={plain[0]}&must_not={plain[-1]}")
+    assert not {plain[0], plain[-1]} & set(found)
+
+
+def test_a_region_is_captioned_from_its_patches(client, picture) -> None:
+    """The right half of columns and the lower half of rows, of a grid of four by four."""
+    query = "maps=true&region=0.5,0.5,1,1&beam_size=4"
+    answer = client.post(f"/api/caption?{query}", content=picture.read_bytes()).json()
+    attention = np.array(answer["attention"][0])
+    assert attention.shape[1:] == (4, 4)
+    np.testing.assert_allclose(attention[:, 2:, 2:].sum(axis=(1, 2)), 1, atol=1e-4)
+    assert attention.sum() == pytest.approx(len(attention), abs=1e-3)
+    whole = client.post("/api/caption?beam_size=4", content=picture.read_bytes()).json()
+    everything = client.post("/api/caption?beam_size=4&region=0,0,1,1", content=picture.read_bytes()).json()
+    assert everything == whole
+    assert answer["captions"][0]["log_probability"] != whole["captions"][0]["log_probability"]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("must=zebra", "'zebra' is not among the model's"),
+        ("begin=zebra", "'zebra' is not among the model's"),
+        ("beam_size=2&n_best=3", "the 3 best captions cannot be given"),
+        ("min_words=99", "raise max_length"),
+        ("samples=2&must=red", "needs the beam search"),
+    ],
+)
+def test_wishes_that_cannot_be_are_refused_with_their_reason(query, told, client, picture) -> None:
+    answer = client.post(f"/api/caption?{query}", content=picture.read_bytes())
+    assert answer.status_code == 422 and told in answer.json()["error"]
+
+
+def test_a_wish_that_no_caption_fulfils_is_told(client, captioner, picture) -> None:
+    words = captioner.assembly.vocabulary.words[4:]
+    query = "&".join(["max_words=2", *(f"must_not={word}" for word in words[:32])])
+    assert len(words) <= 32
+    answer = client.post(f"/api/caption?min_words=1&{query}", content=picture.read_bytes())
+    assert answer.status_code == 422 and "fulfils all wishes" in answer.json()["error"]
+
+
 def test_maps_come_where_they_are_asked_for(client, captioner, picture) -> None:
     image = captioner.prepare(open_rgb(picture))
     described = captioner.describe([image])[0]
@@ -72,6 +131,12 @@ def test_maps_come_where_they_are_asked_for(client, captioner, picture) -> None:
         ("beam_size=2&samples=2", "exclude each other"),
         ("seed=-1", "seed"),
         ("path=/etc/passwd", "path"),
+        ("n_best=0", "n_best"),
+        ("must=a&must=b&must=c&must=d&must=e", "must"),
+        ("must=" + 101 * "a", "must"),
+        ("region=0.5,0,0.4,1", "region"),
+        ("region=0,0,1", "region"),
+        ("region=nan,0,1,1", "region"),
     ],
 )
 def test_options_are_checked(query, told, client, picture) -> None:
@@ -114,3 +179,10 @@ def test_bytes_are_counted_as_they_come(client) -> None:
 def test_the_largest_picture_allowed_and_a_thin_one_are_captioned(client) -> None:
     for size in ((100, 50), (1, 4000)):
         assert client.post("/api/caption", content=png(*size)).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "takes"), [("GET", "/api/caption", "POST"), ("POST", "/", "GET")])
+def test_another_method_is_refused_in_the_form_of_all_refusals(method, path, takes, client) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert takes in answer.json()["error"] and takes in answer.headers["allow"]

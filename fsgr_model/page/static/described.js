@@ -1,15 +1,19 @@
 // A captioned picture: its captions word by word, and maps of its patches laid over it.
 import { el } from "./dom.js";
+import { regionOf } from "./region.js";
 
 // Far apart in hue, and in lightness where hues are close.
 const PALETTE = ["#e23b3b", "#2678de", "#f9b71d", "#2ea04d", "#964ac6", "#19bec8", "#f3781d", "#e85caa", "#8ccd32",
   "#805430", "#3c3c8c", "#78828c"];
 let layers = 0;
 
-/** What `/api/caption?maps=true` found, beside the picture at `source`. */
-export function described(found, source, name) {
+/**
+ * What `/api/caption?maps=true` found, beside the picture at `source`. `region`, where a part of the picture can be
+ * captioned: the part that was (null: all), and what to call with another.
+ */
+export function described(found, source, name, region = null) {
   const canvas = el("canvas", { "aria-hidden": "true" });
-  const image = el("img", { src: source, alt: name });
+  const image = el("img", { src: source, alt: name, draggable: "false" });
   const legend = el("ul", { class: "legend" });
   const maps = new Maps(found, canvas, legend);
   image.addEventListener("error", () => {
@@ -17,11 +21,13 @@ export function described(found, source, name) {
   });
   maps.place();
   const words = found.captions.map((caption, number) => captionOf(caption, found.attention[number], maps));
+  const holder = el("div", { class: "picture" }, image, canvas);
+  const part = region && regionOf(holder, canvas, region.chosen, region.caption);
   return el(
     "div",
     { class: "tried" },
-    el("div", { class: "picture" }, image, canvas),
-    el("div", {}, ...words, maps.choice(), legend, el("p", { class: "quiet" }, `${name}, ${found.width} × ${found.height}`)),
+    holder,
+    el("div", {}, ...words, maps.choice(), legend, part, el("p", { class: "quiet" }, `${name}, ${found.width} × ${found.height}`)),
   );
 }
 

@@ -50,23 +50,29 @@ export function showTry(main, about) {
   return { leave: () => document.removeEventListener("paste", paste) };
 }
 
-async function caption({ file, place, query, most }) {
+async function caption(job, part = null) {
+  const { file, place, query, most } = job;
   const name = file.name || "a pasted picture";
   if (file.size > most) {
     place.replaceChildren(el("p", { class: "bad" }, `${name}: ${file.size} bytes; a picture may have ${most}. Send a smaller one.`));
     return;
   }
-  place.textContent = `${name}: captioning…`;
+  if (!job.source) place.textContent = `${name}: captioning…`;
   try {
-    const found = await ask(`/api/caption?maps=true&${query}`, { method: "POST", body: file });
-    place.replaceChildren(described(found, URL.createObjectURL(file), name));
+    const region = part ? `&region=${part.map((each) => each.toFixed(4)).join(",")}` : "";
+    const found = await ask(`/api/caption?maps=true&${query}${region}`, { method: "POST", body: file });
+    const again = Boolean(job.source);
+    job.source ??= URL.createObjectURL(file);
+    place.replaceChildren(described(found, job.source, name, { chosen: part, caption: (other) => caption(job, other) }));
+    if (again) place.querySelector(".region summary").focus();
     notice("");
   } catch (error) {
-    place.replaceChildren(el("p", { class: "bad" }, `${name}: ${error.message}`));
+    if (job.source) notice(error.message);
+    else place.replaceChildren(el("p", { class: "bad" }, `${name}: ${error.message}`));
   }
 }
 
-/** How captions are made: searched with so many beams, or drawn with a seed. */
+/** How captions are made: searched with so many beams, or drawn with a seed; and what is asked of them. */
 class Options {
   constructor(decode) {
     const number = (label, value, most) => {
@@ -76,9 +82,12 @@ class Options {
     const [beams, beamSize] = number("beam size", decode.beam_size, 16);
     const [draws, samples] = number("samples", 3, 16);
     const [seeds, seed] = number("seed", 0, 2 ** 31 - 1);
+    const [bests, best] = number("how many", 1, 16);
+    const wishes = new Wishes();
     const show = (how) => {
       this.how = how;
-      beams.hidden = how !== "search";
+      beams.hidden = bests.hidden = how !== "search";
+      wishes.searches(how === "search");
       draws.hidden = seeds.hidden = how !== "draw";
     };
     const choice = el(
@@ -87,11 +96,55 @@ class Options {
       el("option", { value: "search" }, "the likeliest (beam search)"),
       el("option", { value: "draw" }, "drawn at random"),
     );
-    this.query = () =>
-      this.how === "search"
-        ? `beam_size=${beamSize.value}`
-        : `samples=${samples.value}&seed=${seed.value}`;
-    this.bar = el("div", { class: "bar" }, el("label", {}, "captions", choice), beams, draws, seeds);
+    this.query = () => {
+      const how = this.how === "search"
+        ? { beam_size: beamSize.value, n_best: best.value }
+        : { samples: samples.value, seed: seed.value };
+      return new URLSearchParams([...Object.entries(how), ...wishes.asked()]).toString();
+    };
+    const bar = el("div", { class: "bar" }, el("label", {}, "captions", choice), beams, bests, draws, seeds);
+    this.bar = el("div", {}, bar, wishes.bar);
     show("search");
+  }
+}
+
+/** What is asked of captions; a field that is empty asks nothing. */
+class Wishes {
+  constructor() {
+    const number = () => el("input", { type: "number", min: 1, max: 100 });
+    const text = (hint) => el("input", { type: "text", maxlength: 100, placeholder: hint });
+    this.fields = {
+      min_words: number(), max_words: number(), begin: text("there is"), must: text("dog, red ball"),
+      must_not: text("man, woman"),
+    };
+    this.must = el("label", {}, "must contain", this.fields.must);
+    this.bar = el(
+      "details",
+      { class: "wishes" },
+      el("summary", {}, "What captions must and must not be"),
+      el(
+        "div",
+        { class: "bar" },
+        el("label", {}, "fewest words", this.fields.min_words),
+        el("label", {}, "most words", this.fields.max_words),
+        el("label", {}, "begin with", this.fields.begin),
+        this.must,
+        el("label", {}, "must not contain", this.fields.must_not),
+      ),
+    );
+  }
+
+  /** A draw cannot plan ahead, so only a search is asked for words. */
+  searches(yes) {
+    this.must.hidden = !yes;
+  }
+
+  /** [name, value] pairs of the query; texts are divided at commas. */
+  asked() {
+    return Object.entries(this.fields).flatMap(([name, field]) => {
+      if (name === "must" && this.must.hidden) return [];
+      const values = name.startsWith("must") ? field.value.split(",") : [field.value];
+      return values.map((value) => [name, value.trim()]).filter(([, value]) => value);
+    });
   }
 }
