@@ -73,7 +73,8 @@ def main() -> None:
     from fsgr_model.inference.hub_model import local_folder
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
 
-    captioner = load(
+    loading = partial(
+        load,
         [exported_model(local_folder(name)) for name in arguments.model or ()]
         or [pipeline_model(arguments.phase)],
         decode=changes(arguments),
