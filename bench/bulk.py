@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from PIL import Image
 
@@ -64,7 +66,7 @@ def measured(folder: Path, out: Path) -> dict[str, float]:
     from fsgr_model.commands.bulk_workers import Job
     from tests.worlds.free_network import FreeCaptioner
 
-    job = Job(lambda: FreeCaptioner(batch_size=50))
+    job = Job(cast(Any, partial(FreeCaptioner, batch_size=50)))
     caption_into(out.with_suffix(".one"), [folder / "0.png"], job, processes=1, beside=False)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     caption_into(out, [folder], job, processes=1, beside=False)

@@ -20,6 +20,7 @@ from fsgr_model.config.decode_params import one_way
 from fsgr_model.datasets.image_file import DECODING_ERRORS, BadImage, as_rgb, open_rgb
 from fsgr_model.inference import ensemble
 from fsgr_model.inference.ensemble import EnsembleCaptioner
+from fsgr_model.inference.hub_model import local_folder
 from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
 from fsgr_model.inference.model_folder import exported_model
 from fsgr_model.runtime.device import device_named
@@ -135,8 +136,10 @@ def load(
     """Load the captioner of a folder that `fsgr export` wrote.
 
     Args:
-        folder: holds the weights, CLIP, the word list and the concepts. Several folders choose each word
-            together, by the mean of their probabilities; parameters are those of the first.
+        folder: holds the weights, CLIP, the word list and the concepts; or an address of the Hugging Face
+            hub, `hf://owner/name` or `hf://owner/name@revision`, whose files stay in the hub's cache. Several
+            folders choose each word together, by the mean of their probabilities; parameters are those of the
+            first.
         beam_size: the number of hypotheses that beam search keeps; by default that of the model's parameters.
         samples: draw this many captions per picture from the model instead of searching for the likeliest.
         n_best: captions per picture, the best first; `describe` gives all of them.
@@ -158,7 +161,7 @@ def load(
     folders = [folder] if isinstance(folder, str | PathLike) else folder
     return Captioner(
         ensemble.load(
-            [exported_model(Path(each)) for each in folders],
+            [exported_model(local_folder(each)) for each in folders],
             decode={**one_way(beam_size, samples), **(decode or {})},
             n_best=n_best,
             seed=seed,

@@ -23,7 +23,8 @@ DATA = Path("data")
 
 def main() -> None:
     params = load_params()
-    run_in_processes(params.runtime.processes, "pipeline.captions", partial(caption_test_split, params))
+    work = partial(caption_test_split, params)
+    run_in_processes(params.runtime.processes, "pipeline.captions", work, launcher=params.runtime.launcher)
 
 
 def caption_test_split(params: Params, world: World) -> None:

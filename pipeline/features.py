@@ -145,7 +145,7 @@ def main() -> None:
             world=world,
         )
 
-    run_in_processes(params.runtime.processes, "pipeline.features", work)
+    run_in_processes(params.runtime.processes, "pipeline.features", work, launcher=params.runtime.launcher)
 
 
 if __name__ == "__main__":

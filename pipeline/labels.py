@@ -140,7 +140,7 @@ def main() -> None:
             world=world,
         )
 
-    run_in_processes(params.runtime.processes, "pipeline.labels", work)
+    run_in_processes(params.runtime.processes, "pipeline.labels", work, launcher=params.runtime.launcher)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
     def work(world: World) -> None:
         train_scst(replace(run, world=world), Path("data/models/xe"), params.model, params.scst)
 
-    run_in_processes(params.runtime.processes, "pipeline.train_scst", work)
+    run_in_processes(params.runtime.processes, "pipeline.train_scst", work, launcher=params.runtime.launcher)
 
 
 def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams) -> None:

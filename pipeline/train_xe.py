@@ -44,7 +44,7 @@ def main() -> None:
     def work(world: World) -> None:
         train_xe(replace(run, world=world), params.lr, params.model, params.xe)
 
-    run_in_processes(params.runtime.processes, "pipeline.train_xe", work)
+    run_in_processes(params.runtime.processes, "pipeline.train_xe", work, launcher=params.runtime.launcher)
 
 
 def train_xe(run: Run, lr: float, model: ModelParams, xe: XeParams) -> None:

@@ -70,11 +70,12 @@ def main() -> None:
     from fsgr_model.commands.bulk_workers import Job
     from fsgr_model.commands.caption_files import caption_files
     from fsgr_model.inference.ensemble import load
+    from fsgr_model.inference.hub_model import local_folder
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
 
-    loading = partial(
-        load,
-        [exported_model(folder) for folder in arguments.model or ()] or [pipeline_model(arguments.phase)],
+    captioner = load(
+        [exported_model(local_folder(name)) for name in arguments.model or ()]
+        or [pipeline_model(arguments.phase)],
         decode=changes(arguments),
         n_best=arguments.n_best,
         seed=arguments.seed,
@@ -119,10 +120,10 @@ def parse() -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--model",
-        type=Path,
         metavar="FOLDER",
         action="append",
-        help="a folder that fsgr export wrote; several choose words together, by their mean probability",
+        help="a folder that fsgr export wrote, or hf://owner/name; several choose words together, by "
+        "their mean probability",
     )
     which.add_argument(
         "--phase",
@@ -132,7 +133,8 @@ def parse() -> argparse.Namespace:
     )
     arguments = parser.parse_args()
     for option in ("--temperature", "--top-k", "--top-p", "--consensus"):
-        if getattr(arguments, name_of(option)) and arguments.sample is None:
+        given = getattr(arguments, name_of(option))
+        if given is not None and given is not False and arguments.sample is None:
             parser.error(f"{option} is for draws; give --sample N as well")
     if arguments.out is None and (arguments.txt or arguments.processes):
         parser.error("--txt and --processes are for many pictures; give --out FILE as well")

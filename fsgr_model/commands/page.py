@@ -35,14 +35,15 @@ def served(arguments: argparse.Namespace) -> "Served":
     Raises:
         UserError: there is neither, or a file is damaged.
     """
+    from fsgr_model.inference.hub_model import local_folder
     from fsgr_model.inference.image_captioner import ImageCaptioner
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
     from fsgr_model.page.app import Served
     from fsgr_model.page.project import Project
 
     if arguments.model is not None:
-        captioner = ImageCaptioner(exported_model(arguments.model))
-        return Served(arguments.model.resolve().name, captioner, None)
+        captioner = ImageCaptioner(exported_model(local_folder(arguments.model)))
+        return Served(Path(arguments.model).resolve().name, captioner, None)
     if not Path("params.yaml").is_file():
         raise UserError(
             "there is no project in this folder (no params.yaml); go to one, or name a folder that fsgr "
@@ -64,7 +65,9 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", type=Path, metavar="FOLDER", help="a folder that fsgr export wrote")
+    which.add_argument(
+        "--model", metavar="FOLDER", help="a folder that fsgr export wrote, or hf://owner/name"
+    )
     which.add_argument(
         "--phase", choices=["xe", "scst"], default="scst", help="the project's network (default scst)"
     )

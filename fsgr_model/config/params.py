@@ -163,6 +163,11 @@ class RuntimeParams(Section):
         description="processes that share the work of training, features, labels and captions; auto: one per "
         "GPU of this machine, 1 on a CPU. Where torchrun started the stage, its number counts",
     )
+    launcher: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="a command in front of `-m pipeline.STAGE` that starts the processes in place of "
+        "`processes`, such as `srun torchrun --nnodes 2 ...`; a shell reads it, so it may have variables",
+    )
     micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
         "auto",
         description="images of a batch of XE or SCST that a process works on at once; auto: its whole share, "

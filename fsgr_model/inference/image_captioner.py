@@ -6,6 +6,7 @@ W vision width, G patches, H heads, C width per head; maps are [S, S].
 
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -283,11 +284,15 @@ def recorded_image_attention(decoder: CaptionDecoder) -> Iterator[list[Tensor]]:
     """A list to which every layer adds its weights [B, H, Q, G] while the block runs, beside its computation.
 
     The decoder attends with PyTorch's fused kernels, which return no weights. Hooks read the inputs of its
-    attention to the image and compute the weights again; without them nothing is slower.
+    attention to the image and compute the weights again; without them nothing is slower. What other threads
+    do with the decoder meanwhile is not recorded.
     """
     recorded: list[Tensor] = []
+    own_thread = threading.get_ident()
 
     def listen(attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() != own_thread:
+            return
         assert isinstance(attention, MultiHeadAttention)
         recorded.append(attention_weights(attention, inputs[0], inputs[1]))
 

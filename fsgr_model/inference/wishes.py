@@ -1,6 +1,6 @@
 """From `decode` and a word list to what the search does. What cannot be is refused with its reason."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -59,7 +59,7 @@ def understand(decode: DecodeParams, vocabulary: Vocabulary, device: torch.devic
 class Unfulfilled(UserError):
     """Some images, named by `what`, have no caption; `places` are theirs among those asked for."""
 
-    def __init__(self, what: str, places: Sequence[int] = (0,)) -> None:
+    def __init__(self, what: str, places: Collection[int] = (0,)) -> None:
         super().__init__(
             f"no caption of {what} fulfils all wishes of decode.length and decode.words (--must, --must-not, "
             "--begin, --no-repeat, --min-words, --max-words); ask for less, or give more words or a larger "
@@ -68,7 +68,7 @@ class Unfulfilled(UserError):
         self.places = frozenset(places)
 
 
-def for_each(describe: Callable[[list[T]], list[R]], images: Sequence[T]) -> list[R | None]:
+def for_each(describe: Callable[[list[T]], Sequence[R]], images: Sequence[T]) -> list[R | None]:
     """What `describe` makes of each image; None where no caption fulfils the wishes.
 
     One image without a caption ends a batch, so the others are described once more, without it.
@@ -79,7 +79,8 @@ def for_each(describe: Callable[[list[T]], list[R]], images: Sequence[T]) -> lis
         return list(describe(list(images)))
     except Unfulfilled as lack:
         others = [place for place in range(len(images)) if place not in lack.places]
-        found = dict(zip(others, for_each(describe, [images[place] for place in others]), strict=True))
+        rest = for_each(describe, [images[place] for place in others])
+        found = dict(zip(others, rest, strict=True))
         return [found.get(place) for place in range(len(images))]
 
 

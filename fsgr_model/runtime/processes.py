@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from fsgr_model.runtime.world import ALONE, ENDED, LOST, OthersLost, World, join
 
 # Set by torchrun, and by this module in the processes that it starts itself.
 BY_TORCHRUN, LOGS = "TORCHELASTIC_RUN_ID", "FSGR_PROCESS_LOGS"
+# Set for what `runtime.launcher` starts.
+LAUNCHED = "FSGR_LAUNCHED"
 # The exit code of a process that was told to end, and has said so.
 STOPPED = 77
 # The file of a process that lost the others: in which step, and who does not answer.
@@ -31,17 +34,23 @@ LOSS = ".lost"
 EFFECTS = (LOST, STOPPED, -signal.SIGTERM)
 
 
-def run_in_processes(asked: int | Literal["auto"], module: str, work: Callable[[World], None]) -> None:
+def run_in_processes(
+    asked: int | Literal["auto"], module: str, work: Callable[[World], None], *, launcher: str | None = None
+) -> None:
     """Do the work of the stage `module`: alone, as one of the processes that torchrun started, or by starting
-    as many as are asked for; `auto` is one per GPU, and one on a CPU.
+    as many as are asked for; `auto` is one per GPU, and one on a CPU. A `launcher` starts them in our place.
 
     Raises:
         UserError: a process failed; the message says which one and why.
     """
-    count = _number(asked)
     if BY_TORCHRUN in os.environ:
         _work_with_others(work)
-    elif count == 1:
+        return
+    if launcher is not None:
+        launch(launcher, module)
+        return
+    count = _number(asked)
+    if count == 1:
         work(ALONE)
     else:
         start_processes(module, count)
@@ -73,6 +82,39 @@ def _work_with_others(work: Callable[[World], None]) -> None:
         # The process that started this one tells.
         (Path(os.environ[LOGS]) / f"{lost.rank}{LOSS}").write_text(f"{lost.place}\n{lost.reason}\n", "utf-8")
         sys.exit(LOST)
+
+
+def launch(launcher: str, module: str) -> None:
+    """Run `launcher -m module` by a shell, and wait for its end; a signal is passed on to it as SIGTERM.
+
+    Raises:
+        UserError: it ended with another exit code than 0, or started the stage without torchrun.
+    """
+    if LAUNCHED in os.environ:
+        raise UserError(
+            f"runtime.launcher ({launcher}) started {module} without torchrun; let it end with torchrun and "
+            "its options, as in `srun torchrun --nnodes 2 ...`"
+        )
+    # In a session of its own, so that Ctrl-C of a terminal reaches it once, and from here.
+    command = subprocess.Popen(
+        f"exec {launcher} -m {module}",
+        shell=True,
+        env={**os.environ, LAUNCHED: "yes"},
+        start_new_session=True,
+    )
+    try:
+        code = command.wait()
+    except Stopped:
+        command.send_signal(signal.SIGTERM)
+        command.wait()
+        # Process 0 has said what it saved.
+        sys.exit(1)
+    if code:
+        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        raise UserError(
+            f"runtime.launcher ({launcher}) ended {module} with {how}; what its processes said stands above; "
+            "see to it, and run the same command to continue"
+        )
 
 
 def start_processes(module: str, count: int) -> None:

@@ -325,6 +325,9 @@ def test_cold_draws_are_all_alike(run, tmp_path: Path) -> None:
         (["--n-best", 9], "3 hypotheses are kept (--beam-size)"),
         (["--min-words", 40], "need more than max_length 10"),
         (["--must-not", "a", "--begin", "a red"], "'a red' contains 'a', which is in must_not"),
+        (["--groups", 2, "--sample", 2], "groups and sampling exclude each other"),
+        (["--group-strength", 2], "decode.groups.count: missing; give it as well"),
+        (["--sample", 2, "--temperature", 0], "greater than or equal to 0.01 (found 0.0)"),
         (["--no-repeat", 1, "--min-words", 9, "--must-not", "this"], "1.png fulfils all wishes"),
     ],
 )
@@ -351,3 +354,9 @@ def test_a_picture_without_a_caption_is_named_and_the_rest_goes_on(
     code, out, err = run(*paths)
     assert (code, out) == (1, alone)
     assert f"no caption of {paths[1]} fulfils" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--temperature", "--top-p"])
+def test_a_zero_for_draws_is_an_option_for_draws(run, option: str) -> None:
+    code, _, err = run(option, 0, "1.png")
+    assert code == 2 and f"{option} is for draws; give --sample N as well" in err

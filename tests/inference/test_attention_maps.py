@@ -1,5 +1,7 @@
 """The attention that is taken down is the one that the decoder used."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 
 from fsgr_model.inference.image_captioner import attention_weights, recorded_image_attention
@@ -37,3 +39,16 @@ def test_every_layer_is_heard_once_and_changes_nothing():
         torch.testing.assert_close(weights.sum(-1), torch.ones(B, 4, S * L))
     network(word_BSL, start)
     assert len(recorded) == LAYERS, "nothing listens any more"
+
+
+@torch.no_grad()
+def test_what_another_thread_does_meanwhile_is_not_heard():
+    """The page captions a batch while it draws the maps of an earlier one."""
+    network = decoder()
+    start = network.start(torch.randn(B, G, D), torch.randn(G, D))
+    word_BSL = torch.randint(4, V, (B, S, L))
+    with recorded_image_attention(network) as recorded, ThreadPoolExecutor(1) as other:
+        other.submit(network, word_BSL, start).result()
+        assert recorded == []
+        network(word_BSL, start)
+    assert len(recorded) == LAYERS

@@ -150,7 +150,7 @@ def test_a_part_of_the_picture_is_drawn_or_typed(watched: Watched) -> None:
     page.get_by_label("left").fill("0")
     page.get_by_label("left").press("Tab")
     page.get_by_role("button", name="caption this part").press("Enter")
-    expect(page.get_by_label("left")).to_have_value("0")
+    expect(page.locator(".region[open] summary")).to_be_focused()
     page.get_by_role("button", name="the whole picture").press("Enter")
     expect(page.locator(".region[open]")).to_have_count(0)
     assert "region" not in asked[-1]

@@ -1,11 +1,16 @@
-"""How the end of several processes is told; no process is started here."""
+"""How the end of several processes is told, and what a launcher is given; only shells are started here."""
 
+import os
 import signal
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.processes import STOPPED, _tell
+from fsgr_model.runtime.processes import BY_TORCHRUN, LAUNCHED, STOPPED, _tell, run_in_processes
+from fsgr_model.runtime.stopping import stop_request
 from fsgr_model.runtime.world import LOST
 
 GONE = "process 1 (host, pid 12) ended"
@@ -49,3 +54,44 @@ def test_what_process_0_has_said_is_not_said_again(tmp_path, codes):
 
 def test_a_signal_to_another_process_is_told(tmp_path):
     assert told(tmp_path, {0: LOST, 1: STOPPED}, reason=GONE).startswith("a signal stopped process 1, so all")
+
+
+def launch(script: str, folder: Path) -> None:
+    """Run a stage with a launcher that is this shell script."""
+    (folder / "launcher").write_text(script)
+    launcher = f"sh {folder}/launcher --nodes $NODES"
+    run_in_processes("auto", "pipeline.train_xe", lambda world: pytest.fail("alone"), launcher=launcher)
+
+
+def test_a_launcher_starts_the_stage(tmp_path, monkeypatch):
+    monkeypatch.setenv("NODES", "3")
+    launch(f'echo "$@ ${LAUNCHED}" > {tmp_path}/given', tmp_path)
+    assert (tmp_path / "given").read_text() == "--nodes 3 -m pipeline.train_xe yes\n"
+
+
+@pytest.mark.parametrize(("end", "told"), [("exit 7", "exit code 7"), ("kill -9 $$", "SIGKILL")])
+def test_a_launcher_that_fails_is_told(tmp_path, end, told):
+    with pytest.raises(UserError, match=rf"runtime.launcher \(sh .*\) ended pipeline.train_xe with {told};"):
+        launch(end, tmp_path)
+
+
+def test_a_launcher_without_torchrun_does_not_start_itself_again(tmp_path, monkeypatch):
+    monkeypatch.delenv(BY_TORCHRUN, raising=False)
+    monkeypatch.setenv(LAUNCHED, "yes")
+    with pytest.raises(UserError, match="without torchrun"):
+        launch("exit 0", tmp_path)
+
+
+def test_a_signal_is_passed_on_to_the_launcher_and_its_end_awaited(tmp_path):
+    saves = f"kill $!; echo saved > {tmp_path}/saved; exit 1"
+    script = f"trap '{saves}' TERM; sleep 9 & touch {tmp_path}/here; wait $!"
+
+    def interrupt() -> None:
+        while not (tmp_path / "here").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with stop_request(), pytest.raises(SystemExit) as end:
+        launch(script, tmp_path)
+    assert end.value.code == 1 and (tmp_path / "saved").read_text() == "saved\n"

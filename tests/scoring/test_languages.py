@@ -4,22 +4,25 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from fsgr_model.config.text_params import Segmenter
+from fsgr_model.datasets.raw_form import RawCaption
+from fsgr_model.datasets.reading import caption_records
 from fsgr_model.datasets.text_tables import published_rows
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.scoring.cider_d import CiderD
+from fsgr_model.scoring.cider_d import CiderD, CiderDByBatch
 from fsgr_model.scoring.coco_metrics import score_captions
 from fsgr_model.scoring.comparison import check_comparable
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.report import caption_report
 from fsgr_model.text.caption_table import WordTable
 from fsgr_model.text.segmenters import segment
-from fsgr_model.text.vocabulary import build_vocabulary
+from fsgr_model.text.vocabulary import EOS, PAD, UNK, build_vocabulary
 from fsgr_model.training.validation import check_meaning
 
 REAL = "FSGR_COCO_CN"
@@ -111,7 +114,7 @@ def test_a_reward_is_the_official_score_of_the_same_words(segmenter: Segmenter) 
     scorer = CiderD(references, DocumentFrequencies.of_table(references, len(vocabulary)), end_token=False)
     longest = max(map(len, spoken.values()))
     ids = [
-        vocabulary.encode(caption, longest)[1:] + [1] * (longest - len(caption))
+        vocabulary.encode(caption, longest)[1:] + [PAD] * (longest - len(caption))
         for caption in spoken.values()
     ]
     assert scorer.score(ids, list(spoken)).mean() == pytest.approx(
@@ -145,14 +148,48 @@ def test_scores_of_two_segmenters_are_never_compared(segmenter: Segmenter) -> No
     check_comparable(b, b)
 
 
-@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder of COCO-CN")
-def test_the_segmenter_alone_moves_the_scores_of_coco_cn(segmenter: Segmenter) -> None:
-    """The first caption of an image with several against the second."""
+def coco_cn() -> dict[int, list[str]]:
+    """The captions of each image of COCO-CN's file of 2020, in its order."""
     rows = published_rows(Path(os.environ[REAL]) / "coco-cn_ext.icap2020.txt")
     assert rows is not None and len(rows[0]) == 4712
     of_image: dict[str, list[str]] = defaultdict(list)
     for image, caption in rows[0]:
         of_image[image].append(caption)
+    return dict(enumerate(of_image.values()))
+
+
+@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder of COCO-CN")
+def test_real_captions_go_through_words_and_rewards(segmenter: Segmenter) -> None:
+    """The reward of each image's last caption against all of its own, with words that occur five times."""
+    captions = coco_cn()
+    raw = [RawCaption(number, 0, text, "") for number, texts in captions.items() for text in texts]
+    records = caption_records(raw, segmenter=segmenter)
+    divided: dict[int, list[list[str]]] = defaultdict(list)
+    for record in records:
+        divided[record.image_id].append(record.tokens)
+    words = WordTable.of(divided)
+    vocabulary = build_vocabulary(words.counts(), 5, segmenter)
+    references = vocabulary.encode_table(words)
+    reward = CiderDByBatch(references, DocumentFrequencies.of_table(references, len(vocabulary)), False)
+    length = int(references.words_C.max())
+    ids = [(last := references[number][-1][1:]) + [PAD] * (length - len(last)) for number in captions]
+    spelled = {
+        number: [vocabulary.words[word] for word in ids[number] if word > EOS or word == UNK]
+        for number in captions
+    }
+    truth = {
+        number: [" ".join(vocabulary.words[word] for word in caption[1:-1]) for caption in references[number]]
+        for number in captions
+    }
+    official, _ = Cider().compute_score(truth, {number: [" ".join(each)] for number, each in spelled.items()})
+    assert reward.score(np.array(ids), list(captions)).mean() == pytest.approx(official)
+    assert all(" " not in vocabulary.decode(row) for row in ids[:200] if UNK not in row)
+
+
+@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder of COCO-CN")
+def test_the_segmenter_alone_moves_the_scores_of_coco_cn(segmenter: Segmenter) -> None:
+    """The first caption of an image with several against the second."""
+    of_image = coco_cn()
     several = [texts for texts in of_image.values() if len(texts) > 1]
     assert len(several) == 138
     found = score_captions(
