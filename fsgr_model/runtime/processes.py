@@ -166,10 +166,12 @@ def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoRet
     rank = min(failures, key=lambda rank: (failures[rank][0] in EFFECTS, rank))
     code, pid = failures[rank]
     first = failures[0][0] if 0 in failures else 0
-    if first == STOPPED or (rank == 0 and code > 0 and code != LOST):
+    # Where processes exchange nothing, torchrun stops those that are left: that is no cause.
+    stopped_all = code in EFFECTS and STOPPED in codes
+    if (stopped_all and first == STOPPED) or (rank == 0 and code > 0 and code != LOST):
         # Process 0 has said why.
         sys.exit(1)
-    if STOPPED in codes:
+    if stopped_all:
         stopped = min(rank for rank, (code, _) in failures.items() if code == STOPPED)
         sys.exit(f"a signal stopped process {stopped}, so all were ended; run the same command to continue")
     place, reason = _loss(logs)

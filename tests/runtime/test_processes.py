@@ -56,6 +56,16 @@ def test_a_signal_to_another_process_is_told(tmp_path):
     assert told(tmp_path, {0: LOST, 1: STOPPED}, reason=GONE).startswith("a signal stopped process 1, so all")
 
 
+@pytest.mark.parametrize(
+    ("code", "told_of_it"),
+    [(-signal.SIGKILL, "was ended by SIGKILL"), (1, "failed: error: row 7 is damaged")],
+)
+def test_the_cause_is_told_where_the_others_were_stopped_for_it(tmp_path, code, how):
+    """Processes that exchange nothing, as those of features, do not lose each other: torchrun stops them."""
+    message = told(tmp_path, {0: STOPPED, 1: code}, said="error: row 7 is damaged\n")
+    assert message.startswith("process 1 of 2 (pid 12 on ") and how in message
+
+
 def launch(script: str, folder: Path) -> None:
     """Run a stage with a launcher that is this shell script."""
     (folder / "launcher").write_text(script)
