@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fsgr_model.clip.codebook import load_codebook
 from fsgr_model.clip.loading import Clip, load_clip
 from fsgr_model.config.params import EvaluateParams, load_params
+from fsgr_model.config.text_params import TextParams
 from fsgr_model.datasets.normal_form import ImageRecord, read_instances, read_lists
 from fsgr_model.reporting.sample_sheet import draw_split_sheet
 from fsgr_model.runtime.artifacts import save_json, sha256_file
@@ -20,13 +21,12 @@ from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.scoring.clip_score import make_clip_scorer
 from fsgr_model.scoring.coco_metrics import shared_meteor
 from fsgr_model.scoring.provenance import Fact, parameters_fact, pipeline_provenance, tokenizer_fact
-from fsgr_model.scoring.report import Report
+from fsgr_model.scoring.report import summary
 from fsgr_model.scoring.result_file import read_results_and_sum
 from fsgr_model.scoring.split_scores import LABEL_METRICS, score_labels, score_phases
 from fsgr_model.scoring.standing import standing
 
 PHASES = ("xe", "scst")
-SHOWN = ("CIDEr", "Bleu_4", "METEOR", "CHAIRi", "bad_endings")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,21 @@ def main() -> None:
         by_image=Path("data/scores"),
         sheet=Path("plots/sheet.png"),
         params=params.evaluate,
+        text=params.text,
     )
     for line in standing(Path("metrics"), Path("params.yaml")):
         print(line)
 
 
 def evaluate(
-    data: Path, *, params_file: Path, metrics: Path, by_image: Path, sheet: Path, params: EvaluateParams
+    data: Path,
+    *,
+    params_file: Path,
+    metrics: Path,
+    by_image: Path,
+    sheet: Path,
+    params: EvaluateParams,
+    text: TextParams,
 ) -> None:
     """Write xe.json and scst.json into `metrics` and, image by image, into `by_image`, and the sample sheet.
 
@@ -88,9 +96,8 @@ def evaluate(
         )
         domains = {image.image_id: image.domain for image in split.images}
         reports = score_phases(
-            split.references, split.results, split.instances, domains, params=params, meteor=meteor
+            split.references, split.results, split.instances, domains, params=params, text=text, meteor=meteor
         )
-    parameters = parameters_fact(params_file)
     # After METEOR, because this uses all cores.
     clip_scorer = make_clip_scorer(split.clip, split.features, split.references)
     for phase, (report, scores) in reports.items():
@@ -102,8 +109,8 @@ def evaluate(
         report |= {name: labels[name] for name in LABEL_METRICS if name in labels}
         provenance = [
             Fact(what="CIDEr signature", value=scores.signature),
-            tokenizer_fact(params.tokenizer),
-            *pipeline_provenance(split.sums[phase], parameters, split.clip.identity),
+            tokenizer_fact(params.tokenizer(text)),
+            *pipeline_provenance(split.sums[phase], parameters_fact(params_file), split.clip.identity),
         ]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {summary(report)}")
@@ -151,11 +158,6 @@ def read_test_split(data: Path) -> TestSplit:
         {phase: results for phase, (results, _) in captions.items()},
         sums,
     )
-
-
-def summary(report: Report) -> str:
-    """The scores that are looked at first, in a line."""
-    return ", ".join(f"{name} {report[name]:.3f}" for name in SHOWN if name in report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `train_scst`: self-critical training on CIDEr-D, starting from the XE weights."""
+"""Stage `train_scst`: self-critical training on CIDEr-D or other rewards, starting from the XE weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.params import load_params
 from fsgr_model.config.training_params import ScstParams
+from fsgr_model.datasets.normal_form import INSTANCES
 from fsgr_model.network.assembly import build_captioner, load_weights, weights_sha256
+from fsgr_model.runtime.artifacts import checksum_of
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.processes import run_in_processes
 from fsgr_model.runtime.world import World
-from fsgr_model.scoring.cider_d import CiderDByBatch
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
-from fsgr_model.text.caption_table import WordTable
-from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.inputs import read_inputs
+from fsgr_model.training.rewards import RewardSources, make_rewards
 from fsgr_model.training.run import Run, training_loop, write_outputs
 from fsgr_model.training.scst import SelfCritical
 
@@ -53,10 +53,20 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
     )
     assembly = build_captioner(parts, model, run.seed)
     load_weights(start_from, assembly)
-    # The memory of CLIP below the cut is released.
-    del parts
-    reward = training_reward(inputs.train.tokens, vocabulary, frequencies, scst.end_token)
-    task = SelfCritical(reward, num_samples=scst.samples, max_length=scst.max_length, world=run.world)
+    dataset = run.data / "dataset"
+    sources = RewardSources(inputs.train, vocabulary, frequencies, parts.clip, dataset)
+    task = SelfCritical(
+        make_rewards(scst, sources),
+        num_samples=scst.samples,
+        max_length=scst.max_length,
+        baseline=scst.baseline,
+        world=run.world,
+    )
+    # The memory of CLIP below the cut is released, unless a reward needs it.
+    del parts, sources
+    further_inputs = {"start_from": weights_sha256(assembly)}
+    if scst.reward and scst.reward.chair:
+        further_inputs["instances"] = checksum_of(dataset / INSTANCES)
     with training_loop(
         run,
         inputs,
@@ -64,20 +74,10 @@ def train_scst(run: Run, start_from: Path, model: ModelParams, scst: ScstParams)
         task,
         params=scst,
         peak_rate=scst.lr,
-        further_inputs={"start_from": weights_sha256(assembly)},
+        further_inputs=further_inputs,
     ) as loop:
         history = loop.run()
         write_outputs(run, assembly, history)
-
-
-def training_reward(
-    tokens: WordTable,
-    vocabulary: Vocabulary,
-    frequencies: DocumentFrequencies,
-    end_token: bool,
-) -> CiderDByBatch:
-    """CIDEr-D against the training captions, uncut, with their own document frequencies."""
-    return CiderDByBatch(vocabulary.encode_table(tokens), frequencies, end_token)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from fsgr_model.clip.loading import load_clip
 from fsgr_model.clip.text_embeddings import embed_texts, templates
 from fsgr_model.config.params import VocabParams, load_params
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.datasets.normal_form import Split, read_tokens, tokens_of
 from fsgr_model.runtime.artifacts import save_json, whole_folder
 from fsgr_model.runtime.device import pick_device
@@ -19,12 +20,14 @@ from fsgr_model.text.vocabulary import SPECIALS, Vocabulary, build_vocabulary, s
 SHOWN = 50
 
 
-def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: VocabParams) -> None:
+def make_word_list(
+    dataset: Path, *, clip_folder: Path, folder: Path, params: VocabParams, segmenter: Segmenter = "ptb"
+) -> None:
     """Words of the captions or of the file that `params.words` names, and their embeddings.
 
-    Document frequencies are those of the training captions, whatever counts. `report.json` says how much of
-    the training and validation captions the words cover. A special word's vector is that of its name
-    without the angle brackets.
+    `segmenter` is what divided the captions. Document frequencies are those of the training captions,
+    whatever counts. `report.json` says how much of the training and validation captions the words cover. A
+    special word's vector is that of its name without the angle brackets.
 
     Raises:
         UserError: `params.words` names no word list, or no word is frequent enough.
@@ -35,7 +38,9 @@ def make_word_list(dataset: Path, *, clip_folder: Path, folder: Path, params: Vo
     counts = {split: captions[split].counts() for split in counted_splits}
     counted = counts["train"] + counts["val"] if params.words == "train_val" else counts["train"]
     vocabulary, imported = (
-        import_words(Path(params.file)) if params.file else (build_vocabulary(counted, params.min_count), "")
+        import_words(Path(params.file), segmenter)
+        if params.file
+        else (build_vocabulary(counted, params.min_count, segmenter), "")
     )
     report: dict[str, Any] = {
         "words": len(vocabulary),
@@ -87,7 +92,11 @@ def described(name: str, found: dict[str, Any]) -> str:
 def main() -> None:
     params = load_params()
     make_word_list(
-        Path("data/dataset"), clip_folder=Path("data/clip"), folder=Path("data/vocab"), params=params.vocab
+        Path("data/dataset"),
+        clip_folder=Path("data/clip"),
+        folder=Path("data/vocab"),
+        params=params.vocab,
+        segmenter=params.text.tokenizer,
     )
 
 

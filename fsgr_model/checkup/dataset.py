@@ -11,6 +11,7 @@ from fsgr_model.checkup.needed_files import check_all_json, check_files
 from fsgr_model.checkup.pictures import Decoding, check_pictures, check_shards
 from fsgr_model.checkup.published import compare_with_published
 from fsgr_model.config.dataset_params import DatasetParams, DemoDataset, ShardDataset, UserDataset
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.datasets import contract
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.datasets.instances import InstanceFile
@@ -28,6 +29,7 @@ from fsgr_model.datasets.reading import (
 from fsgr_model.datasets.shards import Shards, read_shards
 from fsgr_model.runtime.checked_json import read_checked
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.text.segmenters import check_segmenter, segment
 
 RULES: tuple[Callable[[RawDataset], None], ...] = (
     lambda raw: contract.check_splits_filled(raw.images),
@@ -45,7 +47,8 @@ LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 class DatasetSize:
     """The sizes that the cost of later stages depends on.
 
-    `words`: the words of the training captions, split at blanks, with their counts; empty for the demo.
+    `words`: the words of the training captions with their counts; empty for the demo. The default tokenizer
+    stands aside for a faster split at blanks.
     `longest`: words of the longest of them. `unpacked`: bytes of pictures that come out of tar files.
     """
 
@@ -64,9 +67,19 @@ class DatasetSize:
 
 
 def check_dataset(
-    params: DatasetParams, all_images: bool, workers: int, findings: Findings
+    params: DatasetParams,
+    all_images: bool,
+    workers: int,
+    findings: Findings,
+    *,
+    segmenter: Segmenter = "ptb",
 ) -> DatasetSize | None:
-    """Check everything; None if the lists of images cannot be read."""
+    """Check everything; None if the lists of images cannot be read. `segmenter` divides the captions.
+
+    Raises:
+        UserError: the segmenter is not installed.
+    """
+    check_segmenter(segmenter)
     if not check_files(params, findings):
         check_all_json(params, findings)
         return None
@@ -86,7 +99,7 @@ def check_dataset(
         numbered = make_ids_unique(raw)
         raw = numbered.raw
         refuse_masks(numbered, params.instances)
-    size = _size(raw, 0 if shards is None else shards.bytes)
+    size = _size(raw, 0 if shards is None else shards.bytes, segmenter)
     _tell_counts(size, findings)
     compare_with_published(params, size.images, findings)
     categories = _check_instances(params, raw, findings)
@@ -111,7 +124,7 @@ def read_lists(params: UserDataset) -> tuple[RawDataset, Shards | None]:
     return read_files(params, root), None
 
 
-def _size(raw: RawDataset, unpacked: int) -> DatasetSize:
+def _size(raw: RawDataset, unpacked: int, segmenter: Segmenter) -> DatasetSize:
     images = Counter(image.split for image in raw.images)
     training = {image.image_id for image in raw.images if image.split == "train"}
     of_image: Counter[int] = Counter()
@@ -119,7 +132,7 @@ def _size(raw: RawDataset, unpacked: int) -> DatasetSize:
     longest = 0
     for caption in raw.captions:
         if caption.image_id in training:
-            spoken = caption.text.lower().split()
+            spoken = caption.text.lower().split() if segmenter == "ptb" else segment(caption.text, segmenter)
             words.update(spoken)
             of_image[caption.image_id] += 1
             longest = max(longest, len(spoken))

@@ -94,7 +94,10 @@ class Steps:
         references = dict(zip(batch.image_ids, batch.caption_BSL.tolist(), strict=True))
         frequencies = DocumentFrequencies.build(references.values(), self.plan.words)
         reward = CiderD(references, frequencies, scst.end_token)
-        self._train(SelfCritical(reward, num_samples=scst.samples, max_length=scst.max_length), batch)
+        task = SelfCritical(
+            reward, num_samples=scst.samples, max_length=scst.max_length, baseline=scst.baseline
+        )
+        self._train(task, batch)
 
     def _train(self, task: Task, batch: Batch) -> None:
         model = self.plan.captioner.train(task.uses_dropout)
@@ -130,8 +133,8 @@ def estimate_hours(
 ) -> None:
     """Time every kind of step, and report the hours of each stage as if early stopping never ended one.
 
-    Not included are drawing the demo, training a CLIP, the losses of `xe.alignment`, the search for
-    prototypes, and the short stages.
+    Not included are drawing the demo, training a CLIP, the losses of `xe.alignment`, rewards other than
+    CIDEr-D, the search for prototypes, and the short stages.
     """
     start = time.perf_counter()
     plan = build_with_zeros(config, name, params, concepts, words=words)

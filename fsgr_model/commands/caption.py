@@ -4,13 +4,18 @@ Prints one line per image: its path, a tab, its caption. With --json it prints o
 path, caption, log_probability (natural, end token included), word_log_probabilities (its parts: each word's,
 then the end token's) and concepts (one name per patch, one list per row of patches). What is asked of
 captions takes the place of the model's own decode parameters; docs/howto/decoding.md has examples.
-Pictures that cannot be read are named on stderr, the others are captioned, and the exit code
-is then 1. What else lies in a folder is counted by its suffix and left alone.
+Pictures that cannot be read, and those of which no caption fulfils what is asked, are named on stderr, the
+others are captioned, and the exit code is then 1. What else lies in a folder is counted by its suffix and
+left alone.
+
+With --out captions.jsonl the captions of very many pictures go to a file, a JSON line per picture. The same
+command continues after any end: pictures that have a line are skipped.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +66,15 @@ def main() -> None:
     # File names need not be UTF-8.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     # Slow imports come after the arguments are parsed, so that mistakes in them are reported at once.
+    from fsgr_model.commands.bulk import caption_into
+    from fsgr_model.commands.bulk_workers import Job
     from fsgr_model.commands.caption_files import caption_files
     from fsgr_model.inference.ensemble import load
     from fsgr_model.inference.hub_model import local_folder
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
 
-    captioner = load(
+    loading = partial(
+        load,
         [exported_model(local_folder(name)) for name in arguments.model or ()]
         or [pipeline_model(arguments.phase)],
         decode=changes(arguments),
@@ -74,7 +82,12 @@ def main() -> None:
         seed=arguments.seed,
     )
     try:
-        complete = caption_files(captioner, arguments.images, arguments.json, arguments.overlay)
+        if arguments.out is not None:
+            job = Job(loading, arguments.json)
+            processes, beside = arguments.processes or 1, arguments.txt
+            complete = caption_into(arguments.out, arguments.images, job, processes=processes, beside=beside)
+        else:
+            complete = caption_files(loading(), arguments.images, arguments.json, arguments.overlay)
     except BrokenPipeError:
         # A reader such as `head` has what it wants. SIGPIPE stays ignored: its default would end this process
         # without a word for any pipe, that of a worker too.
@@ -92,6 +105,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders: all images below them")
     parser.add_argument("--json", action="store_true", help="JSON lines instead of text")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a file to which JSON lines are added")
+    parser.add_argument("--txt", action="store_true", help="with --out: a .txt beside each picture as well")
+    parser.add_argument("--processes", type=positive, metavar="N", help="with --out: N networks, a GPU each")
     parser.add_argument("--overlay", type=Path, metavar="FOLDER", help="draw label maps and attention there")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--beam-size", type=positive, metavar="N", help="default: decode.beam_size of the model")
@@ -118,8 +134,13 @@ def parse() -> argparse.Namespace:
     )
     arguments = parser.parse_args()
     for option in ("--temperature", "--top-k", "--top-p", "--consensus"):
-        if getattr(arguments, name_of(option)) and arguments.sample is None:
+        given = getattr(arguments, name_of(option))
+        if given is not None and given is not False and arguments.sample is None:
             parser.error(f"{option} is for draws; give --sample N as well")
+    if arguments.out is None and (arguments.txt or arguments.processes):
+        parser.error("--txt and --processes are for many pictures; give --out FILE as well")
+    if arguments.out is not None and arguments.overlay is not None:
+        parser.error("--overlay is for few pictures; leave out --out")
     return arguments
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fsgr_model.datasets.image_file import BadImage, open_rgb
-from fsgr_model.datasets.picture_search import counted, find_pictures, is_folder, suffix_of
+from fsgr_model.datasets.picture_search import Search, counted, find_pictures, is_folder, suffix_of
 from fsgr_model.inference.ensemble import EnsembleCaptioner
-from fsgr_model.inference.image_captioner import DescribedImage, ImageCaptioner
+from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
+from fsgr_model.inference.wishes import Unfulfilled, for_each
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import SHOWN
@@ -38,16 +39,16 @@ def caption_files(
     size = captioner.batch_size
     with ThreadPoolExecutor() as readers:
         for start in range(0, len(files), size):
-            failed += _caption_group(captioner, files[start : start + size], readers, shows)
+            failed += caption_group(captioner, files[start : start + size], readers, shows)
     if failed.total() > SHOWN:
         tell("error", f"of {len(files)} pictures these were not captioned: {counted(failed)}")
     return not failed and not without
 
 
-def _caption_group(
+def caption_group(
     captioner: AnyCaptioner, files: Sequence[Path], readers: ThreadPoolExecutor, shows: Sequence[Show]
 ) -> Counter[str]:
-    """Caption a group of files and show the results; return how many of each suffix could not be read."""
+    """Caption a group of files and show the results; return how many of each suffix have none."""
 
     def read(path: Path) -> Any:
         try:
@@ -63,11 +64,14 @@ def _caption_group(
             bad[suffix_of(path)] += 1
         else:
             images.append((path, image))
-    if images:
-        described = captioner.describe([image for _, image in images])
-        for (path, image), description in zip(images, described, strict=True):
-            for show in shows:
-                show(path, image, description)
+    described = for_each(captioner.describe, [image for _, image in images])
+    for (path, image), description in zip(images, described, strict=True):
+        if description is None:
+            tell("error", str(Unfulfilled(str(path))))
+            bad[suffix_of(path)] += 1
+            continue
+        for show in shows:
+            show(path, image, description)
     return bad
 
 
@@ -85,15 +89,20 @@ def pictures_at(paths: Sequence[Path]) -> tuple[list[Path], int]:
             files.append(path)
             continue
         search = find_pictures(path)
-        for error in search.closed:
-            tell("error", f"{error.filename}: cannot be searched ({error.strerror})")
-        if not search.pictures and not search.closed:
-            tell("error", f"{path}: a folder without images")
-        if search.passed_over:
-            tell("note", f"{path}: passed over: {counted(search.passed_over)}")
+        failed += tell_search(path, search, len(search.pictures))
         files += search.pictures
-        failed += len(search.closed) or not search.pictures
     return files, failed
+
+
+def tell_search(folder: Path, search: Search, pictures: int) -> int:
+    """Tell what a search of a folder did not take; how many folders have no picture or cannot be read."""
+    for error in search.closed:
+        tell("error", f"{error.filename}: cannot be searched ({error.strerror})")
+    if not pictures and not search.closed:
+        tell("error", f"{folder}: a folder without images")
+    if search.passed_over:
+        tell("note", f"{folder}: passed over: {counted(search.passed_over)}")
+    return len(search.closed) or not pictures
 
 
 def tell(kind: str, text: str) -> None:
@@ -117,18 +126,26 @@ class JsonLines:
         self.concepts = concepts
 
     def __call__(self, path: Path, image: Any, described: DescribedImage) -> None:
-        names = None
-        if described.concept_SS is not None:
-            names = [[self.concepts[concept] for concept in row] for row in described.concept_SS.tolist()]
+        names = concept_names(self.concepts, described)
         for caption in described.captions:
-            row = {
-                "path": str(path),
-                "caption": caption.text,
-                "log_probability": caption.log_probability,
-                "word_log_probabilities": caption.word_log_probabilities,
-                "concepts": names,
-            }
+            row = {"path": str(path), **scored(caption), "concepts": names}
             print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def concept_names(concepts: Sequence[str], described: DescribedImage) -> list[list[str]] | None:
+    """The name of each patch's concept, a list per row of patches; None for a network without concepts."""
+    if described.concept_SS is None:
+        return None
+    return [[concepts[concept] for concept in row] for row in described.concept_SS.tolist()]
+
+
+def scored(caption: Caption) -> dict[str, Any]:
+    """A caption with its probabilities, as JSON has them."""
+    return {
+        "caption": caption.text,
+        "log_probability": caption.log_probability,
+        "word_log_probabilities": caption.word_log_probabilities,
+    }
 
 
 class Sheets:

@@ -10,11 +10,13 @@ pictures are on this machine.
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from fsgr_model.datasets.normal_form import read_instances
 from fsgr_model.reporting.sample_sheet import SheetRow, draw_sample_sheet
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.bootstrap import RESAMPLES
+from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.coco_files import SPLIT_CHOICES, ReferenceFile, read_reference_file
 from fsgr_model.scoring.comparison import (
     References,
@@ -145,7 +147,10 @@ def parse() -> argparse.Namespace:
         "--subset", action="store_true", help="result files may cover only a part of the references' images"
     )
     parser.add_argument(
-        "--tokenizer", choices=["python", "java"], default="python", help="for result files (default python)"
+        "--tokenizer",
+        choices=get_args(Tokenizer),
+        default="python",
+        help="for result files (default python)",
     )
     parser.add_argument("--sheet", type=Path, default=Path("compare.png"), help="default compare.png")
     parser.add_argument("--images", type=int, default=12, help="images on the sheet (default 12)")

@@ -3,7 +3,9 @@
 import argparse
 import json
 from pathlib import Path
+from typing import get_args
 
+from fsgr_model.scoring.caption_tokens import Tokenizer
 from fsgr_model.scoring.coco_files import SPLIT_CHOICES, ScoredFiles, score_files
 
 
@@ -23,7 +25,10 @@ def main() -> None:
     parser.add_argument("--instances", type=Path, help="COCO instances JSON, for CHAIR")
     parser.add_argument("--meteor", choices=["auto", "off"], default="auto", help="auto: if Java is found")
     parser.add_argument(
-        "--tokenizer", choices=["python", "java"], default="python", help="java: the official program"
+        "--tokenizer",
+        choices=get_args(Tokenizer),
+        default="python",
+        help="java: the official program; characters, jieba, words: for text without spaces",
     )
     parser.add_argument(
         "--spice",

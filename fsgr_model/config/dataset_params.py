@@ -135,9 +135,11 @@ class PictureDataset(AnyDataset):
 
 
 class CaptionFilesDataset(PictureDataset):
-    """One caption file per split, as COCO, nocaps, BLIP, TextCaps or Localized Narratives have them."""
+    """One caption file per split: COCO, nocaps, BLIP, TextCaps, Localized Narratives, AI Challenger."""
 
-    format: Literal["coco", "nocaps", "blip", "textcaps", "narratives"] = Field(description=FORMAT)
+    format: Literal["coco", "nocaps", "blip", "textcaps", "narratives", "ai_challenger"] = Field(
+        description=FORMAT
+    )
     images: str | PerSplit = Field(description="folder of the images, below root; or one per split")
     captions: PerSplit = Field(description="one caption file per split, below root")
 

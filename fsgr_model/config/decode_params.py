@@ -92,6 +92,8 @@ class DecodeParams(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> "DecodeParams":
+        if self.groups and self.sampling:
+            raise ValueError("groups and sampling exclude each other: captions are searched or drawn")
         if self.groups and self.beam_size % self.groups.count:
             raise ValueError(
                 f"beam_size {self.beam_size} cannot be divided among {self.groups.count} groups; "
@@ -99,8 +101,6 @@ class DecodeParams(Section):
             )
         if self.sampling is None:
             return self
-        if self.groups:
-            raise ValueError("groups and sampling exclude each other: captions are searched or drawn")
         if self.words and self.words.must:
             raise ValueError(
                 "words.must needs the beam search, since a draw cannot plan ahead; unset sampling"
@@ -120,25 +120,36 @@ def changed(decode: DecodeParams, changes: Mapping[str, Any]) -> DecodeParams:
     """The parameters with some others: dotted names (`length.min_words`) and their values.
 
     Raises:
-        UserError: a value is out of range, or does not fit the others.
+        UserError: there is no such parameter, or a value is out of range or does not fit the others.
     """
     values = decode.model_dump()
     for name, value in changes.items():
         *sections, last = name.split(".")
         inner = values
         for section in sections:
-            if inner[section] is None:
+            if inner.get(section) is None:
                 inner[section] = {}
             inner = inner[section]
+            if not isinstance(inner, dict):
+                raise UserError(f"decode.{name}: {section} has no parameters of its own; check its spelling")
         inner[last] = value
     try:
         return DecodeParams.model_validate(values)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, ('decode', *each['loc'])))}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors()
-        ]
-        raise UserError("; ".join(problems)) from None
+        raise UserError("; ".join(map(_one_line, error.errors()))) from None
+
+
+def _one_line(problem: Any) -> str:
+    """`decode.length.min_words: Input should be greater than or equal to 0 (found -1)`"""
+    name = ".".join(map(str, ("decode", *problem["loc"])))
+    match problem["type"]:
+        case "missing":
+            return f"{name}: missing; give it as well"
+        case "extra_forbidden":
+            return f"{name}: unknown parameter; check its spelling"
+        case "value_error":
+            return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{name}: {problem['msg']} (found {problem['input']!r})"
 
 
 def one_way(beam_size: int | None, samples: int | None) -> dict[str, Any]:

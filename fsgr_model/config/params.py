@@ -14,6 +14,7 @@ from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.moved import WHOLE_MEMORY, moved
 from fsgr_model.config.section import Count, Fraction, Rate, Section, Seed
+from fsgr_model.config.text_params import TextParams
 from fsgr_model.config.training_params import OptimiserParams, ScstParams, XeParams
 from fsgr_model.runtime.artifacts import load_yaml
 from fsgr_model.runtime.errors import UserError
@@ -144,8 +145,10 @@ class EvaluateParams(Section):
     def spice(self) -> bool:
         return "spice" in self.java
 
-    @property
-    def tokenizer(self) -> Literal["python", "java"]:
+    def tokenizer(self, text: TextParams) -> Literal["python", "java", "characters", "jieba", "words"]:
+        """What divides captions for the COCO metrics."""
+        if text.tokenizer != "ptb":
+            return text.tokenizer
         return "java" if "tokenizer" in self.java else "python"
 
 
@@ -197,6 +200,7 @@ class Params(Section):
     dataset: DatasetParams = Field(
         description="where images and captions come from; each format has parameters of its own"
     )
+    text: TextParams
     clip: ClipParams
     codebook: CodebookParams
     labels: LabelsParams
@@ -215,6 +219,21 @@ class Params(Section):
             raise ValueError(
                 "xe.alignment compares regions of one concept with phrases, and "
                 "model.semantics: false has no concepts; change one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _english_is_divided_as_english(self) -> "Params":
+        tokenizer = self.text.tokenizer
+        if tokenizer != "ptb" and "tokenizer" in self.evaluate.java:
+            raise ValueError(
+                f"evaluate.java: tokenizer is the official program of text.tokenizer: ptb, which is "
+                f"{tokenizer} here; take one of the two out"
+            )
+        if tokenizer in ("characters", "jieba") and self.xe.alignment:
+            raise ValueError(
+                "xe.alignment finds phrases by English function words, and text.tokenizer: "
+                f"{tokenizer} is for other languages; set xe.alignment: null"
             )
         return self
 

@@ -3,9 +3,12 @@
 from math import ceil
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fsgr_model.config.section import Count, Rate, Section
+
+Weight = Annotated[float, Field(ge=0)]
+Baseline = Literal["others", "greedy", "mean"]
 
 
 class OptimiserParams(Section):
@@ -87,16 +90,49 @@ class XeParams(PhaseParams):
     )
 
 
+class RewardParams(Section):
+    """What a sampled caption is rewarded for: a sum with weights. What is left out has the weight 0."""
+
+    cider_d: Weight = Field(1.0, description="CIDEr-D against the image's captions, 1.0 is 100")
+    bleu4: Weight = Field(0.0, description="BLEU-4 of the caption alone, 0 to 1")
+    clip_score: Weight = Field(0.0, description="CLIPScore by the CLIP in use, 0 to 2.5; needs no captions")
+    ref_clip_score: Weight = Field(0.0, description="RefCLIPScore by the CLIP in use")
+    chair: Weight = Field(
+        0.0, description="subtracted: share of the named objects that the image has not; needs instances"
+    )
+    repetition: Weight = Field(
+        0.0, description="subtracted: share of the n-grams of 2 to 4 words that the caption has had before"
+    )
+    bad_endings: Weight = Field(
+        0.0, description="subtracted: 1 for a caption that ends with an article, preposition or conjunction"
+    )
+
+    @model_validator(mode="after")
+    def _something_is_gained(self) -> "RewardParams":
+        if not (self.cider_d or self.bleu4 or self.clip_score or self.ref_clip_score):
+            raise ValueError(
+                "with penalties alone the best caption says nothing; give cider_d, bleu4, clip_score or "
+                "ref_clip_score a weight"
+            )
+        return self
+
+
 class ScstParams(PhaseParams):
     """Self-critical sequence training (arXiv 1612.00563)."""
 
     lr: Rate = Field(description="peak learning rate")
-    samples: Annotated[int, Field(ge=2)] = Field(
-        description="captions sampled per image; the baseline of each is the mean of the others"
+    samples: Annotated[int, Field(ge=2)] = Field(description="captions sampled per image")
+    reward: RewardParams | None = Field(
+        None, description="rewards and penalties with their weights; null: CIDEr-D alone"
+    )
+    baseline: Baseline = Field(
+        "others",
+        description="subtracted from the reward of a sample: the mean of the image's others, the reward of "
+        "its greedy caption, or the mean of all of its samples",
     )
     optimiser: OptimiserParams | None = Field(
         None, description="an optimiser of its own; null: the one that XE has, at the top"
     )
     end_token: bool = Field(
-        True, description="count the end token in the reward; without it captions end in 'with a'"
+        True, description="count the end token in CIDEr-D and BLEU-4; without it captions end in 'with a'"
     )

@@ -1,4 +1,4 @@
-"""Readers of caption lists, one per split: those of BLIP and LAVIS, TextCaps, Localized Narratives.
+"""Readers of caption lists, one per split: BLIP and LAVIS, TextCaps, Localized Narratives, AI Challenger.
 
 Such a list has one entry per caption of a picture, or one entry with all of its captions. If all pictures are
 COCO's they keep COCO's ids; otherwise they are numbered from 1 in the order of the files, since their ids are
@@ -42,7 +42,7 @@ class Entry:
 
 
 def read_lists(form: str, root: Path, files: PerSplit, folders: PerSplit | None) -> RawDataset:
-    """The pictures and captions of three lists of a `form` (blip, textcaps or narratives) below `root`.
+    """The pictures and captions of three lists of a `form` (one of READERS) below `root`.
 
     File names are relative to the folder of their split in `folders`, if that is given.
 
@@ -239,11 +239,35 @@ def read_narratives(path: Path) -> Iterator[Entry]:
             )
 
 
+@checked_dataclass(slots=True)
+class ChallengerEntry:
+    image_id: str
+    caption: Texts | None = None
+
+
+def read_ai_challenger(path: Path) -> Iterator[Entry]:
+    """AI Challenger (Wu et al., arXiv 1711.06475): a list of `{"url", "image_id", "caption"}` in Chinese.
+
+    `image_id` is the name of the picture's file and `caption` has five texts. The addresses are not read.
+    """
+    for number, row in enumerate(read_checked(path, list[ChallengerEntry])):
+        if not is_picture_name(row.image_id):
+            raise UserError(
+                f"{path}: [{number}].image_id must be the name of a picture; found {row.image_id!r}; correct "
+                "the file"
+            )
+        yield Entry(row.image_id, row.caption or [])
+
+
 def refuse_list(path: Path, content: object) -> None:
     """Raise a UserError where a COCO file is expected and one of these lists is there."""
     form = ""
     if isinstance(content, list) and any(isinstance(row, dict) and "image" in row for row in content[:1]):
         form = "blip"
+    elif isinstance(content, list) and any(
+        isinstance(row, dict) and {"url", "image_id"} <= row.keys() for row in content[:1]
+    ):
+        form = "ai_challenger"
     elif isinstance(content, dict) and "data" in content and not {"images", "annotations"} & content.keys():
         form = "textcaps"
     if form:
@@ -256,4 +280,5 @@ READERS: dict[str, Callable[[Path], Iterable[Entry]]] = {
     "blip": read_blip,
     "textcaps": read_textcaps,
     "narratives": read_narratives,
+    "ai_challenger": read_ai_challenger,
 }

@@ -111,6 +111,7 @@ FORMATS = {
     "narratives": Format(
         "Localized Narratives, as downloaded", _caption_files, _read_lists, by_coco_name=True
     ),
+    "ai_challenger": Format("AI Challenger's Chinese captions, as downloaded", _caption_files, _read_lists),
     "karpathy": Format("Karpathy's dataset_*.json", _karpathy_file, _read_karpathy, by_coco_name=True),
     "m2": Format("the id files of the M2 Transformer", _m2_files, _read_m2),
     "folder": Format(

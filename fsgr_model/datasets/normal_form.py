@@ -58,7 +58,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class CaptionRecord:
-    """One caption: raw `text` as written, and its PTB tokens in lower case without punctuation."""
+    """One caption: raw `text` as written, and its words as `text.tokenizer` divides it."""
 
     image_id: int
     annotation_id: int

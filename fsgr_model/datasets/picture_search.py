@@ -63,27 +63,36 @@ def find_pictures(folder: Path) -> Search:
     files are followed, links to folders are not: they may lead in a circle, or anywhere.
     """
     search = Search()
+    search.pictures.extend(sorted(pictures_below(folder, search)))
+    return search
+
+
+def pictures_below(folder: Path, search: Search) -> Iterator[Path]:
+    """The pictures that `find_pictures` finds, one by one as the system names them, in constant memory.
+
+    What is skipped, and why folders could not be read, is added to `search` meanwhile; pictures are not.
+    """
     for path in _files(folder, search):
         by_name = _picture_by_name(path.suffix)
         if by_name or (by_name is None and looks_like_picture(path)):
-            search.pictures.append(path)
+            yield path
         else:
             search.passed_over[suffix_of(path)] += 1
-    search.pictures.sort()
-    return search
+
+
+def _entries(folder: Path, search: Search) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        search.closed.append(error)
 
 
 def _files(folder: Path, search: Search) -> Iterator[Path]:
     """Every file below a folder; hidden, linked and unreadable ones are counted in `search`."""
     waiting = [folder]
     while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                found = list(entries)
-        except OSError as error:
-            search.closed.append(error)
-            continue
-        for entry in found:
+        for entry in _entries(waiting.pop(), search):
             if entry.name.startswith("."):
                 search.passed_over["hidden"] += 1
             elif entry.is_dir(follow_symlinks=False):

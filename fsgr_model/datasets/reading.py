@@ -6,6 +6,7 @@ from sys import intern
 from typing import Any
 
 from fsgr_model.config.dataset_params import M2Dataset, PerSplit, ShardDataset, UserDataset
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.datasets.coco_pictures import located
 from fsgr_model.datasets.contract import check_contract, check_splits_filled
 from fsgr_model.datasets.formats import FORMATS
@@ -19,7 +20,7 @@ from fsgr_model.datasets.shards import read_shards, unpack_pictures
 from fsgr_model.runtime.collector import no_circles
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from fsgr_model.text.segmenters import segment
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,12 @@ class Pictures:
     place: Path
 
 
-def read_dataset(params: UserDataset, place: Path, folder: Path, workers: int) -> Reading:
+def read_dataset(
+    params: UserDataset, place: Path, folder: Path, *, workers: int, segmenter: Segmenter = "ptb"
+) -> Reading:
     """Read what `params` names; pictures of tar files are unpacked to `folder`, which will become `place`.
+
+    `segmenter` divides the captions into words.
 
     Raises:
         UserError: the files break a rule of the contract.
@@ -59,7 +64,7 @@ def read_dataset(params: UserDataset, place: Path, folder: Path, workers: int) -
     images = numbered.raw.images
     # The captions are tokenized while the first pictures are opened.
     with inspection(images, pictures.folder, workers) as facts, no_circles():
-        captions = caption_records(raw.captions, numbered.raw.captions)
+        captions = caption_records(raw.captions, numbered.raw.captions, segmenter)
         checked = gather(images, facts, pictures.place)
     if params.on_bad_image == "fail":
         refuse_bad_images(checked.bad, pictures.folder)
@@ -137,9 +142,9 @@ def read_files(params: UserDataset, root: Path) -> RawDataset:
 
 
 def caption_records(
-    captions: list[RawCaption], numbered: list[RawCaption] | None = None
+    captions: list[RawCaption], numbered: list[RawCaption] | None = None, segmenter: Segmenter = "ptb"
 ) -> list[CaptionRecord]:
-    """Tokenize all captions; `numbered`: the same captions with the ids of the records, if those differ.
+    """Divide all captions into words; `numbered`: the same captions with the records' ids, if those differ.
 
     Raises:
         UserError: captions without a word (empty, blanks or punctuation only), all listed.
@@ -150,7 +155,7 @@ def caption_records(
             caption.image_id,
             caption.annotation_id,
             caption.text,
-            list(map(intern, ptb_tokenize(caption.text))),
+            list(map(intern, segment(caption.text, segmenter))),
         )
         for caption in (captions if numbered is None else numbered)
     ]

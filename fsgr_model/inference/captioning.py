@@ -13,12 +13,13 @@ from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.inference.beam_search import NOTHING_ASKED, Guidance, beam_search, diverse_beam_search
 from fsgr_model.inference.consensus import by_consensus
 from fsgr_model.inference.decoding import State, Step, sample
-from fsgr_model.inference.wishes import understand, unfulfilled
+from fsgr_model.inference.wishes import Unfulfilled, understand
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
 from fsgr_model.runtime.device import Precision, autocast
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpu_memory import suggest_batch_size
+from fsgr_model.runtime.listing import listed
 from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.text.vocabulary import UNK
 
@@ -26,7 +27,11 @@ from fsgr_model.text.vocabulary import UNK
 def caption_images(
     assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams, *, precision: Precision
 ) -> list[str]:
-    """The best caption of each image. Draws are a function of the model and the image's id."""
+    """The best caption of each image. Draws are a function of the model and the image's id.
+
+    Raises:
+        UserError: as `speak`; the message names the images.
+    """
     tokens_BTW = read_tokens(store, image_ids, assembly.device)
     guidance = understand(decode, assembly.vocabulary, assembly.device)
 
@@ -42,7 +47,11 @@ def caption_images(
 
     count = len(image_ids)
     with suggest_batch_size(caption, count, "runtime.caption_batch"):
-        caption_BSL = caption(count)
+        try:
+            caption_BSL = caption(count)
+        except Unfulfilled as lack:
+            ids = [image_ids[place] for place in sorted(lack.places)]
+            raise Unfulfilled(f"image {listed(ids)}", lack.places) from None
     return [assembly.vocabulary.decode(row) for row in caption_BSL[:, 0].tolist()]
 
 
@@ -88,8 +97,8 @@ def speak(
         seeds: of the draws of each image; a search needs none.
 
     Raises:
-        UserError: the best caption of an image has no finite probability, or an image has no caption that
-            fulfils the wishes.
+        Unfulfilled: an image has no caption that fulfils the wishes.
+        UserError: the best caption of an image has no finite probability.
     """
     if decode.sampling:
         return _drawn(step, start, num_images, decode=decode, guidance=guidance, seeds=seeds)
@@ -137,15 +146,20 @@ def _drawn(
         generators=[torch.Generator(start.device).manual_seed(seed) for seed in seeds],
     )
     if (dead_B := (caption_BSL == UNK).any(dim=-1).any(dim=-1)).any():
-        raise unfulfilled(f"{int(dead_B.sum())} of {num_images} images")
+        raise _none_for(dead_B)
     return by_consensus(caption_BSL) if decode.sampling.consensus else caption_BSL
+
+
+def _none_for(dead_B: Tensor) -> Unfulfilled:
+    places = dead_B.nonzero()[:, 0].tolist()
+    return Unfulfilled(f"{len(places)} of {len(dead_B)} images", places)
 
 
 def _check(score_B: Tensor, guidance: Guidance) -> None:
     """The best captions have a probability."""
     asked = bool(guidance.rules) or guidance.must is not None
     if asked and (dead_B := score_B == -torch.inf).any():
-        raise unfulfilled(f"{int(dead_B.sum())} of {len(dead_B)} images")
+        raise _none_for(dead_B)
     if not (finite_B := score_B.isfinite()).all():
         raise UserError(
             f"the network gives the captions of {int((~finite_B).sum())} of {len(finite_B)} images no finite "

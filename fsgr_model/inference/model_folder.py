@@ -73,6 +73,9 @@ def export_model(phase: str, out: Path, root: Path = Path()) -> None:
         raise UserError(f"{out} exists; remove it, or give another folder")
     files = pipeline_model(phase, root)
     metrics = root / "metrics" / f"{phase}.json"
+    for path in (files.weights / WEIGHTS, *(files.artifacts / name for name in SHARED), files.params_file):
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; run dvc repro in the project's folder, then this again")
     scores = load_json(metrics)
     _check_scores(scores, files.weights / WEIGHTS, metrics)
     dataset = load_json(root / "data" / "dataset" / "report.json")

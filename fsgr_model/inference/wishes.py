@@ -1,7 +1,8 @@
 """From `decode` and a word list to what the search does. What cannot be is refused with its reason."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 import torch
 
@@ -22,10 +23,12 @@ from fsgr_model.inference.rules import (
     TopP,
 )
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from fsgr_model.text.segmenters import segment
 from fsgr_model.text.vocabulary import SPECIALS, Vocabulary
 
 NO_WORDS = WordsParams()
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def understand(decode: DecodeParams, vocabulary: Vocabulary, device: torch.device) -> Guidance:
@@ -53,12 +56,32 @@ def understand(decode: DecodeParams, vocabulary: Vocabulary, device: torch.devic
     )
 
 
-def unfulfilled(what: str) -> UserError:
-    """That no caption was found, for images or files named by `what`."""
-    return UserError(
-        f"no caption of {what} fulfils all wishes of decode.length and decode.words (--must, --must-not, "
-        "--begin, --no-repeat, --min-words, --max-words); ask for less, or give more words or a larger beam"
-    )
+class Unfulfilled(UserError):
+    """Some images, named by `what`, have no caption; `places` are theirs among those asked for."""
+
+    def __init__(self, what: str, places: Collection[int] = (0,)) -> None:
+        super().__init__(
+            f"no caption of {what} fulfils all wishes of decode.length and decode.words (--must, --must-not, "
+            "--begin, --no-repeat, --min-words, --max-words); ask for less, or give more words or a larger "
+            "beam"
+        )
+        self.places = frozenset(places)
+
+
+def for_each(describe: Callable[[list[T]], Sequence[R]], images: Sequence[T]) -> list[R | None]:
+    """What `describe` makes of each image; None where no caption fulfils the wishes.
+
+    One image without a caption ends a batch, so the others are described once more, without it.
+    """
+    if not images:
+        return []
+    try:
+        return list(describe(list(images)))
+    except Unfulfilled as lack:
+        others = [place for place in range(len(images)) if place not in lack.places]
+        rest = for_each(describe, [images[place] for place in others])
+        found = dict(zip(others, rest, strict=True))
+        return [found.get(place) for place in range(len(images))]
 
 
 def _rules_of_words(begin: Phrase, forbidden: list[Phrase], no_repeat: int | None) -> Iterator[Rule]:
@@ -97,7 +120,7 @@ def _phrase(text: str, name: str, vocabulary: Vocabulary) -> Phrase:
     Raises:
         UserError: it has no words, or one that is not in the list.
     """
-    tokens = ptb_tokenize(text)
+    tokens = segment(text, vocabulary.segmenter)
     if not tokens:
         raise UserError(f"decode.words.{name}: {text!r} holds no word; leave it out")
     for token in tokens:
@@ -114,7 +137,7 @@ def _phrase(text: str, name: str, vocabulary: Vocabulary) -> Phrase:
 def _forbidden(texts: Sequence[str], vocabulary: Vocabulary) -> Iterator[Phrase]:
     """The phrases that could be said; those with a word that is not in the list never are."""
     for text in texts:
-        tokens = ptb_tokenize(text)
+        tokens = segment(text, vocabulary.segmenter)
         if not tokens:
             raise UserError(f"decode.words.must_not: {text!r} holds no word; leave it out")
         if all(token in vocabulary for token in tokens):

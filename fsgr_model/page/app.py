@@ -8,6 +8,7 @@ from typing import Any
 
 from anyio import to_thread
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -71,9 +72,21 @@ def make_app(served: Served, access: Access, most_at_once: int = MOST_AT_ONCE) -
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={404: lambda request, error: refused(404, "there is nothing at this address")},
+        exception_handlers={
+            404: lambda request, error: refused(404, "there is nothing at this address"),
+            405: not_this_way,
+        },
     )
     return Guard(app, hosts=access.hosts, token=access.token, most_at_once=most_at_once)
+
+
+async def not_this_way(request: Request, error: Exception) -> Response:
+    """The answer to a method that the address does not take; `Allow` says which it does."""
+    assert isinstance(error, HTTPException), "Starlette raises nothing else for this status"
+    allowed = dict(error.headers or {})
+    answer = refused(405, f"{request.url.path} is not answered to {request.method}; use {allowed['Allow']}")
+    answer.headers.update(allowed)
+    return answer
 
 
 def about(served: Served) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from fsgr_model.inference.image_captioner import DescribedImage
-from fsgr_model.runtime.errors import UserError
+from fsgr_model.inference.wishes import Unfulfilled, for_each
 
 
 class Describes(Protocol):
@@ -76,16 +76,16 @@ class Batches:
         if not jobs:
             return  # an earlier batch held them all
         try:
-            described = jobs[0].captioner.describe([job.image for job in jobs])
-        except UserError as error:
-            _alone(jobs, error)
-            return
+            described = for_each(jobs[0].captioner.describe, [job.image for job in jobs])
         except BaseException as error:
             for job in jobs:
                 job.done.set_exception(error)
             raise
         for job, result in zip(jobs, described, strict=True):
-            job.done.set_result(result)
+            if result is None:
+                job.done.set_exception(Unfulfilled("this picture"))
+            else:
+                job.done.set_result(result)
 
     def _take(self) -> list[Job]:
         """The first that waits, and those with the same options, as many as a batch holds."""
@@ -95,16 +95,3 @@ class Batches:
             self._waiting = deque(job for job in self._waiting if id(job) not in chosen)
         # One whose client has gone is left out.
         return [job for job in running if job.done.set_running_or_notify_cancel()]
-
-
-def _alone(jobs: Sequence[Job], error: UserError) -> None:
-    """Wishes that cannot be fulfilled for one picture may be for the others of its batch."""
-    for job in jobs:
-        try:
-            if len(jobs) == 1:
-                raise error
-            (result,) = job.captioner.describe([job.image])
-        except UserError as own:
-            job.done.set_exception(own)
-        else:
-            job.done.set_result(result)

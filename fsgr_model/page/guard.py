@@ -81,7 +81,7 @@ class Guard:
                 403, f"this page is not to be had under the name {host!r}; open it as it was printed"
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and place_of(origin) != host:
             return refused(403, f"a request of {origin!r} is not answered; only this page's own are")
         if self.token is not None and not self._knows_token(headers):
             return self._welcome(scope)
@@ -113,6 +113,14 @@ def name_of(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def place_of(origin: str) -> str | None:
+    """Host and port of an `Origin` header; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def cookie_of(headers: Headers) -> str:

@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 import uvicorn
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp
 from fsgr_model.page.app import Access
 from fsgr_model.page.guard import LOOPBACK
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.stopping import Stopped
 
 SECONDS_TO_END = 5
 
@@ -34,14 +36,15 @@ def listening(place: Place) -> socket.socket:
     """A socket that listens there.
 
     Raises:
-        UserError: the address is not this machine's, or the port is taken.
+        UserError: the address is not this machine's or none at all, or the port is taken or no port.
     """
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     try:
         return socket.create_server((place.host, place.port), family=family, backlog=128)
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # a port beyond 65535; a name that is none
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot listen at {place.host}, port {place.port}: {error.strerror or error}; "
+            f"cannot listen at {place.host}, port {place.port}: {reason}; "
             "name a free port with --port, or an address of this machine with --host"
         ) from None
 
@@ -54,7 +57,10 @@ def address(place: Place, listener: socket.socket, access: Access) -> str:
 
 
 def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer requests until Ctrl-C or SIGTERM; then those under way are finished, for some seconds."""
+    """Answer requests until Ctrl-C or SIGTERM; then those under way are finished, for some seconds.
+
+    That is how a page ends, not how it fails: uvicorn raises the signal once more when it has ended.
+    """
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -64,4 +70,5 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         timeout_keep_alive=20,
         timeout_graceful_shutdown=SECONDS_TO_END,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    with suppress(Stopped):
+        uvicorn.Server(config).run(sockets=[listener])

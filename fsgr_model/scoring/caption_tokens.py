@@ -1,4 +1,4 @@
-"""Captions as the metrics count them: tokens joined by spaces, from our tokenizer or the official one."""
+"""Captions as the metrics count them: tokens joined by spaces, from a segmenter or the official program."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -6,11 +6,13 @@ from typing import Literal
 
 from pycocoevalcap.tokenizer import ptbtokenizer as official
 
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.java import JavaFailure, find_java, run_java
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from fsgr_model.text.segmenters import segment
 
-Tokenizer = Literal["python", "java"]
+# python is our PTB tokenizer, java the official program, the others those of `text.tokenizer`.
+Tokenizer = Literal["python", "java", "characters", "jieba", "words"]
 Sentences = dict[int, list[str]]
 # If this last caption returns unchanged, the program has finished and kept the lines apart.
 MARK = "this is the last caption"
@@ -32,14 +34,25 @@ def tokenized(captions: Sentences, tokenizer: Tokenizer) -> Sentences:
     if tokenizer == "java":
         return _by_java(ordered)
     return {
-        image_id: [" ".join(tokens_of(text)) for text in of_image] for image_id, of_image in ordered.items()
+        image_id: [" ".join(tokens_of(text, tokenizer)) for text in of_image]
+        for image_id, of_image in ordered.items()
     }
 
 
+def is_ptb(tokenizer: Tokenizer) -> bool:
+    """Whether it divides captions at spaces, as English is written."""
+    return tokenizer in ("python", "java")
+
+
+def segmenter_of(tokenizer: Tokenizer) -> Segmenter:
+    """The segmenter of the metrics that Java has no part in."""
+    return "ptb" if tokenizer == "python" or tokenizer == "java" else tokenizer
+
+
 @lru_cache(maxsize=2**17)
-def tokens_of(text: str) -> tuple[str, ...]:
-    """The tokens of a caption; each caption is split once for all metrics."""
-    return tuple(ptb_tokenize(text))
+def tokens_of(text: str, tokenizer: Tokenizer = "python") -> tuple[str, ...]:
+    """The tokens of a caption, never by Java; each caption is split once for all metrics."""
+    return tuple(segment(text, segmenter_of(tokenizer)))
 
 
 def _by_java(captions: Sentences) -> Sentences:

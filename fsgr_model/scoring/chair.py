@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsgr_model.scoring.caption_tokens import tokens_of
+from fsgr_model.scoring.caption_tokens import Tokenizer, tokens_of
 from fsgr_model.scoring.coco_synonyms import COCO_OTHER_PHRASES, COCO_SYNONYMS
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 BACKGROUND = "background"
 IRREGULAR_PLURALS = {
@@ -75,7 +74,8 @@ class ObjectNames:
     dog" is not a dog. Categories of the supercategory "background" are not objects.
     """
 
-    def __init__(self, categories: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, categories: Iterable[dict[str, Any]], tokenizer: Tokenizer = "python") -> None:
+        self._tokenizer: Tokenizer = tokenizer
         self.objects = {
             category["id"]: category["name"]
             for category in categories
@@ -92,12 +92,21 @@ class ObjectNames:
                     self._add(name, category["id"])
         self._longest = max(map(len, self._phrases))
 
+    @property
+    def phrases(self) -> dict[tuple[str, ...], int | None]:
+        """Every name as tokens, with the category id that it means; None: no object."""
+        return self._phrases
+
     def _add(self, name: str, category_id: int | None) -> None:
         for form in (name, plural(name)):
-            self._phrases[tuple(ptb_tokenize(form))] = category_id
+            self._phrases[self.tokens(form)] = category_id
 
-    def mentions(self, tokens: Sequence[str]) -> list[int]:
+    def tokens(self, text: str) -> tuple[str, ...]:
+        return tokens_of(text, self._tokenizer)
+
+    def mentions(self, caption: str) -> list[int]:
         """Category ids of the objects that a caption names, one for each mention."""
+        tokens = self.tokens(caption)
         found: list[int] = []
         position = 0
         while position < len(tokens):
@@ -116,7 +125,10 @@ class ObjectNames:
 
 
 def chair(
-    references: dict[int, list[str]], results: dict[int, str], instances: dict[str, list[dict[str, Any]]]
+    references: dict[int, list[str]],
+    results: dict[int, str],
+    instances: dict[str, list[dict[str, Any]]],
+    tokenizer: Tokenizer = "python",
 ) -> ChairScore:
     """CHAIRi and CHAIRs of one caption per image.
 
@@ -126,9 +138,11 @@ def chair(
         references: image id -> raw captions.
         results: image id -> raw caption.
         instances: COCO `categories` and `annotations`.
+        tokenizer: divides captions and names of categories alike.
     """
+    names = ObjectNames(instances["categories"], tokenizer)
     named, invented = [], []
-    for mentions, present in _mentions(ObjectNames(instances["categories"]), references, results, instances):
+    for mentions, present in _mentions(names, references, results, instances):
         named.append(len(mentions))
         invented.append(sum(category_id not in present for category_id in mentions))
     return ChairScore(named, invented)
@@ -160,5 +174,5 @@ def _mentions(
             present[annotation["image_id"]].add(annotation["category_id"])
     for image_id, caption in results.items():
         for reference in references[image_id]:
-            present[image_id].update(names.mentions(tokens_of(reference)))
-        yield names.mentions(tokens_of(caption)), present[image_id]
+            present[image_id].update(names.mentions(reference))
+        yield names.mentions(caption), present[image_id]

@@ -97,7 +97,7 @@ class CiderD:
         """
         image_N, word_NL = self.places(image_ids), np.asarray(caption_NL, dtype=np.int64)
         N, num_words = len(image_N), self.frequencies.num_words
-        length_N = _lengths(word_NL, self.end_token)
+        length_N = caption_lengths(word_NL, self.end_token)
         check_words(word_NL[np.arange(word_NL.shape[1]) < length_N[:, None]], num_words)
         key_NKL = row_ngrams(word_NL, length_N, num_words)
         key_M, slot_M, count_M = count_rows(key_NKL.reshape(N * MAX_ORDER, word_NL.shape[1]))
@@ -171,8 +171,8 @@ def _joined(parts: Sequence[Ints]) -> Ints:
     return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
-def _lengths(caption_NL: Ints, end_token: bool) -> Ints:
-    """Words of each padded row up to its first `<eos>` (counted with `end_token`) or `<pad>`."""
+def caption_lengths(caption_NL: Ints, end_token: bool) -> Ints:
+    """Words of each padded row up to its first `<eos>` (counted with `end_token`) or `<pad>`, [N]."""
     eos_NL = caption_NL == EOS
     going_on_NL = np.logical_and.accumulate(~(eos_NL | (caption_NL == PAD)), axis=1)
     length_N = going_on_NL.sum(axis=1)

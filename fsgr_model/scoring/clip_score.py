@@ -48,23 +48,38 @@ class ClipScorer:
         reference, at least 0 (section 3).
         """
         caption_NE = embed_texts(self.clip, [results[image_id] for image_id in self.image_ids], [PROMPT])
-        clip_N = WEIGHT * (caption_NE * self.image_NE).sum(dim=1).clamp(min=0)
+        clip_N = clip_scores(caption_NE, self.image_NE)
         scores = {"CLIPScore": clip_N.double().numpy()}
         if self.references is None:
             return scores
         pairs = zip(self.references, caption_NE, strict=True)
         best_N = torch.stack([(of_image @ caption_E).max() for of_image, caption_E in pairs]).clamp(min=0)
-        ref_clip_N = 2 * clip_N * best_N / (clip_N + best_N).clamp(min=1e-12)
-        return scores | {"RefCLIPScore": ref_clip_N.double().numpy()}
+        return scores | {"RefCLIPScore": ref_clip_scores(clip_N, best_N).double().numpy()}
+
+
+def clip_scores(caption_NE: Tensor, image_NE: Tensor) -> Tensor:
+    """CLIPScore [N] of captions and their images, unit embeddings (equation 1)."""
+    return WEIGHT * (caption_NE * image_NE).sum(dim=1).clamp(min=0)
+
+
+def ref_clip_scores(clip_N: Tensor, best_N: Tensor) -> Tensor:
+    """RefCLIPScore [N] from CLIPScore and the best cosine to a reference, at least 0 (section 3)."""
+    return 2 * clip_N * best_N / (clip_N + best_N).clamp(min=1e-12)
 
 
 def make_clip_scorer(clip: Clip, store: RowStore, references: Mapping[int, Sequence[str]]) -> ClipScorer:
     """From the cached features of the images that have references."""
-    tail = make_tail(clip.model, store.identity["cut"], "plain")
-    image_E: dict[int, Tensor] = {}
-    with torch.inference_mode():
-        for group in groups_of(sorted(references), IMAGES_PER_STEP):
-            tokens_BTW = read_tokens(store, group, tail.device)
-            global_BE = F.normalize(tail(tokens_BTW).global_BE, dim=-1).float().cpu()
-            image_E |= dict(zip(group, global_BE, strict=True))
+    image_ids = sorted(references)
+    image_E = dict(zip(image_ids, embed_images(clip, store, image_ids), strict=True))
     return ClipScorer(clip, image_E, references)
+
+
+@torch.inference_mode()
+def embed_images(clip: Clip, store: RowStore, image_ids: Sequence[int]) -> Tensor:
+    """CLIP's image embeddings from cached features: unit rows [N, E], float32 on the CPU."""
+    tail = make_tail(clip.model, store.identity["cut"], "plain")
+    parts = []
+    for group in groups_of(image_ids, IMAGES_PER_STEP):
+        tokens_BTW = read_tokens(store, group, tail.device)
+        parts.append(F.normalize(tail(tokens_BTW).global_BE, dim=-1).float().cpu())
+    return torch.cat(parts)

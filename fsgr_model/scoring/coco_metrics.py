@@ -15,7 +15,7 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from fsgr_model.scoring.caption_tokens import Sentences, Tokenizer, tokenized
+from fsgr_model.scoring.caption_tokens import Sentences, Tokenizer, is_ptb, tokenized
 from fsgr_model.scoring.image_scores import bleu_columns
 from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
@@ -24,6 +24,7 @@ from fsgr_model.scoring.same_images import check_images
 from fsgr_model.scoring.spice import JAVA_VERSIONS, check_spice, spice
 
 WORD_METRICS = (*(f"Bleu_{n}" for n in (1, 2, 3, 4)), "ROUGE_L", "CIDEr", "METEOR", "SPICE")
+SPICE_IS_ENGLISH = "its parser reads English only, and this text is divided by another tokenizer than ptb"
 MeteorSetting = Literal["auto", "off"]
 SPICE_NEEDS = (
     f"it needs Java {JAVA_VERSIONS[0]} to {JAVA_VERSIONS[-1]} and a download of 384 MB: docs/howto/scores.md"
@@ -68,32 +69,38 @@ def score_captions(
         results: image id -> one raw caption, for exactly the same images.
         meteor: `auto` scores METEOR where a Java runtime is found; `off` leaves it out; a program that runs
             already is used and left running.
-        tokenizer: `python` is ours, `java` the official program.
+        tokenizer: `python` is our PTB tokenizer, `java` the official program, the others those of
+            `text.tokenizer`; with these there is no SPICE.
         with_spice: score SPICE as well; what it needs must be there.
 
     Raises:
         UserError: the image ids differ, an image has no reference, or a Java program is missing or fails.
     """
     check_images(references, results)
-    why_no_word = why_no_words(references.values()) or why_no_words([[text] for text in results.values()])
+    why_no_word = why_no_words(references.values(), tokenizer) or why_no_words(
+        [[text] for text in results.values()], tokenizer
+    )
     report = ScoreReport(needs_segmenter=why_no_word)
     if why_no_word:
         for metric in WORD_METRICS:
             report.omit(metric, why_no_word)
         return report
-    if with_spice:
+    with_spice_here = with_spice and is_ptb(tokenizer)
+    if with_spice_here:
         check_spice()  # first, because the others take minutes
     truth = tokenized(references, tokenizer)
     found = tokenized({image_id: [caption] for image_id, caption in results.items()}, tokenizer)
     _add_bleu(report, truth, found)
     report.add("ROUGE_L", *Rouge().compute_score(truth, found))
-    if reason := why_no_cider(references):
+    if reason := why_no_cider(references, tokenizer):
         report.omit("CIDEr", reason)
     else:
         report.add("CIDEr", *Cider().compute_score(truth, found))
     _add_meteor(report, truth, found, meteor)
-    if with_spice:
+    if with_spice_here:
         report.add("SPICE", *spice(truth, found))
+    elif with_spice:
+        report.omit("SPICE", SPICE_IS_ENGLISH)
     else:
         report.omit("SPICE", f"switched off (evaluate.java without spice); {SPICE_NEEDS}")
     return report

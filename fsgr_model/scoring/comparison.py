@@ -164,7 +164,9 @@ def check_comparable(a: ImageScores, b: ImageScores) -> None:
         ("in another way", a.signature, b.signature),
     ):
         if of_a != of_b:
-            raise UserError(f"A and B were scored {what}: {of_a!r} and {of_b!r}; score both again")
+            raise UserError(
+                f"A and B were scored {what}: {of_a!r} and {of_b!r}; score both again, with one tokenizer"
+            )
 
 
 def differences(a: ImageScores, b: ImageScores) -> list[Difference]:

@@ -1,22 +1,12 @@
 """When a caption score would be meaningless, and the reason to give in its place."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
 
-from fsgr_model.scoring.caption_tokens import tokens_of
+from fsgr_model.scoring.caption_tokens import Tokenizer, is_ptb, tokens_of
+from fsgr_model.text.scripts import script_without_spaces
 
-# Scripts whose words no space divides: those of Unicode's line breaking classes ID and SA (UAX 14), as the
-# names of their letters begin.
-WITHOUT_SPACES = {
-    **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO"), "Chinese or Japanese"),
-    **{name.upper(): name for name in ("Thai", "Lao", "Khmer", "Tai Le", "New Tai Lue", "Tai Tham")},
-    **{name.upper(): name for name in ("Tai Viet", "Ahom", "Javanese", "Balinese")},
-    "MYANMAR": "Burmese",
-    "YI SYLLABLE": "Yi",
-}
 # A zero width space divides words as well, where it is present.
 SPACES = re.compile("[\\s\u200b]+")
 # More letters than a word has, and more than a caption of one short word.
@@ -31,11 +21,14 @@ SAME_N_GRAMS = (
 ONE_IMAGE_NO_INTERVAL = "an interval needs several images to draw from; there is one"
 
 
-def why_no_words(captions: Iterable[Sequence[str]]) -> str | None:
+def why_no_words(captions: Iterable[Sequence[str]], tokenizer: Tokenizer = "python") -> str | None:
     """Why no metric that counts words can be had of these captions of images; None where it can.
 
-    That is so if more than a tenth of them lack spaces in a script that writes words without spaces.
+    That is so if more than a tenth of them lack spaces in a script that writes words without spaces, and the
+    tokenizer divides words at spaces.
     """
+    if not is_ptb(tokenizer):
+        return None
     texts = [text for of_image in captions for text in of_image]
     scripts = [script for text in texts if (script := unsegmented_script(text))]
     if len(scripts) <= SHARE_NOT_SEGMENTED * len(texts):
@@ -43,8 +36,8 @@ def why_no_words(captions: Iterable[Sequence[str]]) -> str | None:
     names = ", ".join(sorted(set(scripts)))
     return (
         f"needs a segmenter: {len(scripts)} of {len(texts)} captions are {names} text without white space "
-        "between its words, so that each would count as one word; divide the words of references and results "
-        "by spaces"
+        "between its words, so that each would count as one word; name a segmenter: text.tokenizer in "
+        "params.yaml, --tokenizer of fsgr score and fsgr compare (docs/howto/languages.md)"
     )
 
 
@@ -57,39 +50,32 @@ def unsegmented_script(text: str) -> str | None:
     if text.isascii():
         return None
     words = [word for word in SPACES.split(text) if any(map(str.isalnum, word))]
-    scripts = [[script for letter in word if (script := _script_of(letter))] for word in words]
+    letters = [filter(str.isalpha, word) for word in words]
+    scripts = [[script for letter in word if (script := script_without_spaces(letter))] for word in letters]
     longest = max(scripts, key=len, default=[])
     limit = SHORT_WORD if len(words) == 1 else LONGER_THAN_A_WORD
     return longest[0] if len(longest) > limit else None
 
 
-@lru_cache(maxsize=2**16)
-def _script_of(character: str) -> str | None:
-    """The script of a letter that belongs to one without spaces."""
-    if character.isascii() or not character.isalpha():
-        return None
-    name = unicodedata.name(character, "")
-    return next((script for start, script in WITHOUT_SPACES.items() if name.startswith(start)), None)
-
-
-def why_no_cider(references: Mapping[int, Sequence[str]]) -> str | None:
+def why_no_cider(references: Mapping[int, Sequence[str]], tokenizer: Tokenizer = "python") -> str | None:
     """Why CIDEr with the document frequencies of these references would be 0 for any captions; else None.
 
     An n-gram weighs log(images / images with the n-gram), which is 0 for an n-gram of all images.
 
     Args:
         references: image id -> raw captions.
+        tokenizer: divides them into words.
     """
     if len(references) == 1:
         return ONE_IMAGE
-    found = map(_ngrams, references.values())
+    found = (_ngrams(captions, tokenizer) for captions in references.values())
     first = next(found, frozenset())
     return SAME_N_GRAMS if all(ngrams == first for ngrams in found) else None
 
 
-def _ngrams(captions: Sequence[str]) -> frozenset[tuple[str, ...]]:
+def _ngrams(captions: Sequence[str], tokenizer: Tokenizer) -> frozenset[tuple[str, ...]]:
     """All n-grams of an image's captions, n from 1 to 4."""
-    rows = [tokens_of(caption) for caption in captions]
+    rows = [tokens_of(caption, tokenizer) for caption in captions]
     return frozenset(
         ngram
         for tokens in rows

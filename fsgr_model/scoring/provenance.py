@@ -10,13 +10,15 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from fsgr_model.runtime.artifacts import fingerprint, load_yaml
+from fsgr_model.scoring.caption_tokens import Tokenizer, segmenter_of
+from fsgr_model.text.segmenters import described
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
 CIDER_SIGNATURE = (
     "CIDEr-D, n-grams 1-4, sigma 6, document frequencies of the evaluated references, no end token, "
     f"no post-processing, 1.0 is 100, pycocoevalcap {version('pycocoevalcap')}, tokens of "
 )
-TOKENIZERS = {"python": "this project's PTB tokenizer", "java": "Stanford's PTBTokenizer, by pycocoevalcap"}
+JAVA = "Stanford's PTBTokenizer, by pycocoevalcap"
 
 
 class Fact(TypedDict):
@@ -24,14 +26,18 @@ class Fact(TypedDict):
     value: str
 
 
-def cider_signature(tokenizer: str) -> str:
+def cider_signature(tokenizer: Tokenizer) -> str:
     """What a CIDEr-D score depends on besides captions and references; only equal signatures compare."""
-    return CIDER_SIGNATURE + TOKENIZERS[tokenizer]
+    return CIDER_SIGNATURE + _named(tokenizer)
 
 
-def tokenizer_fact(tokenizer: str) -> Fact:
+def tokenizer_fact(tokenizer: Tokenizer) -> Fact:
     """Which program split the captions into tokens for the COCO metrics."""
-    return Fact(what="tokenizer", value=TOKENIZERS[tokenizer])
+    return Fact(what="tokenizer", value=_named(tokenizer))
+
+
+def _named(tokenizer: Tokenizer) -> str:
+    return JAVA if tokenizer == "java" else described(segmenter_of(tokenizer))
 
 
 def package_versions() -> list[Fact]:

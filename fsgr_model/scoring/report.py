@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsgr_model.runtime.artifacts import fingerprint
-from fsgr_model.scoring.caption_tokens import Tokenizer, tokens_of
+from fsgr_model.scoring.caption_tokens import Tokenizer, is_ptb, tokens_of
 from fsgr_model.scoring.chair import chair
 from fsgr_model.scoring.coco_metrics import (
     WORD_METRICS,
@@ -21,20 +21,24 @@ from fsgr_model.scoring.coco_metrics import (
     ScoreReport,
     score_captions,
 )
+from fsgr_model.scoring.endings import BAD_ENDINGS
 from fsgr_model.scoring.image_scores import ImageScores
 from fsgr_model.scoring.meaning import ONE_IMAGE_NO_INTERVAL
 from fsgr_model.scoring.provenance import cider_signature
-from fsgr_model.text.function_words import ARTICLES, CONJUNCTIONS, PREPOSITIONS
 
 Report = dict[str, Any]
 Instances = dict[str, list[dict[str, Any]]]
 NO_INSTANCES = "no instances (objects with categories) are known for these images"
 NO_OBJECT_NAMED = "no caption names an object of the categories, so that there is no share of wrong ones"
 NO_REFERENCES = "the test split has no references; scores come from the server that keeps them"
+ENDINGS_ARE_ENGLISH = (
+    "the words that must not end a caption are known for English only, and this text is divided by another "
+    "tokenizer than ptb"
+)
 CHAIR_METRICS = ("CHAIRi", "CHAIRs")
 REFERENCE_METRICS = (*WORD_METRICS, *CHAIR_METRICS)
+SHOWN = ("CIDEr", "Bleu_4", "METEOR", "CHAIRi", "bad_endings")
 DOMAIN_METRICS = ("CIDEr", "Bleu_4", "CHAIRi")
-BAD_ENDINGS = frozenset(f"{ARTICLES} {PREPOSITIONS} {CONJUNCTIONS}".split())
 
 
 def caption_report(
@@ -54,7 +58,7 @@ def caption_report(
         instances: COCO `categories` and `annotations`, or None; and `images`, where not all are known to be
             listed by the instance files. There is no CHAIR if one of these images is not.
         meteor: `auto`, `off`, or a program that runs already.
-        tokenizer: of the COCO metrics; `python` or `java`. CHAIR and bad endings always use ours.
+        tokenizer: of the COCO metrics and CHAIR, which uses ours in place of `java`.
         spice: score SPICE as well.
 
     Raises:
@@ -66,10 +70,8 @@ def caption_report(
         for metric in (*CHAIR_METRICS, "bad_endings"):
             scores.omit(metric, scores.needs_segmenter)
     else:
-        _add_chair(scores, references, results, instances)
-        endings_N = bad_endings(results)
-        scores.metrics["bad_endings"] = float(endings_N.mean())
-        scores.columns["bad_ending"] = endings_N
+        _add_chair(scores, references, results, instances, tokenizer=tokenizer)
+        _add_bad_endings(scores, results, tokenizer)
     report = scores.metrics | {"images": len(results), "omitted": scores.omitted}
     by_image = image_scores(results, scores.columns, cider_signature(tokenizer), references)
     return report, replace(by_image, omitted=scores.omitted)
@@ -80,10 +82,12 @@ def _add_chair(
     references: dict[int, list[str]],
     results: dict[int, str],
     instances: Instances | None,
+    *,
+    tokenizer: Tokenizer,
 ) -> None:
     """CHAIR, or why there is none."""
     reason = _why_no_chair(instances, results)
-    found = chair(references, results, instances) if instances and not reason else None
+    found = chair(references, results, instances, tokenizer) if instances and not reason else None
     if found is None or not any(found.named):
         for metric in CHAIR_METRICS:
             scores.omit(metric, reason or NO_OBJECT_NAMED)
@@ -92,6 +96,16 @@ def _add_chair(
     named_N, invented_N = np.array(found.named), np.array(found.invented)
     wrong_N = np.minimum(invented_N, 1)
     scores.columns |= {"objects": named_N, "wrong_objects": invented_N, "wrong_object": wrong_N}
+
+
+def _add_bad_endings(scores: ScoreReport, results: dict[int, str], tokenizer: Tokenizer) -> None:
+    """The share of bad endings, or why there is none."""
+    if not is_ptb(tokenizer):
+        scores.omit("bad_endings", ENDINGS_ARE_ENGLISH)
+        return
+    endings_N = bad_endings(results)
+    scores.metrics["bad_endings"] = float(endings_N.mean())
+    scores.columns["bad_ending"] = endings_N
 
 
 def _why_no_chair(instances: Instances | None, results: dict[int, str]) -> str | None:
@@ -135,13 +149,16 @@ def bad_endings(results: dict[int, str]) -> NDArray[np.int64]:
     return np.array([int(ends_badly(results[image_id])) for image_id in sorted(results)])
 
 
-def report_without_references(results: dict[int, str]) -> tuple[Report, ImageScores]:
+def report_without_references(
+    results: dict[int, str], tokenizer: Tokenizer = "python"
+) -> tuple[Report, ImageScores]:
     """What can be said of captions of a test split without references: no score, and why."""
-    omitted = [{"metric": name, "reason": NO_REFERENCES} for name in REFERENCE_METRICS]
-    columns = {"bad_ending": bad_endings(results)}
-    share = float(columns["bad_ending"].mean())
-    report = {"bad_endings": share, "images": len(results), "omitted": omitted}
-    return report, image_scores(results, columns, "none", {})
+    scores = ScoreReport()
+    for name in REFERENCE_METRICS:
+        scores.omit(name, NO_REFERENCES)
+    _add_bad_endings(scores, results, tokenizer)
+    report = scores.metrics | {"images": len(results), "omitted": scores.omitted}
+    return report, image_scores(results, scores.columns, "none", {})
 
 
 def domain_reports(
@@ -177,6 +194,11 @@ def domain_reports(
 
 def _of(values: dict[int, Any], ids: Sequence[int]) -> dict[int, Any]:
     return {image_id: values[image_id] for image_id in ids if image_id in values}
+
+
+def summary(report: Report) -> str:
+    """The scores that are looked at first, in a line."""
+    return ", ".join(f"{name} {report[name]:.3f}" for name in SHOWN if name in report)
 
 
 def ends_badly(caption: str) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsgr_model.config.params import EvaluateParams
+from fsgr_model.config.text_params import TextParams
 from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.coco_metrics import MeteorProgram, MeteorSetting
@@ -30,19 +31,21 @@ def score_phases(
     domains: dict[int, str],
     *,
     params: EvaluateParams,
+    text: TextParams,
     meteor: MeteorSetting | MeteorProgram,
 ) -> dict[str, tuple[Report, ImageScores]]:
     """The scores of each phase that need captions and references only."""
+    tokenizer = params.tokenizer(text)
     if not any(references.values()):
-        return {phase: report_without_references(results[phase]) for phase in results}
+        return {phase: report_without_references(results[phase], tokenizer) for phase in results}
     apart = {
-        phase: domain_reports(domains, references, results[phase], instances, tokenizer=params.tokenizer)
+        phase: domain_reports(domains, references, results[phase], instances, tokenizer=tokenizer)
         for phase in results
     }
     reports = {}
     for phase in results:
         report, scores = caption_report(
-            references, results[phase], instances, meteor, tokenizer=params.tokenizer, spice=params.spice
+            references, results[phase], instances, meteor, tokenizer=tokenizer, spice=params.spice
         )
         add_intervals(report, scores)
         of_domains, omitted = apart[phase]

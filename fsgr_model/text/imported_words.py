@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.checked_json import checked
 from fsgr_model.runtime.errors import UserError
@@ -27,26 +28,38 @@ SPECIAL = re.compile(
 NUMBER = re.compile(r"[0-9]{1,9}")
 
 
-def import_words(path: Path) -> tuple[Vocabulary, str]:
+def import_words(path: Path, segmenter: Segmenter = "ptb") -> tuple[Vocabulary, str]:
     """Read a word list of this project or another toolkit; also say what was changed (empty for our own).
 
     Raises:
-        UserError: the file is missing or malformed, gives two words the same id, or one word two ids.
+        UserError: the file is missing or malformed, gives two words the same id, or one word two ids; or it
+            is ours and names another tokenizer than `segmenter`.
     """
     found = load_json(path)
     word_of = _words_by_id(found, path)
     if word_of is None:
-        return Vocabulary.load(path), ""
+        return _ours(path, found, segmenter), ""
     theirs = [word_of[number] for number in sorted(word_of)]
     left_out = [word for word in theirs if SPECIAL.fullmatch(word)]
     try:
-        vocabulary = Vocabulary([*SPECIALS, *(word for word in theirs if word not in left_out)])
+        vocabulary = Vocabulary([*SPECIALS, *(word for word in theirs if word not in left_out)], segmenter)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return vocabulary, (
         f"{len(theirs)} words, in their order under new ids from {len(SPECIALS)} on; left out, for ours "
         f"stand in their place: {listed(left_out) or 'none'}"
     )
+
+
+def _ours(path: Path, found: Any, segmenter: Segmenter) -> Vocabulary:
+    """A list that names no tokenizer may be of any."""
+    vocabulary = Vocabulary.load(path)
+    if isinstance(found, dict) and "tokenizer" in found and vocabulary.segmenter != segmenter:
+        raise UserError(
+            f"{path}: its words were made by tokenizer {vocabulary.segmenter}, and text.tokenizer is "
+            f"{segmenter}; set it to the former, or name another list"
+        )
+    return Vocabulary(vocabulary.words, segmenter)
 
 
 def _words_by_id(found: Any, path: Path) -> dict[int, str] | None:

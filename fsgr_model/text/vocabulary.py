@@ -6,15 +6,18 @@ Shapes: V words, E CLIP joint width.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.runtime.artifacts import fingerprint, load_json, save_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.text.caption_table import CaptionTable, WordTable, places
+from fsgr_model.text.segmenters import join
 
 UNK, PAD, BOS, EOS = range(4)
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
@@ -26,13 +29,13 @@ def _places(words: Sequence[str]) -> str:
 
 
 class Vocabulary:
-    """Words and their ids; the four special words come first.
+    """Words and their ids; the four special words come first. `segmenter` made them, and joins them again.
 
     Raises:
         UserError: the list does not begin with the special words, or holds a word twice.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], segmenter: Segmenter = "ptb") -> None:
         if tuple(words[:4]) != SPECIALS:
             raise UserError(
                 f"a word list must begin with {', '.join(SPECIALS)}, ids 0 to 3; it begins with "
@@ -41,7 +44,7 @@ class Vocabulary:
         repeated = [word for word, count in Counter(words).items() if count > 1]
         if repeated:
             raise UserError(f"a word list must hold every word once; these are repeated: {repeated[:10]}")
-        self.words = list(words)
+        self.words, self.segmenter = list(words), segmenter
         self._id_of = {word: number for number, word in enumerate(self.words)}
 
     def __len__(self) -> int:
@@ -83,33 +86,39 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Words up to the first `<eos>`, joined by spaces; `<bos>` and `<pad>` are left out."""
+        """Words up to the first `<eos>`, joined as `segmenter` wants; without `<bos>` and `<pad>`."""
         words = []
         for number in ids:
             if number == EOS:
                 break
             if number not in (BOS, PAD):
                 words.append(self.words[number])
-        return " ".join(words)
+        return join(words, self.segmenter)
 
     def save(self, path: Path) -> None:
-        """Write the words as a JSON list, in the order of their ids."""
-        save_json(path, self.words)
+        """Write a JSON list of the words in the order of their ids, beside `tokenizer` if that is not ptb."""
+        plain = self.segmenter == "ptb"
+        save_json(path, self.words if plain else {"tokenizer": self.segmenter, "itos": self.words})
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         """Read a JSON list of words, or an object with such a list as `itos`. Every word keeps its id.
 
         Raises:
-            UserError: the file is missing or malformed, its words break the rules of a word list, or the
-                `stoi` of an object gives other ids than the positions in its list.
+            UserError: the file is missing or malformed, its words break the rules of a word list, the `stoi`
+                of an object gives other ids than the positions in its list, or its `tokenizer` is unknown.
         """
         found = load_json(path)
         words = found.get("itos") if isinstance(found, dict) else found
+        segmenter: Any = found.get("tokenizer", "ptb") if isinstance(found, dict) else "ptb"
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(f"{path} must be a JSON list of words (or have one as `itos`)")
+        if segmenter not in get_args(Segmenter):
+            raise UserError(
+                f"{path}: `tokenizer` must be one of {', '.join(get_args(Segmenter))}; found {segmenter!r}"
+            )
         try:
-            vocabulary = cls(words)
+            vocabulary = cls(words, segmenter)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         if isinstance(found, dict) and found.get("stoi", vocabulary._id_of) != vocabulary._id_of:
@@ -117,7 +126,7 @@ class Vocabulary:
         return vocabulary
 
 
-def build_vocabulary(counts: Mapping[str, int], min_count: int) -> Vocabulary:
+def build_vocabulary(counts: Mapping[str, int], min_count: int, segmenter: Segmenter = "ptb") -> Vocabulary:
     """The words that occur at least `min_count` times, from the words with their counts.
 
     Raises:
@@ -129,7 +138,7 @@ def build_vocabulary(counts: Mapping[str, int], min_count: int) -> Vocabulary:
             f"no word occurs {min_count} times in the captions that count (of {len(counts)} different "
             "words); lower vocab.min_count"
         )
-    return Vocabulary([*SPECIALS, *sorted(kept, key=lambda word: (-counts[word], word))])
+    return Vocabulary([*SPECIALS, *sorted(kept, key=lambda word: (-counts[word], word))], segmenter)
 
 
 def save_word_embeddings(path: Path, vocabulary: Vocabulary, embeddings_VE: Tensor) -> None:

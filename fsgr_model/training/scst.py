@@ -1,7 +1,8 @@
 """Self-critical sequence training (Rennie et al., arXiv 1612.00563) with several samples per image.
 
-The baseline of a sample is the mean reward of the image's other samples (Luo, arXiv 2003.09971).
-Dropout is off in both passes, so the captions are drawn from the same distribution that is scored.
+The baseline of a sample is the mean reward of the image's other samples (Luo, arXiv 2003.09971), or the
+reward of the greedy caption (Rennie et al., equation 8), or the mean of all samples. Dropout is off in both
+passes, so the captions are drawn from the same distribution that is scored.
 
 Shapes: B images, S samples per image, L positions, V words, N words that count.
 """
@@ -12,21 +13,21 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from fsgr_model.inference.decoding import caption_log_probs, preceding_words, sample
+from fsgr_model.config.training_params import Baseline
+from fsgr_model.inference.decoding import caption_log_probs, greedy, preceding_words, sample
 from fsgr_model.kernels.cuda_graphs import Replayed, ReplayedLoss
 from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.network.packing import Packing
 from fsgr_model.runtime.world import ALONE, World
-from fsgr_model.scoring.cider_d import CiderD, CiderDByBatch
-from fsgr_model.scoring.device_cider_d import DeviceCiderD
 from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import Batch
+from fsgr_model.training.rewards import Reward, RewardSum, as_sum
 from fsgr_model.training.task import Step, Task
 
 
 class SelfCritical(Task[Batch]):
-    """Policy gradient on CIDEr-D."""
+    """Policy gradient on a reward, or on a sum of several."""
 
     name, section = "SCST", "scst"
     uses_dropout = False
@@ -35,16 +36,17 @@ class SelfCritical(Task[Batch]):
 
     def __init__(
         self,
-        reward: CiderD | CiderDByBatch,
+        reward: Reward | RewardSum,
         *,
         num_samples: int,
         max_length: int,
+        baseline: Baseline = "others",
         world: World = ALONE,
     ) -> None:
         self.world = world
         self.heads = nn.Module()
-        self.reward = reward
-        self.on_device: DeviceCiderD | None = None
+        self.reward = as_sum(reward)
+        self.baseline: Baseline = baseline
         self.replayed: tuple[Replayed, ReplayedLoss] | None = None
         self.num_samples = num_samples
         self.max_length = max_length
@@ -53,27 +55,36 @@ class SelfCritical(Task[Batch]):
         """Mean over all sampled words (end tokens counted) of -(reward - baseline) * log-probability.
 
         Returns:
-            the loss (scalar, float32), and the mean reward and length of the samples.
+            the loss (scalar, float32), and the mean reward and length of the samples; of several rewards
+            also the mean of each, without its weight.
         """
-        if self.replays and batch.tokens_BTW.is_cuda and batch.image_ids:
+        # A greedy caption is not recorded: its search is a second one, of other shapes.
+        recorded = self.replays and self.baseline != "greedy"
+        if recorded and batch.tokens_BTW.is_cuda and batch.image_ids:
             return self._replay(model, batch)
         # Without dropout an image is encoded alike for drawing and for scoring, so it is encoded once.
         start = model.encode(batch.tokens_BTW).start
         with torch.no_grad():
             caption_BSL = self.draw(model, start)
-        reward_BS = self.rewards(batch.image_ids, caption_BSL)
+            greedy_B1L = self.greedy_captions(model, start)
+        scores = self.reward.scores(batch.image_ids, caption_BSL)
         counted_BSL = caption_BSL != PAD
         log_prob_N = self.log_probs(model, start, caption_BSL)
-        advantage_BSL = leave_one_out_advantage(reward_BS)[..., None].expand(counted_BSL.shape)
+        advantage_BS = self.advantage(batch.image_ids, self.reward.total(scores), greedy_B1L)
+        advantage_BSL = advantage_BS[..., None].expand(counted_BSL.shape)
         loss = -(advantage_BSL[counted_BSL] * log_prob_N).mean()
-        samples = reward_BS.numel()
-        words = len(log_prob_N) / max(samples, 1)
-        return self.world.part(loss, len(log_prob_N)), self._report(reward_BS.mean().item(), words, samples)
+        return self.world.part(loss, len(log_prob_N)), self._report(scores, counted_BSL)
 
-    def _report(self, reward: float, length: float, samples: int) -> dict[str, float]:
-        """The parts of this process in the mean reward and length of so many samples."""
-        of_all = self.world.part(torch.tensor([reward, length], dtype=torch.float64), samples, "samples")
-        return dict(zip(["reward", "length"], of_all.tolist(), strict=True))
+    def _report(self, scores: dict[str, Tensor], counted_BSL: Tensor) -> dict[str, float]:
+        """The parts of this process in the mean reward and length of the samples, and in each reward."""
+        samples = counted_BSL[..., 0].numel()
+        length = counted_BSL.sum(-1).double().mean()
+        means = {"reward": self.reward.total(scores).mean(), "length": length}
+        if len(scores) > 1:
+            means |= {name: score_BS.mean() for name, score_BS in scores.items()}
+        # One wait for a device.
+        each = torch.stack([mean.double() for mean in means.values()]).cpu()
+        return dict(zip(means, self.world.part(each, samples, "samples").tolist(), strict=True))
 
     def _replay(self, model: Captioner, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The same on a GPU, in three replays: drawing, rewards, loss. It is faster to encode twice there."""
@@ -85,12 +96,11 @@ class SelfCritical(Task[Batch]):
         draw, loss_of = self.replayed
         keys = () if self.draws is None else (self.draws.key_B,)
         caption_BSL = draw(batch.tokens_BTW, *keys)
-        reward_BS = self.rewards(batch.image_ids, caption_BSL)
-        loss = loss_of(batch.tokens_BTW, caption_BSL, leave_one_out_advantage(reward_BS))
-        reward, length = torch.stack([reward_BS.mean(), (caption_BSL != PAD).sum(-1).float().mean()]).tolist()
-        return self.world.part(loss, (caption_BSL != PAD).sum()), self._report(
-            reward, length, reward_BS.numel()
-        )
+        scores = self.reward.scores(batch.image_ids, caption_BSL)
+        advantage_BS = self.advantage(batch.image_ids, self.reward.total(scores))
+        loss = loss_of(batch.tokens_BTW, caption_BSL, advantage_BS)
+        counted_BSL = caption_BSL != PAD
+        return self.world.part(loss, counted_BSL.sum()), self._report(scores, counted_BSL)
 
     def _draw_all(self, model: Captioner, tokens_BTW: Tensor, key_B: Tensor | None = None) -> Tensor:
         if self.draws is not None and key_B is not None:
@@ -109,33 +119,34 @@ class SelfCritical(Task[Batch]):
             fixed_shapes=fixed_shapes,
         )
 
+    def greedy_captions(self, model: Captioner, start: DecoderState) -> Tensor | None:
+        """The greedy caption of each image, [B, 1, L] int64, if the baseline asks for it."""
+        if self.baseline != "greedy":
+            return None
+        return greedy(model.step, start, len(start.layers[0].image_keys), max_length=self.max_length)
+
+    def advantage(self, image_ids: list[int], reward_BS: Tensor, greedy_B1L: Tensor | None = None) -> Tensor:
+        """Reward minus baseline, [B, S]; `greedy_B1L`: the captions whose reward is the baseline."""
+        if greedy_B1L is not None:
+            return reward_BS - self.rewards(image_ids, greedy_B1L)
+        if self.baseline == "mean":
+            return reward_BS - reward_BS.mean(dim=1, keepdim=True)
+        return leave_one_out_advantage(reward_BS)
+
     def weights(self, model: Captioner) -> dict[str, Tensor]:
         """The trained weights, without CLIP's frozen ones."""
         return model.checkpoint_tensors()
 
     def warning(self, model: Captioner, means: dict[str, float]) -> str | None:
-        """Rewards of zero give no gradient."""
-        if means["reward"] > 0:
+        """Rewards of zero give no gradient; penalties alone say nothing of what to say."""
+        gained = [name for name, part in self.reward.parts.items() if part.weight > 0]
+        if any(means[name if len(self.reward.parts) > 1 else "reward"] > 0 for name in gained):
             return None
         return "no sampled caption had any reward: start from a network that XE has trained longer"
 
     def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
-        """CIDEr-D of every sample against its image's references, [B, S] float32 on the samples' device.
-
-        Captions on a CUDA device are scored there.
-        """
-        S = caption_BSL.shape[1]
-        caption_NL = caption_BSL.flatten(0, 1)
-        image_of_row = [image_id for image_id in image_ids for _ in range(S)]
-        if caption_NL.is_cuda:
-            if self.on_device is None:
-                scorer = self.reward if isinstance(self.reward, CiderD) else self.reward.prepared()
-                self.on_device = DeviceCiderD(scorer, caption_NL.device)
-            score_N = self.on_device.score(caption_NL, image_of_row)
-        else:
-            scores = self.reward.score(caption_NL.cpu().numpy(), image_of_row)
-            score_N = torch.from_numpy(scores).to(caption_NL.device, torch.float32)
-        return score_N.view(-1, S).float()
+        """The sum of the rewards of every sample, [B, S] float32 on the samples' device."""
+        return self.reward.total(self.reward.scores(image_ids, caption_BSL))
 
     @staticmethod
     def log_probs(model: Captioner, start: DecoderState, caption_BSL: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.config.training_params import PhaseParams
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.network.captioner import Captioner
@@ -90,7 +91,7 @@ def make_validation(
         UserError: CIDEr-D of these references would be 0 for any captions, so that no epoch could be chosen
             by it.
     """
-    check_meaning(tokens)
+    check_meaning(tokens, vocabulary.segmenter)
     unlisted: dict[str, int] = {}
     references = {
         image_id: [vocabulary.encode_open(caption, unlisted) for caption in of_image]
@@ -101,17 +102,18 @@ def make_validation(
     return Validation(images, cider_d, vocabulary, params=params, precision=precision, world=world)
 
 
-def check_meaning(tokens: Mapping[int, list[list[str]]]) -> None:
+def check_meaning(tokens: Mapping[int, list[list[str]]], segmenter: Segmenter = "ptb") -> None:
     """Stop before an epoch is chosen by a meaningless CIDEr-D.
 
     Args:
         tokens: image id -> the tokens of each of its captions.
+        segmenter: what made them.
 
     Raises:
         UserError: it is meaningless; the message gives the reason.
     """
     references = {image_id: [" ".join(each) for each in of_image] for image_id, of_image in tokens.items()}
-    reason = why_no_words(references.values())
+    reason = why_no_words(references.values()) if segmenter == "ptb" else None
     if not reason and (no_cider := why_no_cider(references)):
         reason = f"{no_cider}; put several images with captions of their own into it"
     if reason:

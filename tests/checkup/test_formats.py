@@ -69,6 +69,10 @@ def as_narratives(project: Project) -> dict[str, Any]:
     return {"captions": changes["captions"] | {"train": "captions_train*.json"}}
 
 
+def as_ai_challenger(project: Project) -> dict[str, Any]:
+    return write_lists(project, lambda each: [{"image_id": f"{each}.png", "caption": ["A red dog."]}])
+
+
 def write_lists(project: Project, content: Callable[[int], Any]) -> dict[str, Any]:
     for split, each in [("train", 11), ("val", 21), ("test", 31)]:
         (project.small.root / FILES[split]).write_text(json.dumps(content(each)))
@@ -79,6 +83,7 @@ FORMATS: dict[str, Any] = {
     "blip": as_blip,
     "textcaps": as_textcaps,
     "narratives": as_narratives,
+    "ai_challenger": as_ai_challenger,
     "coco": lambda project: {},
     "nocaps": lambda project: {},
     "karpathy": as_karpathy,
@@ -95,6 +100,19 @@ def test_every_format_is_read(project: Project, form: str) -> None:
     findings = project.check()
     assert findings.problems == []
     assert "train " in fact(findings, "images") and "images x 17 tokens" in fact(findings, "cache")
+
+
+@pytest.mark.parametrize(("tokenizer", "words"), [("characters", "about 4"), ("ptb", "no word")])
+def test_words_are_counted_as_the_tokenizer_divides(project: Project, tokenizer: str, words: str) -> None:
+    """By spaces, every Chinese caption would be a word of its own, and none frequent enough."""
+    said = {11: ["一只红狗", "一只红狗在跑"], 21: ["一只猫"], 31: ["一只猫"]}
+    changes = write_lists(project, lambda each: [{"image_id": f"{each}.png", "caption": said[each]}])
+    project.of_format("ai_challenger", **changes)
+    project.values["vocab"]["min_count"] = 2
+    project.values["text"]["tokenizer"] = tokenizer
+    findings = project.check()
+    told = [*findings.problems, *findings.facts]
+    assert any(words in text for text in told)
 
 
 def test_no_format_is_forgotten() -> None:

@@ -6,15 +6,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from fsgr_model.commands import caption
 from fsgr_model.commands.caption_files import JsonLines
+from fsgr_model.inference import image_captioner
+from fsgr_model.inference.captioning import speak
+from fsgr_model.inference.decoding import State, Step
 from fsgr_model.inference.image_captioner import Caption, DescribedImage
+from fsgr_model.inference.wishes import Unfulfilled
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 from fsgr_model.runtime.errors import run_command
 
@@ -169,6 +175,22 @@ def test_json_lines(run, project: Path, tmp_path: Path) -> None:
     assert set(np.ravel(row["concepts"])) <= set(names)
 
 
+def test_captions_go_to_a_file(run, tmp_path: Path) -> None:
+    """The captions are those that are printed; with --json and --n-best, all that is printed."""
+    folder, out = tmp_path / "in", tmp_path / "out.jsonl"
+    paths = [save(folder, f"{number}.png", RED.rotate(90 * number, expand=True)) for number in range(3)]
+    printed = dict(line.split("\t") for line in run(*paths)[1].splitlines())
+    code, _, err = run("--out", out, "--txt", folder)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (code, err) == (0, "") and {row["path"]: row["caption"] for row in rows} == printed
+    assert {str(path): path.with_suffix(".txt").read_text().strip() for path in paths} == printed
+    out.unlink()
+    run("--out", out, "--json", "--n-best", 2, paths[0])
+    (row,) = map(json.loads, out.read_text().splitlines())
+    shown = [json.loads(line) for line in run("--json", "--n-best", 2, paths[0])[1].splitlines()]
+    assert [{"path": str(paths[0]), **each, "concepts": row["concepts"]} for each in row["captions"]] == shown
+
+
 def test_a_network_without_concepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`model.semantics: false`: JSON says null, and the sheet has no map of them."""
     caption = Caption(
@@ -216,7 +238,15 @@ def test_a_sheet_of_a_thread_and_of_a_dot(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--beam-size", "0"], ["--sample", "2", "--beam-size", "3"], ["--top-k", "2", "x"], []]
+    "wrong",
+    [
+        ["--beam-size", "0"],
+        ["--sample", "2", "--beam-size", "3"],
+        ["--top-k", "2", "x"],
+        [],
+        ["--txt", "x"],
+        ["--out", "a", "--overlay", "b", "x"],
+    ],
 )
 def test_a_wrong_command_line_says_so_before_anything_is_loaded(wrong: list[str]) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "fsgr_model", "caption", *wrong]
@@ -295,10 +325,38 @@ def test_cold_draws_are_all_alike(run, tmp_path: Path) -> None:
         (["--n-best", 9], "3 hypotheses are kept (--beam-size)"),
         (["--min-words", 40], "need more than max_length 10"),
         (["--must-not", "a", "--begin", "a red"], "'a red' contains 'a', which is in must_not"),
-        (["--no-repeat", 1, "--min-words", 9, "--must-not", "this"], "no caption of 1 of 1 images fulfils"),
+        (["--groups", 2, "--sample", 2], "groups and sampling exclude each other"),
+        (["--group-strength", 2], "decode.groups.count: missing; give it as well"),
+        (["--sample", 2, "--temperature", 0], "greater than or equal to 0.01 (found 0.0)"),
+        (["--no-repeat", 1, "--min-words", 9, "--must-not", "this"], "1.png fulfils all wishes"),
     ],
 )
 def test_an_impossible_wish_is_one_line(run, tmp_path: Path, options: list, reason: str) -> None:
     code, out, err = run(*options, save(tmp_path, "1.png", RED))
     assert (code, out) == (1, "")
     assert reason in err and len(err.splitlines()) == 1
+
+
+def test_a_picture_without_a_caption_is_named_and_the_rest_goes_on(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wishes can be met for the others, whose captions are those of a run without it."""
+    names = ["1.png", "2.png", "3.png"]
+    paths = [save(tmp_path, name, RED.rotate(90 * number)) for number, name in enumerate(names)]
+    alone = run(paths[0], paths[2])[1]
+
+    def speak_but_one(step: Step, start: State, num_images: int, **options: Any) -> Tensor:
+        if num_images == 3:
+            raise Unfulfilled("1 of 3 images", [1])
+        return speak(step, start, num_images, **options)
+
+    monkeypatch.setattr(image_captioner, "speak", speak_but_one)
+    code, out, err = run(*paths)
+    assert (code, out) == (1, alone)
+    assert f"no caption of {paths[1]} fulfils" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--temperature", "--top-p"])
+def test_a_zero_for_draws_is_an_option_for_draws(run, option: str) -> None:
+    code, _, err = run(option, 0, "1.png")
+    assert code == 2 and f"{option} is for draws; give --sample N as well" in err

@@ -99,3 +99,14 @@ def test_a_file_that_does_not_fit_leaves_nothing(copy: Path, tmp_path: Path) -> 
 def test_a_folder_that_was_not_exported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no model\.safetensors"):
         exported_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["models/xe/model.safetensors", "vocab/embeddings.safetensors", "clip/clip.json"]
+)
+def test_a_file_that_is_not_there_is_named_with_its_remedy(copy: Path, tmp_path: Path, name: str) -> None:
+    """A fresh clone has the scores, which git keeps, but none of the data."""
+    (copy / "data" / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} does not exist; run dvc repro"):
+        export_model("xe", tmp_path / "out", copy)
+    assert not (tmp_path / "out").exists()

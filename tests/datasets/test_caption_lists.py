@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from fsgr_model.datasets.normal_form import read_captions, read_images
+from fsgr_model.datasets.normal_form import read_captions, read_images, read_tokens, tokens_of
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
+from pipeline.dataset import build_dataset
 from tests.worlds.small_dataset import FILES, SmallDataset, draw_noise
 
 BLIP: dict[str, list[dict[str, Any]]] = {
@@ -112,6 +113,35 @@ def test_blip_lists_that_cannot_be_read(small: SmallDataset, change: Change, mes
     change(lists)
     with pytest.raises(UserError, match=message):
         build(small, "blip", lists)
+
+
+CHALLENGER = {
+    "train": [{"url": "http://a.org/1", "image_id": "8f00.jpg", "caption": ["一只小狗在跑", "小狗跑步。"]}],
+    "val": [{"url": "http://a.org/2", "image_id": "9a11.jpg", "caption": ["两个人在跑"]}],
+    "test": [{"image_id": "bc22.jpg"}],
+}
+
+
+def test_ai_challenger_goes_through_dataset_and_its_words_have_no_spaces(small: SmallDataset) -> None:
+    draw(small, "8f00.jpg", "9a11.jpg", "bc22.jpg")
+    for split, rows in CHALLENGER.items():
+        (small.root / FILES[split]).write_text(json.dumps(rows))
+    place = small.root.parent / "made" / "dataset"
+    params = small.params(format="ai_challenger", captions=FILES)
+    build_dataset(params, place, workers=0, segmenter="characters")
+    assert texts(place) == {1: ["一只小狗在跑", "小狗跑步。"], 2: ["两个人在跑"]}
+    assert read_captions(place)[1][1].tokens == list("小狗跑步")
+    assert tokens_of(read_tokens(place), "train")[1] == [list("一只小狗在跑"), list("小狗跑步")]
+
+
+def test_ai_challenger_lists_that_cannot_be_read(small: SmallDataset) -> None:
+    draw(small, "8f00.jpg", "9a11.jpg", "bc22.jpg")
+    odd = json.loads(json.dumps(CHALLENGER))
+    odd["val"][0]["image_id"] = "9a11"
+    with pytest.raises(UserError, match=r"\[0\]\.image_id must be the name of a picture; found '9a11'"):
+        build(small, "ai_challenger", odd)
+    with pytest.raises(UserError, match=r"looks like a list of dataset\.format: ai_challenger"):
+        build(small, "coco", CHALLENGER)
 
 
 def textcaps(image_id: str, captions: list[str], **more: Any) -> list[dict[str, Any]]:

@@ -113,6 +113,16 @@ def test_names_of_coco_keep_its_ids(small: SmallDataset) -> None:
     assert [image.image_id for image in read_images(folder)] == [139, 285, 632]
 
 
+@pytest.mark.parametrize("row", ["{}#zhc#{} {}", "{}.jpg#zhc#{}\t{}"])
+def test_flickr8k_cn_in_both_of_its_forms(small: SmallDataset, row: str) -> None:
+    for number in (1, 2, 3):
+        draw_noise(small.root / "images" / f"100_{number}.jpg", number)
+    rows = [row.format(f"100_{number}", place, "一只 狗") for number in (1, 2, 3) for place in (0, 1)]
+    folder = build(small, "flickr8kzhc.caption.txt", rows)
+    assert {len(texts) for texts in read_captions(folder).values()} == {2}
+    assert read_captions(folder)[1][0].text == "一只 狗"
+
+
 GCC = [(caption, name) for name, captions in CAPTIONS.items() for caption in captions]
 
 

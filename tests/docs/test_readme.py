@@ -47,7 +47,7 @@ def test_its_stages_are_those_of_dvc_yaml() -> None:
 
 def test_every_format_is_counted() -> None:
     """All formats but the demo, which is drawn."""
-    assert len(KIND_OF_FORMAT) - 1 == 9 and "nine formats" in README
+    assert len(KIND_OF_FORMAT) - 1 == 10 and "ten formats" in README
 
 
 def test_the_stages_of_the_architecture_are_those_of_dvc_yaml() -> None:

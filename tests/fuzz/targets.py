@@ -294,6 +294,11 @@ TARGETS = [
         list_file(lambda each: {"dataset_id": "mscoco_val2017", "image_id": str(each), "caption": "A dog."}),
         read_dataset(format="narratives"),
     ),
+    Target(
+        "AI Challenger",
+        list_file(lambda each: [{"image_id": f"{each}.jpg", "caption": ["一只狗", "A dog."]}]),
+        read_dataset(format="ai_challenger"),
+    ),
     Target("nocaps", nocaps_file, read_dataset(format="nocaps", images=FOLDERS)),
     Target(
         "M2 ids",

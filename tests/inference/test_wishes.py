@@ -87,9 +87,9 @@ def test_draws_change_probabilities_after_wishes_have_forbidden_words() -> None:
         ({"groups__count": 3, "sampling__samples": 3}, "captions are searched or drawn"),
         ({"words__must": ["dog"], "sampling__samples": 3}, "a draw cannot plan ahead"),
         ({"length__penalty": 1, "sampling__samples": 3}, "has no part in draws"),
-        ({"sampling__temperature": 0.5}, "decode.sampling.samples: Field required"),
+        ({"sampling__temperature": 0.5}, "decode.sampling.samples: missing"),
         ({"sampling__samples": 3, "sampling__top_p": 1.5}, "decode.sampling.top_p: Input should be less"),
-        ({"words__musst": ["dog"]}, "decode.words.musst: Extra inputs are not permitted"),
+        ({"words__musst": ["dog"]}, "decode.words.musst: unknown parameter"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_reason(wishes: dict[str, Any], reason: str) -> None:
@@ -113,3 +113,23 @@ def test_how_many_captions_are_asked_for() -> None:
     ):
         with pytest.raises(UserError, match=reason):
             captions_asked(each, number)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("lenght.min_words", 8, "decode.lenght: unknown parameter; check its spelling"),
+        ("beam_sise", 8, "decode.beam_sise: unknown parameter"),
+        ("beam_size.x", 8, "decode.beam_size.x: beam_size has no parameters of its own"),
+        ("length.min_words.x", 8, "decode.length.min_words.x: min_words has no parameters of its own"),
+        ("words.must", "dog", r"decode.words.must: .* \(found 'dog'\)"),
+        ("sampling.top_k", 3, "decode.sampling.samples: missing; give it as well"),
+        ("", 3, "decode.: unknown parameter"),
+    ],
+)
+def test_a_name_that_is_no_parameter_is_refused(name: str, value: Any, told: str) -> None:
+    """`fsgr_model.load(folder, decode={...})` takes what a user wrote."""
+    length = {"min_words": 3}
+    decode = DecodeParams.model_validate({"beam_size": 3, "max_length": 9, "length": length})
+    with pytest.raises(UserError, match=told):
+        changed(decode, {name: value})

@@ -14,7 +14,7 @@ def test_the_page_is_that_of_dvc_yaml():
     ("module", "spared"),
     [
         # A prompt template: the maker of the codebook, and no reader of it.
-        ("clip/text_embeddings.py", {"labels", "train_xe", "train_scst", "captions"}),
+        ("clip/text_embeddings.py", {"labels", "train_xe", "captions"}),
         ("clip/concepts.py", {"labels", "train_xe", "train_scst", "captions", "vocab"}),
         # The reward: neither the word list nor anything before it. CIDEr-D also chooses among samples.
         ("training/scst.py", {"clip", "vocab", "train_xe", "captions"}),

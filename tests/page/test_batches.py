@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from fsgr_model.inference.image_captioner import Caption, DescribedImage
+from fsgr_model.inference.wishes import Unfulfilled
 from fsgr_model.page.batches import Batches, TooMany
-from fsgr_model.runtime.errors import UserError
 
 
 class Held:
@@ -22,6 +22,8 @@ class Held:
         self.batches.append([int(image) for image in images])
         self.begun.set()
         assert self.go.wait(10)
+        if lacking := [place for place, image in enumerate(images) if image == 99]:
+            raise Unfulfilled("some images", lacking)
         if any(image < 0 for image in images):
             raise ValueError("below zero")
         return [DescribedImage([Caption(str(int(image)), [], 0.0, [], [])], None) for image in images]
@@ -63,8 +65,8 @@ def test_a_failure_reaches_those_of_its_batch_only() -> None:
 def test_what_one_picture_cannot_be_is_not_the_fault_of_the_others() -> None:
     class Picky(Held):
         def describe(self, images: list[Tensor]) -> list[DescribedImage]:
-            if self.begun.is_set() and any(image < 0 for image in images):
-                raise UserError(f"not {[int(image) for image in images]}")
+            if bad := [place for place, image in enumerate(images) if image < 0]:
+                raise Unfulfilled("a picture below 0", bad)
             return super().describe(images)
 
     picky, batches = Picky(), Batches(size=3, most_waiting=9)
@@ -73,7 +75,7 @@ def test_what_one_picture_cannot_be_is_not_the_fault_of_the_others() -> None:
     done = [batches.add(torch.tensor(number), picky, "a") for number in (1, -1, 2)]
     picky.go.set()
     assert [each.result(10).captions[0].text for each in (first, done[0], done[2])] == ["0", "1", "2"]
-    with pytest.raises(UserError, match=r"not \[-1\]"):
+    with pytest.raises(Unfulfilled, match="no caption of this picture"):
         done[1].result(10)
     batches.close()
 
@@ -87,4 +89,17 @@ def test_one_who_has_gone_is_not_captioned() -> None:
     held.go.set()
     assert first.result(10) and stays.result(10)
     assert held.batches == [[0], [2]]
+    batches.close()
+
+
+def test_a_picture_without_a_caption_takes_none_from_the_others() -> None:
+    """Those that shared its batch are of other clients."""
+    held, batches = Held(), Batches(size=4, most_waiting=9)
+    first = batches.add(torch.tensor(0), held, "a")
+    assert held.begun.wait(10)
+    one, lacking, other = (batches.add(torch.tensor(number), held, "a") for number in (1, 99, 2))
+    held.go.set()
+    assert [each.result(10).captions[0].text for each in (first, one, other)] == ["0", "1", "2"]
+    with pytest.raises(Unfulfilled, match="no caption of this picture"):
+        lacking.result(10)
     batches.close()

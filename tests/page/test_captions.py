@@ -179,3 +179,10 @@ def test_bytes_are_counted_as_they_come(client) -> None:
 def test_the_largest_picture_allowed_and_a_thin_one_are_captioned(client) -> None:
     for size in ((100, 50), (1, 4000)):
         assert client.post("/api/caption", content=png(*size)).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "takes"), [("GET", "/api/caption", "POST"), ("POST", "/", "GET")])
+def test_another_method_is_refused_in_the_form_of_all_refusals(method, path, takes, client) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert takes in answer.json()["error"] and takes in answer.headers["allow"]

@@ -43,7 +43,15 @@ def test_another_name_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:9", "http://127.0.0.1:87650"]
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:9",
+        "http://127.0.0.1:87650",
+        "http://[::1",
+        "http://[x]",
+    ],
 )
 def test_another_page_may_not_ask(origin: str, method: str) -> None:
     answer = guarded().request(method, "/", headers={"origin": origin})

@@ -13,7 +13,7 @@ STAGES = stage_deps.stages(stage_deps.PAGE.read_text(encoding="utf-8"))
 
 
 def parameters_read(path: Path) -> set[str]:
-    """Every longest chain `params.a.b` where a stage has the whole file, but for the untracked runtime section.
+    """Every longest chain `params.a.b` where a stage has the whole file, the untracked section runtime aside.
 
     That is its `main`, and whatever takes `params: Params`.
     """

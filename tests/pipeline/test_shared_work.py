@@ -80,7 +80,7 @@ def bytes_of(folder: Path) -> list[bytes]:
     return [(folder / f"{split}.h5").read_bytes() for split in SPLITS]
 
 
-@pytest.mark.parametrize("work", [features, labels])
+@pytest.mark.parametrize("work", [features, pytest.param(labels, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_files_have_the_same_bytes_also_when_another_number_goes_on(
     project, tmp_path, monkeypatch, work, size

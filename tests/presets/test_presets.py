@@ -26,10 +26,13 @@ def leaves(values: object) -> int:
 LATER = (
     "clip.preprocess_as",
     "clip.cache_dtype",
+    "scst.reward",
+    "scst.baseline",
     "decode.length",
     "decode.words",
     "decode.groups",
     "decode.sampling",
+    "text.tokenizer",
 )
 
 

@@ -2,7 +2,6 @@ import pytest
 
 from fsgr_model.scoring.chair import ObjectNames, chair, plural
 from fsgr_model.scoring.coco_synonyms import COCO_SYNONYMS
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
 
 COCO = [
     {"id": number, "name": name, "supercategory": "thing"}
@@ -18,7 +17,7 @@ WORLD = [
 
 def named(caption: str) -> list[str]:
     name_of = {number: name for name, number in ID_OF.items()}
-    return [name_of[number] for number in ObjectNames(COCO).mentions(ptb_tokenize(caption))]
+    return [name_of[number] for number in ObjectNames(COCO).mentions(caption)]
 
 
 def test_all_coco_objects_have_an_entry_and_no_word_two_meanings() -> None:

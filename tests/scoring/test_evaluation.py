@@ -14,6 +14,7 @@ from fsgr_model.clip.loading import clip_identity, load_description, save_clip
 from fsgr_model.clip.model_building import build_model, default_preprocessing
 from fsgr_model.clip.token_cache import trunk_identity
 from fsgr_model.config.params import EvaluateParams
+from fsgr_model.config.text_params import Segmenter, TextParams
 from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord, write_dataset
 from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
 from fsgr_model.runtime.errors import UserError
@@ -85,7 +86,7 @@ def write_clip(data: Path, resize_mode: str) -> None:
         writer.write([1, 2, 3], np.random.default_rng(0).normal(size=(3, 5, 32)))
 
 
-def run(folder: Path, params: EvaluateParams = OFF) -> dict[str, dict]:
+def run(folder: Path, params: EvaluateParams = OFF, tokenizer: Segmenter = "ptb") -> dict[str, dict]:
     params_file = folder / "params.yaml"
     params_file.write_text("lr: 1e-3\n")
     evaluate(
@@ -95,6 +96,7 @@ def run(folder: Path, params: EvaluateParams = OFF) -> dict[str, dict]:
         by_image=folder / "data" / "scores",
         sheet=folder / "plots" / "sheet.png",
         params=params,
+        text=TextParams(tokenizer=tokenizer),
     )
     return {phase: json.loads((folder / "metrics" / f"{phase}.json").read_text()) for phase in ("xe", "scst")}
 
@@ -230,3 +232,15 @@ def test_revision_says_when_files_were_changed(tmp_path: Path, monkeypatch: pyte
     assert len(clean) == 40
     Path("file").write_text("2")
     assert provenance.git_revision() == f"{clean}+changes"
+
+
+def test_the_tokenizer_is_part_of_the_signature_and_of_where_scores_come_from(tmp_path: Path) -> None:
+    make_data(tmp_path / "data")
+    found = {name: run(tmp_path, tokenizer=name)["xe"] for name in ("ptb", "characters")}
+    facts = [{fact["what"]: fact["value"] for fact in scores["provenance"]} for scores in found.values()]
+    assert facts[0]["tokenizer"] == "this project's PTB tokenizer"
+    assert facts[1]["tokenizer"].startswith("single characters")
+    assert all(fact["CIDEr signature"].endswith("tokens of " + fact["tokenizer"]) for fact in facts)
+    assert found["ptb"]["Bleu_4"] < found["characters"]["Bleu_4"] and "bad_endings" not in found["characters"]
+    scores = load_json(tmp_path / "data" / "scores" / "xe.json")
+    assert scores["signature"] == facts[1]["CIDEr signature"]

@@ -63,6 +63,20 @@ def test_words_vectors_and_frequencies_of_the_training_split(data: Path) -> None
     assert (frequencies.num_images, frequencies.num_words) == (2, 8)
 
 
+def test_the_list_says_what_divided_its_words(data: Path) -> None:
+    make_word_list(
+        data / "dataset",
+        clip_folder=data / "clip",
+        folder=data / "vocab",
+        params=TRAIN,
+        segmenter="characters",
+    )
+    vocabulary = Vocabulary.load(data / "vocab" / "words.json")
+    assert (vocabulary.segmenter, vocabulary.words[4:6]) == ("characters", ["a", "dog"])
+    assert vocabulary.decode([4, 5]) == "adog"
+    DocumentFrequencies.load(data / "vocab" / "document_frequencies.safetensors", vocabulary)
+
+
 def test_words_of_the_validation_captions_count_where_they_are_asked_for(data: Path) -> None:
     """The word list grows by theirs; document frequencies stay those of training, and test adds nothing."""
     both = VocabParams(min_count=1, words="train_val")

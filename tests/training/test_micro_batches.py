@@ -47,6 +47,7 @@ def test_pieces_train_the_same_network(run_in, model_params, xe_params, by_image
     assert_same(weights_and_curve(run), by_image[1])
 
 
+@pytest.mark.slow
 def test_pieces_of_two_processes_train_the_same_network(tmp_path, run_in, model_params, xe_params, by_image):
     run = replace(run_in("cut"), micro_batch=2)
     in_processes(2, tmp_path / "2", trained, run, train_xe, 1e-3, model_params, xe_params)
@@ -64,6 +65,7 @@ def test_pieces_of_scst_train_the_same_network(tmp_path, run_in, model_params, s
     assert_same(weights_and_curve(cut), expected)
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_cut(run_in, model_params, xe_params, by_image, monkeypatch, capsys):
     """Two of five images fit."""
     whole = CrossEntropy.loss

@@ -218,6 +218,7 @@ def stopped(world, run, train, *given):
     return len(taken), stop.value.signal_name, stop.value.kept
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_stops_all_after_the_same_step_and_another_number_goes_on(
     run_in, tmp_path, model_params, xe_params
 ):

@@ -43,7 +43,6 @@ from fsgr_model.training.alignment import ProgressiveAlignment
 from fsgr_model.training.batches import CaptionedImages
 from fsgr_model.training.inputs import SplitInputs, captioned_images
 from fsgr_model.training.run import Run
-from pipeline.train_scst import training_reward
 from pipeline.train_xe import progressive_alignment, train_xe
 
 THINGS = ["cat", "dog", "house", "tree", "boat", "car"]
@@ -178,7 +177,8 @@ def reward_of(data: Path, vocabulary: Vocabulary, end_token: bool = True) -> Cid
     """The reward of SCST on the training split."""
     path = data / "vocab" / "document_frequencies.safetensors"
     frequencies = DocumentFrequencies.load(path, vocabulary)
-    return training_reward(split_of(data, "train").tokens, vocabulary, frequencies, end_token)
+    references = vocabulary.encode_table(split_of(data, "train").tokens)
+    return CiderDByBatch(references, frequencies, end_token)
 
 
 def alignment_of(data: Path, xe: XeParams) -> ProgressiveAlignment:

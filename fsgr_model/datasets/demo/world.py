@@ -17,6 +17,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from fsgr_model.config.dataset_params import DemoWorldParams
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.datasets.demo.backdrops import PAINTERS, WEATHER
 from fsgr_model.datasets.demo.grammar import write_captions
 from fsgr_model.datasets.demo.pictures import Mask, Picture, draw_scene
@@ -28,7 +29,7 @@ from fsgr_model.datasets.normal_form import CaptionRecord, Dataset, ImageRecord,
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.stopping import end_with_parent
-from fsgr_model.text.ptb_tokenizer import ptb_tokenize
+from fsgr_model.text.segmenters import segment
 
 IMAGES_PER_PROCESS = 250  # for fewer images another process is not worth its start
 FIRST_CAPTION_ID = 1_000_001  # far from the image ids, so that a mix-up of the two finds nothing
@@ -59,7 +60,13 @@ class Drawn:
 
 
 def draw_demo_world(
-    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, *, place: str
+    world_file: Path,
+    params: DemoWorldParams,
+    seed: int,
+    folder: Path,
+    *,
+    place: str,
+    segmenter: Segmenter = "ptb",
 ) -> Dataset:
     """Draw every picture into `folder/images/` and return the dataset in the normal form.
 
@@ -69,18 +76,25 @@ def draw_demo_world(
     Raises:
         UserError: the world file is missing or wrong, or names something that has no drawing.
     """
-    return draw_pictures(_drawable(world_file), _assign(params), seed, folder, place=place)
+    assignments = _assign(params)
+    return draw_pictures(_drawable(world_file), assignments, seed, folder, place=place, segmenter=segmenter)
 
 
 def draw_pretraining(
-    world_file: Path, params: DemoWorldParams, seed: int, folder: Path, *, place: str
+    world_file: Path,
+    params: DemoWorldParams,
+    seed: int,
+    folder: Path,
+    *,
+    place: str,
+    segmenter: Segmenter = "ptb",
 ) -> Dataset:
     """Draw the pictures that only CLIP trains on, which include held-out combinations, otherwise as
     `draw_demo_world`. All are of the training split.
     """
     ids = range(FIRST_PRETRAINING_ID, FIRST_PRETRAINING_ID + params.pretraining_images)
     assignments = [Assignment(image_id, "train", "any") for image_id in ids]
-    return draw_pictures(_drawable(world_file), assignments, seed, folder, place=place)
+    return draw_pictures(_drawable(world_file), assignments, seed, folder, place=place, segmenter=segmenter)
 
 
 def draw_pictures(
@@ -91,17 +105,26 @@ def draw_pictures(
     *,
     place: str,
     processes: int | None = None,
+    segmenter: Segmenter = "ptb",
 ) -> Dataset:
     """Draw the assigned pictures in `processes` processes; 1: in this process, None: one process per core."""
     if processes is None:
         processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_PER_PROCESS))
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    draw = partial(draw_one, world=world, seed=seed, folder=folder, place=place)
+    draw = partial(draw_one, world=world, seed=seed, folder=folder, place=place, segmenter=segmenter)
     drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", unit="images"))
     return _collect(world, drawn)
 
 
-def draw_one(assignment: Assignment, *, world: WorldSpec, seed: int, folder: Path, place: str) -> Drawn:
+def draw_one(
+    assignment: Assignment,
+    *,
+    world: WorldSpec,
+    seed: int,
+    folder: Path,
+    place: str,
+    segmenter: Segmenter = "ptb",
+) -> Drawn:
     """Sample, draw, caption and annotate one picture, and write its PNG file."""
     scene_rng, paint_rng, words_rng = np.random.default_rng([seed, assignment.image_id]).spawn(3)
     scene = sample_scene(world, scene_rng, assignment.domain or "seen")
@@ -114,7 +137,7 @@ def draw_one(assignment: Assignment, *, world: WorldSpec, seed: int, folder: Pat
     return Drawn(
         record=_save(picture, assignment, folder, place),
         texts=texts,
-        tokens=[ptb_tokenize(text) for text in texts],
+        tokens=[segment(text, segmenter) for text in texts],
         instances=_instances(world, scene, picture),
     )
 
