@@ -55,12 +55,11 @@ def local_folder(name: str | PathLike[str]) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
     except OSError as error:  # errors of the hub are OSErrors, too
-        kinds: dict[type[OSError], str] = {
-            RepositoryNotFoundError: "repository",
-            RevisionNotFoundError: "revision",
-        }
-        missing = kinds.get(type(error))
-        reason = f"there is no such {missing} that you may read" if missing else first_line(error)
+        if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+            missing = "repository" if isinstance(error, RepositoryNotFoundError) else "revision"
+            reason = f"there is no such {missing} that you may read"
+        else:
+            reason = first_line(error)
         raise UserError(
             f"{name} cannot be loaded: {reason}; see its name, log in (hf auth login), "
             "and connect to the internet once"
