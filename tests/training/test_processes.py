@@ -146,7 +146,9 @@ def kind(name, model_params, xe_params):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("what", ["xe", "scst", "contrast", "alignment", "tail", "memory"])
+@pytest.mark.parametrize(
+    "what", ["xe", "scst", "contrast", "alignment", pytest.param("tail", marks=pytest.mark.slow), "memory"]
+)
 @pytest.mark.parametrize(("double", "tolerance"), FLOATS)
 def test_gradients_do_not_know_how_many_processes(
     tmp_path, tiny_data, model_params, xe_params, what, size, double, tolerance
