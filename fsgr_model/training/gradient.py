@@ -53,13 +53,20 @@ class Gradient(Generic[BatchT]):
         Returns:
             this process's parts of the loss, detached, and of the report; `means` makes means of them.
         """
-        self.step = step
-        found = self._of_share(batch)
+        self.step, found = step, None
+        if self.pieces is None:
+            try:
+                found = self._loss(batch)
+                self.scaler.scale(found[0]).backward()
+            except torch.OutOfMemoryError as error:
+                found = None  # it keeps the tensors of the failed step alive
+                self._cut_to_what_fits(batch, error)
+        loss, report = found or self._in_pieces(batch)
         sum_gradients(self.optimiser.weights(), self.world)
         if self.pieces is not None:
             self.factors = self.pieces.factors(self.world)
             scale_gradients(self.optimiser.weights(), self.factors["loss"])
-        return found
+        return loss.detach(), report
 
     def means(self, parts: Report) -> Report:
         """The numbers of the whole batch, given this process's parts."""
@@ -76,31 +83,32 @@ class Gradient(Generic[BatchT]):
             return refuse_batch_size(images, parameter)
         return suggest_batch_size(self._attempt(batch), images, parameter)
 
-    def _of_share(self, batch: BatchT) -> tuple[Tensor, Report]:
-        if self.pieces is None:
-            try:
-                return self._at_once(batch)
-            except torch.OutOfMemoryError as error:
-                if self.world.together or self.micro_batch != "auto" or not self.task.can_be_cut:
-                    raise
-                # The frames of the exception keep the tensors of the failed step alive.
-                traceback.clear_frames(error.__traceback__)
-            # If not even one fits, the error is told as that of a whole batch.
-            fitting = max(1, largest_fitting(self._attempt(batch), len(batch.image_ids)))
-            self._cut(fitting)
-            print(f"{self.task.name}: {fitting} images fit in memory at once, so batches are cut", flush=True)
+    def _cut_to_what_fits(self, batch: BatchT, error: torch.OutOfMemoryError) -> None:
+        if self.world.together or self.micro_batch != "auto" or not self.task.can_be_cut:
+            raise error
+        # The frames of the exception keep tensors of the failed step alive, too.
+        traceback.clear_frames(error.__traceback__)
+        # If not even one fits, the error is told as that of a whole batch.
+        fitting = max(1, largest_fitting(self._attempt(batch), len(batch.image_ids)))
+        self._cut(fitting)
+        print(f"{self.task.name}: {fitting} images fit in memory at once, so batches are cut", flush=True)
+
+    def _in_pieces(self, batch: BatchT) -> tuple[Tensor, Report]:
         assert self.pieces is not None
         return self.pieces.accumulate(
             len(batch.image_ids), lambda start, end: self._at_once(batch.piece(start, end=end))
         )
 
     def _at_once(self, batch: BatchT) -> tuple[Tensor, Report]:
+        loss, report = self._loss(batch)
+        self.scaler.scale(loss).backward()
+        return loss.detach(), report
+
+    def _loss(self, batch: BatchT) -> tuple[Tensor, Report]:
         if self.task.draws is not None:
             self.task.draws.begin(self.step.image_keys(batch.image_ids).to(self.device))
         with autocast(self.device, self.precision):
-            loss, report = self.task.loss(self.model, batch.to(self.device), self.step)
-        self.scaler.scale(loss).backward()
-        return loss.detach(), report
+            return self.task.loss(self.model, batch.to(self.device), self.step)
 
     def _attempt(self, batch: BatchT) -> Callable[[int], None]:
         """Forward and backward of the first so many images of the batch, without a lasting effect."""

@@ -108,7 +108,8 @@ def test_an_exception_of_the_real_programs_is_told(monkeypatch: pytest.MonkeyPat
     with (
         MeteorProgram(java) as program,
         pytest.raises(
-            UserError, match=r"METEOR failed with .*java: java\.lang\.OutOfMemoryError: Java heap space; set"
+            UserError,
+            match=r"METEOR failed with .*java: java\.lang\.OutOfMemoryError: Java heap space; take meteor out of",
         ),
     ):
         program.score({1: ["a dog"]}, {1: ["a dog"]})
