@@ -198,7 +198,7 @@ BY_DVC = {
     "xe.epochs=0": "xe.epochs: Input should be greater than or equal to 1 (found 0)",
     "+xe.epochz=3": "xe.epochz: unknown parameter (found 3); check its spelling",
     "model.num_heads=7": "d_model 128 must be a multiple of 4 and of num_heads 7",
-    "dataset.on_bad_image=ignore": "dataset.on_bad_image: Input should be 'fail' or 'skip' (found 'ignore')",
+    "labels.attention=ignore": "labels.attention: Input should be 'value', 'csa', 'qk_kk' or 'plain'",
 }
 
 

@@ -109,7 +109,7 @@ def test_an_exception_of_the_real_programs_is_told(monkeypatch: pytest.MonkeyPat
         MeteorProgram(java) as program,
         pytest.raises(
             UserError,
-            match=r"METEOR failed with .*java: java\.lang\.OutOfMemoryError: Java heap space; take meteor out of",
+            match=r"METEOR failed with .*java: java\.lang\.OutOfMemoryError: Java heap space; take meteor",
         ),
     ):
         program.score({1: ["a dog"]}, {1: ["a dog"]})
