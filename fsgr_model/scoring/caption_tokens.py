@@ -44,6 +44,11 @@ def is_ptb(tokenizer: Tokenizer) -> bool:
     return tokenizer in ("python", "java")
 
 
+def tokenizer_of(segmenter: Segmenter) -> Tokenizer:
+    """The tokenizer of scores, Java apart, that divides as `segmenter`."""
+    return "python" if segmenter == "ptb" else segmenter
+
+
 def segmenter_of(tokenizer: Tokenizer) -> Segmenter:
     """The segmenter of the metrics that Java has no part in."""
     return "ptb" if tokenizer == "python" or tokenizer == "java" else tokenizer

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.scoring.caption_tokens import tokenizer_of
 from fsgr_model.scoring.chair import ObjectNames
 from fsgr_model.scoring.cider_d import caption_lengths
 from fsgr_model.scoring.document_frequencies import Floats
@@ -38,7 +39,7 @@ class SentenceChair:
         self, instances: dict[str, list[dict[str, Any]]], references: WordTable, vocabulary: Vocabulary
     ) -> None:
         self.references = references
-        names = ObjectNames(instances["categories"])
+        names = ObjectNames(instances["categories"], tokenizer_of(vocabulary.segmenter))
         self.in_samples = ObjectFinder(names, vocabulary.words)
         # A reference may use words that the vocabulary has not.
         self.in_references = ObjectFinder(names, references.words)

@@ -20,6 +20,7 @@ from fsgr_model.scoring.coco_metrics import score_captions
 from fsgr_model.scoring.comparison import check_comparable
 from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.report import caption_report
+from fsgr_model.scoring.sentence_chair import SentenceChair
 from fsgr_model.text.caption_table import WordTable
 from fsgr_model.text.segmenters import segment
 from fsgr_model.text.vocabulary import EOS, PAD, UNK, build_vocabulary
@@ -134,6 +135,21 @@ def test_what_is_known_of_english_only_is_left_out_with_the_reason() -> None:
     assert report["CHAIRi"] == 0.0 and by_image.columns["objects"].tolist() == [1, 0, 0]
     invented = {**RESULTS, 2: "一只猫在看书"}
     assert caption_report(REFERENCES, invented, INSTANCES, "off", tokenizer="characters")[0]["CHAIRi"] == 0.5
+
+
+def test_the_reward_of_chair_divides_the_names_as_the_captions() -> None:
+    """A category of two letters is found in captions that are divided into letters."""
+    divided = {
+        number: [segment(text, "characters") for text in texts] for number, texts in REFERENCES.items()
+    }
+    words = WordTable.of(divided)
+    vocabulary = build_vocabulary(words.counts(), 1, "characters")
+    instances = {
+        "categories": [{"id": 1, "name": "小狗"}, {"id": 2, "name": "汽车"}],
+        "annotations": [{"image_id": 1, "category_id": 1}, {"image_id": 3, "category_id": 2}],
+    }
+    said = np.array([vocabulary.encode(list("汽车"), 2)[1:], vocabulary.encode(list("小狗"), 2)[1:]])
+    assert SentenceChair(instances, words, vocabulary).score(said, [1, 1]).tolist() == [1.0, 0.0]
 
 
 def test_scores_of_two_segmenters_are_never_compared(segmenter: Segmenter) -> None:
