@@ -70,7 +70,7 @@ def test_objects_are_found_where_the_words_find_them() -> None:
     captions = [text.split() for text in texts]
     found_NL = finder.mentions(rows_of(captions), np.array([len(caption) for caption in captions]))
     found = [[finder.categories[place] for place in row if place >= 0] for row in found_NL.tolist()]
-    assert found == [names.mentions(caption) for caption in captions]
+    assert found == [names.mentions(text) for text in texts]
     assert found_NL[0].tolist()[1] >= 0 and found_NL[0].tolist()[2] == -1
 
 
