@@ -38,7 +38,9 @@ class SentenceChair:
         self, instances: dict[str, list[dict[str, Any]]], references: WordTable, vocabulary: Vocabulary
     ) -> None:
         self.references = references
-        names = ObjectNames(instances["categories"])
+        # Names are divided as the captions were.
+        segmenter = vocabulary.segmenter
+        names = ObjectNames(instances["categories"], "python" if segmenter == "ptb" else segmenter)
         self.in_samples = ObjectFinder(names, vocabulary.words)
         # A reference may use words that the vocabulary has not.
         self.in_references = ObjectFinder(names, references.words)
