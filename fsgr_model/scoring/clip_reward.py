@@ -16,6 +16,7 @@ from fsgr_model.clip.text_embeddings import embed_texts
 from fsgr_model.scoring.clip_score import PROMPT, clip_scores, ref_clip_scores
 from fsgr_model.scoring.document_frequencies import Floats
 from fsgr_model.text.caption_table import WordTable
+from fsgr_model.text.segmenters import join
 from fsgr_model.text.vocabulary import Vocabulary
 
 
@@ -73,7 +74,10 @@ class RefClipReward:
         clip_N = clip.cosine_scores(caption_NL, image_ids)
         caption_NE = clip.embed_samples(clip.texts(caption_NL))
         asked = list(dict.fromkeys(image_ids))
-        texts = [[" ".join(words) for words in self.references[image_id]] for image_id in asked]
+        texts = [
+            [join(words, clip.vocabulary.segmenter) for words in self.references[image_id]]
+            for image_id in asked
+        ]
         each = clip.embed(tuple(text for of_image in texts for text in of_image))
         of_image = dict(zip(asked, each.split([len(of_image) for of_image in texts]), strict=True))
         best = [
