@@ -57,7 +57,7 @@ def test_a_signal_to_another_process_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told_of_it"),
+    ("code", "how"),
     [(-signal.SIGKILL, "was ended by SIGKILL"), (1, "failed: error: row 7 is damaged")],
 )
 def test_the_cause_is_told_where_the_others_were_stopped_for_it(tmp_path, code, how):
