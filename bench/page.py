@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import psutil
 from PIL import Image
@@ -68,7 +68,7 @@ async def load(address: str, pictures: list[bytes], *, clients: int, requests: i
     statuses: Counter[int] = Counter()
     without_when = 0
 
-    async def one(client: httpx.AsyncClient) -> None:
+    async def one(client: httpx2.AsyncClient) -> None:
         nonlocal without_when
         for number in left:
             start = time.perf_counter()
@@ -77,9 +77,9 @@ async def load(address: str, pictures: list[bytes], *, clients: int, requests: i
             statuses[answer.status_code] += 1
             without_when += answer.status_code == 503 and "retry-after" not in answer.headers
 
-    limits = httpx.Limits(max_connections=clients)
+    limits = httpx2.Limits(max_connections=clients)
     start = time.perf_counter()
-    async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
+    async with httpx2.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
         await asyncio.gather(*[one(client) for _ in range(clients)])
     took = time.perf_counter() - start
     ordered = sorted(seconds)

@@ -56,6 +56,8 @@ def fetch(repository: str, name: str) -> Path:
         with locked(folder, wait=True):
             if not target.exists():
                 url = hf_hub_url(repository, name, revision=known.commit_hash)
+                if known.file_size is None:
+                    raise OSError(f"{url}: the hub does not say how large the file is")
                 download(url, folder / name, known.file_size)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).replace(target)
