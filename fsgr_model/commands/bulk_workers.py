@@ -115,7 +115,7 @@ def workers(job: Job, count: int) -> Iterator[tuple[Model, Captioned]]:
     numbers: SimpleQueue[int] = context.SimpleQueue()
     for number in range(count):
         numbers.put(number)
-    pool = ProcessPoolExecutor(count, context, _begin, (job, os.getpid(), numbers, count))
+    pool = ProcessPoolExecutor(count, context, _begin_worker, (job, os.getpid(), numbers, count))
     try:
         yield pool.submit(_model).result(), partial(_in_turn, pool, 2 * count)
     finally:
@@ -137,7 +137,7 @@ def _in_turn(pool: ProcessPoolExecutor, ahead: int, groups: Iterable[Group]) -> 
 _HERE: dict[str, Any] = {}
 
 
-def _begin(job: Job, parent: int, numbers: "SimpleQueue[int]", count: int) -> None:
+def _begin_worker(job: Job, parent: int, numbers: "SimpleQueue[int]", count: int) -> None:
     """The first thing in a process of the pool. Ctrl-C reaches all; the one that writes ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)

@@ -74,9 +74,10 @@ class _DeviceIndex:
 
     def __init__(self, index: KeyIndex, device: torch.device) -> None:
         self.bits = index.bits
-        # One more key than there are, so that a look past the last one is allowed.
-        keys = F.pad(torch.from_numpy(index.keys), (0, index.deepest + 1), value=NOTHING)
-        self.keys = keys.to(device)
+        # One more key than there are, so that a look past the last one is allowed. F.pad would round NOTHING
+        # to a float64: findings/torch_pad_rounds_integers.sh.
+        keys = torch.from_numpy(index.keys)
+        self.keys = torch.cat([keys, keys.new_full((index.deepest + 1,), NOTHING)]).to(device)
         self.start = torch.from_numpy(index.start).to(device)
         self.place_P = torch.arange(index.deepest, device=device)
 

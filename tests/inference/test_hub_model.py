@@ -99,7 +99,10 @@ class Answer(BaseHTTPRequestHandler):
 
     def tree(self, revision: str) -> None:
         commit = self.server.commit_of(revision)
-        files = self.server.commits[commit] if commit else {}
+        if commit is None:
+            self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+            return
+        files = self.server.commits[commit]
         self.json(
             [
                 {"type": "file", "path": name, "size": len(content), "oid": f"{hash(content) % 2**64:040x}"}

@@ -132,7 +132,7 @@ def test_every_worker_process_ends_with_its_parent():
     nodes = [node for text in starting for node in ast.walk(ast.parse(text))]
     calls = {ast.unparse(node) for node in nodes if isinstance(node, ast.Call)}
     found = {call for call in calls if re.match(r"(\w+\.)*(ProcessPoolExecutor|DataLoader)\(", call)}
-    assert len(found) == 3
+    assert len(found) == 4
     assert not {call for call in found if not re.search("end_with_parent|_begin_worker", call)}
 
 
