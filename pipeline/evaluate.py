@@ -98,8 +98,8 @@ def evaluate(
         reports = score_phases(
             split.references, split.results, split.instances, domains, params=params, text=text, meteor=meteor
         )
-    # After METEOR, because this uses all cores.
-    clip_scorer = make_clip_scorer(split.clip, split.features, split.references)
+    parameters = parameters_fact(params_file)
+    clip_scorer = make_clip_scorer(split.clip, split.features, split.references)  # uses all cores
     for phase, (report, scores) in reports.items():
         columns = clip_scorer.score(split.results[phase])
         scores.columns.update(columns)
@@ -110,7 +110,7 @@ def evaluate(
         provenance = [
             Fact(what="CIDEr signature", value=scores.signature),
             tokenizer_fact(params.tokenizer(text)),
-            *pipeline_provenance(split.sums[phase], parameters_fact(params_file), split.clip.identity),
+            *pipeline_provenance(split.sums[phase], parameters, split.clip.identity),
         ]
         save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
         print(f"{phase}: {summary(report)}")

@@ -33,7 +33,8 @@ class Watch:
         """The nearest line of the project on the stack."""
         frame = sys._getframe(2)
         while frame is not None and frame.f_code.co_filename not in LINES:
-            if frame.f_globals.get("__name__", "").startswith(DRIVERS):
+            # What a library looks for when it is imported is no call of the project's.
+            if frame.f_globals.get("__name__", "").startswith((*DRIVERS, "importlib._bootstrap")):
                 return
             frame = frame.f_back
         if frame is not None and frame.f_lineno not in LINES[frame.f_code.co_filename]:

@@ -68,7 +68,7 @@ class Training:
         return [int(epoch) for epoch in re.findall(r"^XE epoch (\d+): ", self.log.read_text(), re.M)]
 
     def end(self) -> str:
-        """Wait for the end; no process may be left. Returns the last line."""
+        """Wait for the end; no process may be left. Returns the last lines: of process 0, of the command."""
         try:
             assert self.command.wait(200) == 1
         finally:
@@ -77,7 +77,7 @@ class Training:
                 os.kill(pid, signal.SIGKILL)
             self.command.wait(10)
         assert not left
-        return self.log.read_text().splitlines()[-1]
+        return "\n".join(self.log.read_text().splitlines()[-2:])
 
 
 AT = r"in XE epoch \d+/60, step \d"
@@ -90,7 +90,7 @@ FAULTS = [
 
 
 def inject(training: Training, rank: int | None, send: signal.Signals) -> str:
-    """Send a signal to a process, or to the command; returns the last line that it says."""
+    """Send a signal to a process, or to the command; returns the last that it says."""
     os.kill(training.command.pid if rank is None else training.pids[rank], send)
     return training.end()
 
