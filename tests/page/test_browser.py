@@ -281,10 +281,10 @@ def test_the_keyboard_alone_is_enough(watched: Watched) -> None:
     expect(heading).not_to_have_text(before)
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
-    page.goto(page.url.partition("#")[0])
+    page.goto(page.url.partition("#")[0], wait_until="networkidle")
     tab_to("input[type=file]")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files({"name": "key.jpg", "mimeType": "image/jpeg", "buffer": jpeg((20, 20))})
     expect(page.locator(".word").first).to_be_visible()
     tab_to(".word")
