@@ -48,11 +48,6 @@ class MustOccur:
         states = zip(self.tables, self._states(spoken.word_BSP), strict=True)
         return torch.stack([table[state_BS] for table, state_BS in states]).sum(dim=0, dtype=torch.int16)
 
-    def is_met(self, word_BSP: Tensor) -> Tensor:
-        """Whether captions contain all phrases, [B, S] bool."""
-        states = zip(self.tables, self._states(word_BSP), strict=True)
-        return torch.stack([state_BS == len(table) - 1 for table, state_BS in states]).all(dim=0)
-
     def _states(self, word_BSP: Tensor) -> list[Tensor]:
         """The state [B, S] of each phrase. It is counted anew, so nothing follows hypotheses around."""
         states = []

@@ -173,7 +173,7 @@ class Loop(Generic[BatchT]):
         self.optimiser.unscale(self.scaler)
         norm = self.optimiser.gradient_norm()
         # The loop waits for the device once per step.
-        loss_value, norm_value = torch.stack([loss.detach().float(), norm]).tolist()
+        loss_value, norm_value = torch.stack([loss.float(), norm]).tolist()
         numbers = self.gradient.means({"loss": loss_value, **report})
         self._check_finite(numbers["loss"], norm=norm_value, rate=rate, batch=batch)
         if self.max_norm is not None and math.isfinite(norm_value):

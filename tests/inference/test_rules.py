@@ -275,5 +275,5 @@ def test_nothing_but_pad_follows_where_there_are_fewer_captions_than_places() ->
 @pytest.mark.parametrize("phrase", [p for n in (1, 2, 3) for p in itertools.product((X, Y), repeat=n)])
 def test_the_automaton_knows_which_captions_contain_a_phrase(phrase: Caption) -> None:
     bodies = [caption for caption in every_caption() if EOS not in caption]
-    said = must(phrase).is_met(torch.tensor([bodies]))[0].tolist()
-    assert said == [contains(caption, phrase) for caption in bodies]
+    (state_BS,) = must(phrase)._states(torch.tensor([bodies]))
+    assert (state_BS[0] == len(phrase)).tolist() == [contains(caption, phrase) for caption in bodies]
