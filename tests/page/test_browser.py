@@ -5,6 +5,7 @@ They run where a Chromium is installed (`apt-get install chromium`): make test-b
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,7 +222,7 @@ def test_the_test_split_is_sorted_filtered_and_opened(watched: Watched, here: Ru
     expect(dialog.locator(".word").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    assert page.url.endswith("#look")
+    expect(page).to_have_url(re.compile(r"#look$"))
     watched.check()
 
 
