@@ -308,6 +308,7 @@ def test_contrast_labels_and_width_of_every_tab(browser, here, scheme, width) ->
                 page.get_by_role("button", name="Compare").click()
             shown = {"try": ".word", "look": ".tile", "compare": ".changed mark", "train": ".plot"}[tab]
             expect(page.locator(shown).first).to_be_visible()
+            page.wait_for_load_state("networkidle")
             found = Axe().run(page)
             assert found.violations_count == 0, f"{tab}: {found.generate_report()}"
             assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
