@@ -15,11 +15,12 @@ from fsgr_model.clip.model_building import (
     default_preprocessing,
 )
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config
+from fsgr_model.clip.text_files import refuse_foreign_text
 from fsgr_model.clip.towers import check_tower
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING, read_lists
 from fsgr_model.runtime.artifacts import fingerprint, whole_folder
-from fsgr_model.runtime.errors import UserError, run_command
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.training.clip_pairs import Pairs
 from fsgr_model.training.clip_training import retrieval_accuracy, train_clip
@@ -88,7 +89,7 @@ def train_demo(
 
     The resume point is opened in `held`, and deleted when that ends without an error.
     """
-    check_text(name, config)
+    refuse_foreign_text(name, config)
     torch.manual_seed(training.seed)
     model = build_model(config, name)
     check_tower(model)
@@ -116,20 +117,6 @@ def train_demo(
             "seed": training.seed,
         },
     )
-
-
-def check_text(name: str, config: Config) -> None:
-    """Refuse to train texts that are read by the library transformers, whose tokens have other ends.
-
-    Raises:
-        UserError: the config has such a tower or tokenizer.
-    """
-    for key in ("hf_model_name", "hf_tokenizer_name"):
-        if config["text_cfg"].get(key):
-            raise UserError(
-                f"clip.pretrained is demo, and clip.model {name} has {key} {config['text_cfg'][key]!r}; the "
-                "training here needs open_clip's own tokenizer and text tower: remove the key"
-            )
 
 
 def main() -> None:
