@@ -7,7 +7,7 @@ open_clip's config names them by their place on the hub; here they lie in a fold
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.clip.model_building import build_tokenizer
+from fsgr_model.clip.model_building import build_tokenizer, read_tokenizer
 from fsgr_model.clip.open_clip_api import import_transformers, open_clip
 from fsgr_model.runtime.artifacts import load_json, sha256_file
 from fsgr_model.runtime.errors import UserError
@@ -31,15 +31,15 @@ def is_here(key: str, place: str) -> bool:
     """Whether transformers finds these files in the hub's cache, without a connection.
 
     Raises:
-        UserError: transformers is not installed.
+        UserError: transformers is not installed, or what it needs.
     """
     transformers = import_transformers(f"the {WHAT[key]} {place}")
-    files = transformers.AutoTokenizer if key == TOKENIZER else transformers.AutoConfig
     try:
-        files.from_pretrained(place, local_files_only=True)
+        if key == TOWER:
+            return transformers.AutoConfig.from_pretrained(place, local_files_only=True) is not None
+        return read_tokenizer(place, local_files_only=True) is not None
     except (OSError, ValueError):
         return False
-    return True
 
 
 def fetch_tokenizer(config: Config) -> None:
