@@ -43,6 +43,7 @@ from pipeline.captions import caption_split, read_test_split
 RESULTS, PAGE = Path("bench/results/demo_towers.json"), Path("docs/experiments/demo_towers.md")
 DATASET, RUNS = Path("data/dataset"), Path("build/demo_towers")
 ATTENTIONS: tuple[Align, ...] = ("plain", "qk_kk", "csa", "value")
+CIDERS = {"CIDEr": "CIDEr", "CIDEr, tuned": "CIDEr_tuned"}
 TUNED = {"adapters": True, "prompts": 1, "prompt_start": "patches"}
 BATCH = 64
 FOUND = re.compile(r"finds the first caption of ([\d.]+)%")
@@ -228,7 +229,7 @@ def table(known: dict[str, Any]) -> str:
         "best constant",
         "retrieval",
         "CIDEr",
-        "CIDEr, tuned",
+        *(["CIDEr, tuned"] if any("CIDEr_tuned" in run for run in known.values()) else []),
         "CPU s",
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -236,17 +237,17 @@ def table(known: dict[str, Any]) -> str:
         of_tower = [run for cell, run in known.items() if cell.split("-")[0] == name]
         for epochs in sorted({run["epochs"] for run in of_tower}):
             runs = [run for run in of_tower if run["epochs"] == epochs]
-            lines.append("| " + " | ".join([tower.what, str(epochs), *row_of(runs)]) + " |")
+            lines.append("| " + " | ".join([tower.what, str(epochs), *row_of(runs, head)]) + " |")
     return "\n".join(lines)
 
 
-def row_of(runs: list[dict[str, Any]]) -> list[str]:
+def row_of(runs: list[dict[str, Any]], head: list[str]) -> list[str]:
     """The cells after the tower and its epochs."""
     rows, columns = runs[0]["grid"]
     cells = [str(len(runs)), f"{rows} x {columns}"]
     cells += [percent(run["labels"][each] for run in runs if each in run["labels"]) for each in ATTENTIONS]
     cells += [percent(run[each] for run in runs) for each in ("chance", "majority", "retrieval")]
-    for key in ("CIDEr", "CIDEr_tuned"):
+    for key in [key for name, key in CIDERS.items() if name in head]:
         cider = [run[key] for run in runs if key in run]
         cells += [f"{statistics.mean(cider):.3f}" if cider else ""]
     return [*cells, f"{statistics.mean(run['clip_cpu_seconds'] for run in runs):.0f}"]

@@ -18,7 +18,7 @@ PICTURE_SUFFIXES = frozenset(
 # How many first bytes `kind_of` reads; an SVG may open with a comment.
 HEAD_BYTES = 1024
 HEIF_PACKAGE = "pillow-heif>=0.22,<2"
-AVIF_PACKAGE = "pillow>=11.3,<13"
+AVIF_PACKAGE = "pillow>=11.3,<14"
 # Pillow starts another program (Ghostscript) for EPS, which executes code in the file; only Windows renders
 # WMF. The others hold no picture: Pillow knows their names for programs that bring a reader of their own.
 NOT_DECODED = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"))

@@ -55,3 +55,6 @@ def test_the_table_has_means_over_seeds_and_leaves_out_what_is_not_there() -> No
     assert of["value"] == "60.0 ± 10.0%" and of["plain"] == "" and of["seeds"] == "2" and of["CIDEr"] == ""
     assert dict(zip(head, vit, strict=True))["CIDEr"] == "1.500"
     assert dict(zip(head, longer, strict=True))["epochs"] == "8"
+    assert "CIDEr, tuned" not in head
+    head, _, *_, vit = (line.split(" | ") for line in table({"vit-3-42": run(CIDEr_tuned=1.2)}).splitlines())
+    assert dict(zip(head, vit, strict=True))["CIDEr, tuned"] == "1.200"
