@@ -147,9 +147,10 @@ class Loop(Generic[BatchT]):
 
     def _batches(self) -> Iterator[BatchT]:
         """The remaining batches of the epoch."""
-        now, started_at = self.progress, time.monotonic()
+        now, first, started_at = self.progress, self.progress.step, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_per_epoch = len(groups)
+        self.world.bytes_given()
         coming = self.source.batches([self.world.share(group) for group in groups[now.step :]])
         yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
@@ -159,6 +160,11 @@ class Loop(Generic[BatchT]):
         if self.world.together:
             waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
             print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
+            steps = max(len(groups) - first, 1)
+            given = ", ".join(
+                f"{kind} {count // steps:,}" for kind, count in self.world.bytes_given().items()
+            )
+            print(f"{self._place()}: bytes that a process gives to a step's exchanges: {given}", flush=True)
 
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress
@@ -293,6 +299,8 @@ class Loop(Generic[BatchT]):
         # No process reads what rank 0 has already replaced.
         self.world.wait()
         if saved is None:
+            # Prompts that start from patches may have other bits on another machine.
+            self.world.give(self.optimiser.weights())
             return
         tensors, progress_so_far = saved
         self.progress = Progress(**progress_so_far)

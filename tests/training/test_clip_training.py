@@ -302,7 +302,7 @@ def test_text_embedding_is_open_clips(pairs, text):
 def test_image_and_patches_are_those_of_the_pipeline(pairs, changes):
     torch.manual_seed(2)
     model = build_model(tiny_config(**{"pool_type": "avg"} | changes), "tiny").eval()
-    images = pairs.images[:3].float()
+    images = pairs.pictures.tensors(pairs.image_ids[:3]).float()
     with torch.no_grad():
         image_BE, patch_BGE = image_and_patches(model, images)
         wanted = model.encode_image(images, normalize=True)
