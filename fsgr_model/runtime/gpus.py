@@ -26,8 +26,8 @@ SECONDS_BETWEEN_LOOKS = 1.0
 def taken_gpus(asked: int | Literal["auto"]) -> Iterator[int]:
     """Take as many GPUs as are asked for, or all that are free, at least one; wait until there are so many.
 
-    Yields how many; 0 where the machine has none. Nothing is locked where it has one alone. This process
-    will use the first of them, and those that it starts see no others.
+    Yields how many; 0 where the machine has none. Nothing is locked where it has one alone. A single one is
+    that of this process; processes that share several see no others.
 
     Raises:
         UserError: the machine has fewer.
@@ -42,17 +42,15 @@ def taken_gpus(asked: int | Literal["auto"]) -> Iterator[int]:
         yield len(names)
         return
     locks = _take(names, asked)
-    before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = ",".join(locks)
-    # CUDA may have read the variable already.
-    torch.cuda.set_device(names.index(next(iter(locks))))
+    print(f"takes GPU {', '.join(locks)} of {', '.join(names)}", flush=True)
+    if len(locks) == 1:
+        # This process may have read the variable already.
+        torch.cuda.set_device(names.index(next(iter(locks))))
+    else:
+        os.environ[VISIBLE] = ",".join(locks)
     try:
         yield len(locks)
     finally:
-        if before is None:
-            del os.environ[VISIBLE]
-        else:
-            os.environ[VISIBLE] = before
         for lock in locks.values():
             lock.close()
 
@@ -79,9 +77,8 @@ def _take(names: list[str], asked: int | Literal["auto"]) -> dict[str, IO[str]]:
         for lock in locks.values():
             lock.close()
         if not told:
-            print(
-                f"{needed} of {len(names)} GPUs needed, {len(locks)} free; waiting for other runs", flush=True
-            )
+            free = f"{len(locks)} of {len(names)} GPUs are free"
+            print(f"{free}, this stage needs {needed}; waiting for other runs of yours to end", flush=True)
             told = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
 

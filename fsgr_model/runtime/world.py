@@ -253,10 +253,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: Group) -> Tensor:
-        counts, own = (
-            [torch.zeros(1, dtype=torch.int64) for _ in range(group.size)],
-            torch.tensor([len(rows)]),
-        )
+        counts = [torch.zeros(1, dtype=torch.int64) for _ in range(group.size)]
+        own = torch.tensor([len(rows)])
         dist.all_gather(counts, own)
         lengths = [int(count) for count in counts]
         longest = max(lengths)

@@ -158,13 +158,15 @@ class Loop(Generic[BatchT]):
             share = self.source.waited / max(took, 1e-9)
             print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
         if self.world.together:
-            waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
-            print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
-            steps = max(len(groups) - first, 1)
-            given = ", ".join(
-                f"{kind} {count // steps:,}" for kind, count in self.world.bytes_given().items()
-            )
-            print(f"{self._place()}: bytes that a process gives to a step's exchanges: {given}", flush=True)
+            self._report_exchanges(len(groups) - first)
+
+    def _report_exchanges(self, steps: int) -> None:
+        waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
+        print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
+        given = ", ".join(
+            f"{kind} {count // max(steps, 1):,}" for kind, count in self.world.bytes_given().items()
+        )
+        print(f"{self._place()}: bytes that a process gives to the others in a step: {given}", flush=True)
 
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress

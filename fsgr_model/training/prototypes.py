@@ -117,7 +117,7 @@ class PrototypeSearch:
     """
 
     def __init__(self, model: Captioner, params: PrototypeParams, d_model: int, world: World = ALONE) -> None:
-        """Of several processes, all keep the same banks of the words of all; one finds a layer's prototypes."""
+        """Of several processes, all keep the same banks of the words of all; each finds some prototypes."""
         self.params, self.world = params, world
         self.memories = [module for module in model.decoder.modules() if isinstance(module, Prototypes)]
         rows = -(-ROWS_PER_PROTOTYPE * params.size // params.window)
