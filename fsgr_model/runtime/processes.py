@@ -20,7 +20,7 @@ import psutil
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpus import taken_gpus
 from fsgr_model.runtime.resume import RESUME, project_root
-from fsgr_model.runtime.stopping import Stopped, end_with_parent
+from fsgr_model.runtime.stopping import Stopped, end_with_parent, stop_request
 from fsgr_model.runtime.two_outputs import keep_log
 from fsgr_model.runtime.world import ALONE, ENDED, LOST, OthersLost, World, joined
 
@@ -90,20 +90,22 @@ def launch(launcher: str, module: str) -> None:
             f"runtime.launcher ({launcher}) started {module} without torchrun; let it end with torchrun and "
             "its options, as in `srun torchrun --nnodes 2 ...`"
         )
-    # In a session of its own, so that Ctrl-C of a terminal reaches it once, and from here.
-    command = subprocess.Popen(
-        f"exec {launcher} -m {module}",
-        shell=True,
-        env={**os.environ, LAUNCHED: "yes"},
-        start_new_session=True,
-    )
-    try:
-        code = command.wait()
-    except Stopped:
-        command.send_signal(signal.SIGTERM)
-        command.wait()
-        # Process 0 has said what it saved.
-        sys.exit(1)
+    with stop_request() as stop:
+        try:
+            # In a session of its own, so that Ctrl-C of a terminal reaches it once, and from here.
+            with stop.deferred():
+                command = subprocess.Popen(
+                    f"exec {launcher} -m {module}",
+                    shell=True,
+                    env={**os.environ, LAUNCHED: "yes"},
+                    start_new_session=True,
+                )
+            code = command.wait()
+        except Stopped:
+            command.send_signal(signal.SIGTERM)
+            command.wait()
+            # Process 0 has said what it saved.
+            sys.exit(1)
     if code:
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
         raise UserError(

@@ -1,10 +1,10 @@
 """Runs at a time take different GPUs of a machine; the number of GPUs is a stand-in's."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
 import tempfile
 import threading
+import time
 
 import pytest
 import torch
@@ -93,19 +93,20 @@ def test_a_run_waits_until_so_many_are_free(machine, capsys):
 
 def test_a_lock_ends_with_its_process(machine):
     used = machine(2)
-    script = (
-        "import torch; torch.cuda.device_count = lambda: 2; torch.cuda.set_device = print\n"
-        "from fsgr_model.runtime.gpus import taken_gpus\n"
-        "with taken_gpus(1): print('taken', flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert any("taken" in line for line in iter(other.stdout.readline, ""))
+    has_it = multiprocessing.get_context("fork").Event()
+
+    def hold():
         with taken_gpus(1):
-            assert used == [1]
-        other.kill()
+            has_it.set()
+            time.sleep(60)
+
+    other = multiprocessing.get_context("fork").Process(target=hold, daemon=True)
+    other.start()
+    assert has_it.wait(30)
+    with taken_gpus(1):
+        assert used == [1]
+    other.kill()
+    other.join()
     with taken_gpus(1):
         assert used == [1, 0]
 

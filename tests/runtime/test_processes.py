@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.processes import (
@@ -21,7 +22,7 @@ from fsgr_model.runtime.processes import (
 )
 from fsgr_model.runtime.stopping import stop_request
 from fsgr_model.runtime.two_outputs import keep_log
-from fsgr_model.runtime.world import LOST
+from fsgr_model.runtime.world import ALONE, LOST
 
 GONE = "process 1 (host, pid 12) ended"
 HANGS = "process 1 (host, pid 12) did not answer for 100 s"
@@ -81,6 +82,13 @@ def test_the_cause_is_told_where_the_others_were_stopped_for_it(tmp_path, code, 
     """Processes that exchange nothing, as those of features, do not lose each other: torchrun stops them."""
     message = told(tmp_path, {0: STOPPED, 1: code}, said="error: row 7 is damaged\n")
     assert message.startswith("process 1 of 2 (pid 12 on ") and how in message
+
+
+def test_one_process_makes_no_process_group(monkeypatch):
+    monkeypatch.delenv(BY_TORCHRUN, raising=False)
+    seen = []
+    run_in_processes(1, "pipeline.clip", lambda world: seen.append((world, dist.is_initialized())))
+    assert seen == [(ALONE, False)]
 
 
 def launch(script: str, folder: Path) -> None:

@@ -32,9 +32,9 @@ from tests.worlds.processes import in_processes
 STEP = Step(seed=5, epoch=1, index=3)
 CONFIG = tiny_config(pool_type="avg", patch_dropout=0.25)
 CONFIGS = {"softmax": CONFIG, "sigmoid": {**CONFIG, "init_logit_bias": -3.0}}
-# 5 + 5 + 2 pictures of 12; the last incomplete batch is left out.
+# 8 pictures of 12: three processes have 2, 3 and 3. The last incomplete batch is left out.
 PARAMS = ClipTrainingParams(
-    epochs=10, batch_size=5, lr=3e-3, weight_decay=0.1, warmup_epochs=1, shift=0.1, gray_scale_prob=0.5
+    epochs=20, batch_size=8, lr=3e-3, weight_decay=0.1, warmup_epochs=1, shift=0.1, gray_scale_prob=0.5
 )
 
 
@@ -104,24 +104,42 @@ def test_gradients_do_not_know_how_many_processes(tmp_path, dataset, kind, size,
         compare(one, found, tolerance)
 
 
-def trained(world, dataset, key):
+def trained(world, dataset, key, lr, double):
     """The weights after 20 steps."""
-    model = new_model("softmax")
+    model, plain = new_model("softmax"), Pairs.batches
+    if double:
+        model.double()
+        Pairs.batches = lambda pairs, groups: (DoubleBatch(**vars(b)) for b in plain(pairs, groups))
     torch.manual_seed(world.rank)
     with shared_resume_point("clip", key, world) as point:
         pairs = read_pairs(dataset, world, point.folder / "pictures.h5")
-        train_clip(model, pairs, PARAMS, point, save_minutes=60, world=world)
+        train_clip(model, pairs, PARAMS.model_copy(update={"lr": lr}), point, save_minutes=60, world=world)
     return {name: weight.numpy() for name, weight in model.state_dict().items()}
 
 
+def distance(found, weight, name):
+    """Relative to the norm. Without the bias of an attention's keys, on which a softmax does not depend: its
+    gradient is rounding, which Adam scales up.
+    """
+    if name.endswith("attn.in_proj_bias"):
+        (query, _, value), (query_too, _, value_too) = np.split(found, 3), np.split(weight, 3)
+        found, weight = np.concatenate((query, value)), np.concatenate((query_too, value_too))
+    return np.linalg.norm(found - weight) / max(np.linalg.norm(weight), 1e-12)
+
+
+# Muon makes the smallest directions of a gradient as long as the others, and with them its rounding.
+@pytest.mark.parametrize(
+    ("double", "lr", "tolerance"),
+    [(True, 3e-3, 1e-10), pytest.param(False, 5e-4, 1e-5, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("size", SIZES)
-def test_twenty_steps_give_the_same_weights(tmp_path, monkeypatch, dataset, size):
+def test_twenty_steps_give_the_same_weights(tmp_path, monkeypatch, dataset, size, double, lr, tolerance):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    (one,) = in_processes(1, tmp_path / "1", trained, dataset, "one")
-    for found in in_processes(size, tmp_path / "2", trained, dataset, "several"):
+    (one,) = in_processes(1, tmp_path / "1", trained, dataset, "one", lr, double)
+    for found in in_processes(size, tmp_path / "2", trained, dataset, "several", lr, double):
         assert found.keys() == one.keys()
-        for name, weight in one.items():
-            assert np.linalg.norm(found[name] - weight) <= 1e-5 * np.linalg.norm(weight), name
+        far = {name: distance(found[name], weight, name) for name, weight in one.items()}
+        assert max(far.values()) <= tolerance, sorted(far.items(), key=lambda item: -item[1])[:5]
     assert not list((tmp_path / ".resume").iterdir())
 
 
