@@ -98,7 +98,7 @@ class Scratch:
 
 def _fork_instead(main: Callable[[], None], config: api.LaunchConfig, *command: Any) -> Any:
     """PyTorch's own start of several processes, but that they are forked and call `main`."""
-    return LAUNCH(replace(config, start_method="fork"), run_command, main)
+    return LAUNCH(replace(config, start_method="fork"), run_command, [main])
 
 
 def scratch_environment() -> dict[str, str]:
