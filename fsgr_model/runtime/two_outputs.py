@@ -24,5 +24,5 @@ class TwoOutputs:
 def keep_log(path: Path) -> None:
     """Add all that this process prints from now on to a file, to its end."""
     log = path.open("a", encoding="utf-8")
-    sys.stdout = TwoOutputs(sys.stdout, log)  # type: ignore[assignment]
-    sys.stderr = TwoOutputs(sys.stderr, log)  # type: ignore[assignment]
+    sys.stdout = TwoOutputs(sys.stdout, log)
+    sys.stderr = TwoOutputs(sys.stderr, log)

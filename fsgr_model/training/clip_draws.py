@@ -3,6 +3,8 @@
 Shapes: B images, T tokens, G patches.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -10,16 +12,18 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.training.image_draws import ImageDraws, draw_by_image
 
-PatchDropout = open_clip.transformer.PatchDropout
+OF_OPEN_CLIP: Any = open_clip.transformer.PatchDropout
 # Layers of timm that draw by the place in the batch.
 BY_PLACE = ("DropPath", "PatchDropout", "PatchDropoutWithIndices")
 
 
-class ImagePatchDropout(PatchDropout):
+class ImagePatchDropout(nn.Module):
     """Keeps as many random patches of each image as open_clip's (arXiv 2212.00794), chosen by image."""
 
-    def __init__(self, given: nn.Module, draws: ImageDraws) -> None:
-        super().__init__(given.prob, given.exclude_first_token)
+    def __init__(self, given: Any, draws: ImageDraws) -> None:
+        super().__init__()
+        self.prob: float = given.prob
+        self.exclude_first_token: bool = given.exclude_first_token
         self.draws = draws
         self.train(given.training)
 
@@ -43,7 +47,7 @@ def draw_clip_by_image(clip_model: nn.Module) -> ImageDraws:
     """
     for name, layer in clip_model.named_modules():
         chance = max(getattr(layer, key, 0.0) or 0.0 for key in ("drop_prob", "prob"))
-        if type(layer).__name__ in BY_PLACE and not isinstance(layer, PatchDropout) and chance > 0:
+        if type(layer).__name__ in BY_PLACE and not isinstance(layer, OF_OPEN_CLIP) and chance > 0:
             raise UserError(
                 f"clip.model has the random layer {name} ({type(layer).__name__} {chance:g}) of timm, which "
                 "several processes would draw otherwise than one; set runtime.processes: 1, or leave its "
@@ -52,6 +56,6 @@ def draw_clip_by_image(clip_model: nn.Module) -> ImageDraws:
     draws = draw_by_image(clip_model)
     for module in list(clip_model.modules()):
         for name, layer in module.named_children():
-            if type(layer) is PatchDropout:
+            if type(layer) is OF_OPEN_CLIP:
                 setattr(module, name, ImagePatchDropout(layer, draws))
     return draws
