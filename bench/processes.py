@@ -90,7 +90,9 @@ def measure(
     peaks: dict[str, int] = {}
     for number in range(given.rounds):
         for way in ways:
-            project = make_project(folder / "work", places[way.version], given.project.resolve(), way)
+            project = make_project(
+                folder / "work", way, code=places[way.version], data=given.project / "data"
+            )
             rate, peak, bytes_given = run_stage(project, places[way.version], stage, way)
             rates[way.name].append(rate)
             peaks[way.name] = max(peak, peaks.get(way.name, 0))
@@ -98,13 +100,13 @@ def measure(
     return {"rates": rates, "peaks": peaks}
 
 
-def make_project(folder: Path, code: Path, project: Path, way: Way) -> Path:
-    """A fresh folder with links to the project's data, and the parameters of this version."""
+def make_project(folder: Path, way: Way, *, code: Path, data: Path) -> Path:
+    """A fresh folder with links to a finished project's data, and the parameters of this version."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data" / "models").mkdir(parents=True)
     for name in LINKED:
-        (folder / "data" / name).symlink_to(project / "data" / name)
-    shutil.copytree(project / "data" / "models" / "xe", folder / "data" / "models" / "xe")
+        (folder / "data" / name).symlink_to(data.resolve() / name)
+    shutil.copytree(data / "models" / "xe", folder / "data" / "models" / "xe")
     values = load_yaml(code / "params.yaml")
     for name, value in (CHANGES | {"runtime.processes": way.processes}).items():
         *sections, key = name.split(".")

@@ -3,10 +3,12 @@
 import importlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -98,7 +100,16 @@ class Scratch:
 
 def _fork_instead(main: Callable[[], None], config: api.LaunchConfig, *command: Any) -> Any:
     """PyTorch's own start of several processes, but that they are forked and call `main`."""
-    return LAUNCH(replace(config, start_method="fork"), run_command, [main])
+    return LAUNCH(replace(config, start_method="fork"), _as_if_started, [main])
+
+
+def _as_if_started(main: Callable[[], None]) -> None:
+    """Call `main` without the sockets of the forking process, which would stay open when that is killed."""
+    for number in [int(link.name) for link in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                os.close(number)
+    run_command(main)
 
 
 def scratch_environment() -> dict[str, str]:

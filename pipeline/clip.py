@@ -19,12 +19,12 @@ from fsgr_model.clip.towers import check_tower
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING, read_lists
 from fsgr_model.runtime.artifacts import fingerprint, whole_folder
-from fsgr_model.runtime.errors import UserError, run_command
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.processes import run_in_processes
 from fsgr_model.runtime.resume import shared_resume_point
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.clip_pairs import Pairs, pairs_key
-from fsgr_model.training.clip_training import retrieval_accuracy, train_clip
+from fsgr_model.training.clip_training import check_text, retrieval_accuracy, train_clip
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
@@ -132,41 +132,25 @@ def train_demo(
     )
 
 
-def check_text(name: str, config: Config) -> None:
-    """Refuse to train texts that are read by the library transformers, whose tokens have other ends.
-
-    Raises:
-        UserError: the config has such a tower or tokenizer.
-    """
-    for key in ("hf_model_name", "hf_tokenizer_name"):
-        if config["text_cfg"].get(key):
-            raise UserError(
-                f"clip.pretrained is demo, and clip.model {name} has {key} {config['text_cfg'][key]!r}; the "
-                "training here needs open_clip's own tokenizer and text tower: remove the key"
-            )
-
-
 def main() -> None:
     params = load_params()
-    clip, runtime = params.clip, params.runtime
 
     def work(world: World) -> None:
         prepare_clip(
-            model=clip.model,
-            pretrained=clip.pretrained,
-            resize_mode=clip.resize_mode,
-            preprocess_as=clip.preprocess_as,
-            training=clip.training,
+            model=params.clip.model,
+            pretrained=params.clip.pretrained,
+            resize_mode=params.clip.resize_mode,
+            preprocess_as=params.clip.preprocess_as,
+            training=params.clip.training,
             dataset=DATASET,
-            runtime=runtime,
+            runtime=params.runtime,
             out=CLIP,
             world=world,
         )
 
     # Weights that come from elsewhere need one process.
-    trains = clip.pretrained == TRAINED_HERE
-    launcher = runtime.launcher if trains else None
-    run_in_processes(runtime.processes if trains else 1, "pipeline.clip", work, launcher=launcher)
+    runtime = params.runtime if params.clip.pretrained == TRAINED_HERE else RuntimeParams(processes=1)
+    run_in_processes(runtime.processes, "pipeline.clip", work, launcher=runtime.launcher)
 
 
 if __name__ == "__main__":

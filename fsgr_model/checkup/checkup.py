@@ -70,7 +70,7 @@ def _check_parts(
             data,
             params.clip.cache_dtype,
             findings=findings,
-            shared_pictures=team.shared_pictures(params, size.images["train"], height * width),
+            shared_pictures=team.shared_pictures(params, images=size.images["train"], pixels=height * width),
         )
         check_memory(size, plan, params, timing, findings=findings, team=team)
         if timing:

@@ -24,7 +24,7 @@ class Team:
         """Images of a batch that the process with the most gets."""
         return -(-batch // self.size)
 
-    def shared_pictures(self, params: Params, images: int, pixels: int) -> int:
+    def shared_pictures(self, params: Params, *, images: int, pixels: int) -> int:
         """Bytes of the file, float16 [images, 3, pixels], that several processes train CLIP from."""
         return images * 3 * pixels * FLOAT16 if params.clip.training and self.size > 1 else 0
 

@@ -26,6 +26,8 @@ from fsgr_model.runtime.world import ALONE, ENDED, LOST, OthersLost, World, join
 
 # Set by torchrun, and by this module in the processes that it starts itself.
 BY_TORCHRUN, LOGS = "TORCHELASTIC_RUN_ID", "FSGR_PROCESS_LOGS"
+# The process that starts the others, which end with it; torchrun itself does not tell.
+STARTED_BY = "FSGR_STARTED_BY"
 # Set for what `runtime.launcher` starts.
 LAUNCHED = "FSGR_LAUNCHED"
 # The exit code of a process that was told to end, and has said so.
@@ -62,7 +64,8 @@ def run_in_processes(
 
 
 def _work_with_others(work: Callable[[World], None]) -> None:
-    end_with_parent(os.getppid(), signal.SIGTERM)
+    # It may be gone already.
+    end_with_parent(int(os.environ.get(STARTED_BY, os.getppid())), signal.SIGTERM)
     if LOGS in os.environ and os.environ["RANK"] == "0":
         keep_log(Path(os.environ[LOGS]) / CONSOLE)
     try:
@@ -127,7 +130,7 @@ def start_processes(module: str, count: int) -> None:
     from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
     logs = new_log_folder(module)
-    os.environ[LOGS] = str(logs)
+    os.environ |= {LOGS: str(logs), STARTED_BY: str(os.getpid())}
     # torchrun would give each a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(

@@ -36,7 +36,7 @@ def test_shares_memory_and_disk_of_each(project: Project) -> None:
     )
     assert " of each process, " in fact(findings, "memory")
     # 4 training images of 3 x 32 x 32 numbers of 2 bytes.
-    assert Team(3).shared_pictures(load_params(project.params_file), 4, 32 * 32) == 24_576
+    assert Team(3).shared_pictures(load_params(project.params_file), images=4, pixels=32 * 32) == 24_576
     assert "pictures of CLIP's training 0.00" in fact(findings, "disk")
 
 

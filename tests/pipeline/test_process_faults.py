@@ -81,7 +81,7 @@ class Training:
         return "\n".join(self.log.read_text().splitlines()[-2:])
 
 
-# Python runs it at the start of each process: a signal that else means nothing makes an error of this process.
+# Python runs it at the start of each process: a signal that else means nothing becomes an error of it.
 FAILS_ON_REQUEST = """
 import signal
 
