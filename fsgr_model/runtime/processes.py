@@ -209,7 +209,9 @@ def _last_line(logs: Path, rank: int) -> str:
     """The last that a process wrote to standard error."""
     log = _log_of(logs, rank)
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    # PyTorch marks the lines of a traceback.
+    return last.removeprefix(f"[rank{rank}]: ")
 
 
 def _log_of(logs: Path, rank: int) -> Path:

@@ -61,7 +61,12 @@ def test_who_hangs_is_told_though_torchrun_ended_it(tmp_path, code):
 
 
 def test_an_error_of_a_process_is_told_in_its_own_words(tmp_path):
-    message = told(tmp_path, {0: LOST, 1: 1}, reason=GONE, said="Traceback\nerror: row 7 is damaged\n\n")
+    message = told(
+        tmp_path,
+        {0: LOST, 1: 1},
+        reason=GONE,
+        said="[rank1]: Traceback\n[rank1]: error: row 7 is damaged\n\n",
+    )
     assert ") failed: error: row 7 is damaged in XE epoch 2/9, step 3; so all" in message
 
 
