@@ -24,6 +24,7 @@ from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.rewards import Reward, RewardSum, as_sum
 from fsgr_model.training.task import Step, Task
+from fsgr_model.training.variety import Variety
 
 
 class SelfCritical(Task[Batch]):
@@ -143,6 +144,10 @@ class SelfCritical(Task[Batch]):
         if any(means[name if len(self.reward.parts) > 1 else "reward"] > 0 for name in gained):
             return None
         return "no sampled caption had any reward: start from a network that XE has trained longer"
+
+    def variety_warning(self, variety: Variety, before: float) -> str | None:
+        """The network could tell images apart before: many of its captions should still differ."""
+        return variety.fewer_than(before) or variety.one_for_many()
 
     def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
         """The sum of the rewards of every sample, [B, S] float32 on the samples' device."""

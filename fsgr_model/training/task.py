@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.image_draws import BY_IMAGE, ImageDraws, mixed
+from fsgr_model.training.variety import Variety
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ class Task(Generic[BatchT]):
     def warning(self, model: Any, means: dict[str, float]) -> str | None:
         """A warning if the means of an epoch after the warm-up suggest that nothing is learned."""
         return None
+
+    def variety_warning(self, variety: Variety, before: float) -> str | None:
+        """A warning if validation captions hardly differ after an epoch; `before` training so many did."""
+        return variety.one_for_many()
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the task itself for a resume point, by name."""
