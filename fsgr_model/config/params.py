@@ -39,7 +39,7 @@ class ClipTrainingParams(Section):
     crop_area: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
         description="a random part of each picture, at least this share of its area, is drawn out to the "
-        "whole size in every step; 1: pictures are whole. Photographs gain by it",
+        "whole size in every step; 1: pictures are whole",
     )
     mirror_prob: Fraction = Field(0.0, description="probability that a picture is mirrored in a step")
     colour_jitter: Fraction = Field(

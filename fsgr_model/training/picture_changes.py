@@ -20,12 +20,12 @@ LARGEST_RATIO = 4 / 3
 
 def change_pictures(images: Tensor, params: ClipTrainingParams) -> Tensor:
     """The pictures [B, C, H, W] with all changes that are switched on."""
-    cropped = crop_and_mirror(images, params.crop_area, params.mirror_prob)
+    cropped = crop_and_mirror(images, area=params.crop_area, mirror=params.mirror_prob)
     moved = move(cropped, params.shift)
     return drop_colours(change_colours(moved, params.colour_jitter), params.gray_scale_prob)
 
 
-def crop_and_mirror(images: Tensor, area: float, mirror: float) -> Tensor:
+def crop_and_mirror(images: Tensor, *, area: float, mirror: float) -> Tensor:
     """Of each picture a part, at least the share `area` of it, drawn out to the whole size, and mirrored with
     probability `mirror`.
     """

@@ -42,7 +42,7 @@ def test_a_crop_is_a_part_of_the_picture_drawn_out():
     """Channels that hold the place of each pixel show which part it is."""
     across = torch.arange(64.0).expand(64, 64) / 63
     places = torch.stack([across, across.T, across]).expand(200, 3, 64, 64)
-    cropped = crop_and_mirror(places, 0.5, 0.0)
+    cropped = crop_and_mirror(places, area=0.5, mirror=0)
     wide, high = (cropped[:, 0, 32, 1:-1], cropped[:, 1, 1:-1, 32])
     width_B, height_B = ((part[:, -1] - part[:, 0]) * 63 / 61 for part in (wide, high))
     area_B = width_B * height_B
@@ -56,7 +56,7 @@ def test_a_crop_is_a_part_of_the_picture_drawn_out():
 
 def test_some_pictures_are_mirrored():
     images = torch.rand(400, 3, 4, 4)
-    changed = crop_and_mirror(images, 1.0, 0.25)
+    changed = crop_and_mirror(images, area=1, mirror=0.25)
     mirrored = (changed - images.flip(-1)).abs().amax(dim=(1, 2, 3)) < 1e-5
     assert 60 < mirrored.sum() < 140
     torch.testing.assert_close(changed[~mirrored], images[~mirrored])
@@ -75,7 +75,7 @@ def test_colours_change_by_up_to_their_share():
 
 def test_changes_that_are_off_draw_nothing_but_the_shift():
     images = torch.rand(5, 3, 8, 8)
-    assert crop_and_mirror(images, 1.0, 0.0) is images and change_colours(images, 0.0) is images
+    assert crop_and_mirror(images, area=1, mirror=0) is images and change_colours(images, 0.0) is images
     torch.manual_seed(1)
     torch.randint(1, (5, 2))
     expected = torch.rand(1)
