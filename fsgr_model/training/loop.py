@@ -216,24 +216,21 @@ class Loop(Generic[BatchT]):
         best = "  (best)" if score is not None and score == now.best else ""
         print(f"{self.task.name} epoch {epoch}: {shown}{best}", flush=True)
         # In warm-up epochs the means include the steps of a network that has not learned anything yet.
-        known = epoch > max(1, self.schedule.warmup_epochs)
+        known = epoch > (0 if self.task.begins_trained else max(1, self.schedule.warmup_epochs))
         if known:
-            self._warn(epoch, self.task.warning(self.model, means))
-            if variety := self.variety():
-                self._warn(epoch, self.task.variety_warning(variety, self._distinct_before()))
+            for warning in self._warnings(means):
+                print(f"warning: {self.task.name} epoch {epoch}: {warning}", flush=True)
         now.epoch, now.step, now.sums = epoch + 1, 0, {}
 
     def _counted(self) -> dict[str, float]:
         variety = self.variety()
         return {} if variety is None else {"val_distinct": variety.distinct}
 
-    def _distinct_before(self) -> float:
-        # A resume point of a version that did not count has none.
-        return self.progress.history[0].get("val_distinct", 0)
-
-    def _warn(self, epoch: int, warning: str | None) -> None:
-        if warning:
-            print(f"warning: {self.task.name} epoch {epoch}: {warning}", flush=True)
+    def _warnings(self, means: dict[str, float]) -> Iterator[str]:
+        if warning := self.task.warning(self.model, means):
+            yield warning
+        if variety := self.variety():
+            yield from self.task.validation_warnings(means, variety, self.progress.history[0])
 
     def _warn_of_nothing_gained(self) -> None:
         """The weights before training are written where no epoch scored above them."""

@@ -104,6 +104,8 @@ class Task(Generic[BatchT]):
     world: World = ALONE
     # How random numbers are drawn by image, where processes share batches; None: from PyTorch's generator.
     draws: ImageDraws | None = None
+    # Whether it goes on with a trained network, so that its first epoch can be judged already.
+    begins_trained = False
     name: str
     section: str
     uses_dropout: bool
@@ -128,9 +130,14 @@ class Task(Generic[BatchT]):
         """A warning if the means of an epoch after the warm-up suggest that nothing is learned."""
         return None
 
-    def variety_warning(self, variety: Variety, before: float) -> str | None:
-        """A warning if validation captions hardly differ after an epoch; `before` training so many did."""
-        return variety.one_for_many()
+    def validation_warnings(
+        self, means: dict[str, float], variety: Variety, before: dict[str, float]
+    ) -> list[str]:
+        """Warnings if validation captions hardly differ after an epoch with these means.
+
+        `before`: the row of the history of the network before training, with `val_CIDEr` and `val_distinct`.
+        """
+        return [warning] if (warning := variety.one_for_many()) else []
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the task itself for a resume point, by name."""

@@ -77,6 +77,21 @@ def test_scst_is_compared_with_the_network_before_it(
     assert warning.startswith(f"warning: {expected}")
 
 
+def test_samples_much_worse_than_the_likeliest_captions_are_reported(
+    runs, run_in, model_params, xe_params, scst_params, validated, capsys
+):
+    xe, one = runs(1e-3, model_params, xe_params), scst_params.model_copy(update={"epochs": 1})
+    capsys.readouterr()
+    # No sample of the half-trained network has so high a score.
+    validated([(9.0, variety(100, 20)), (9.5, variety(100, 20))])
+    train_scst(run_in("unsure", "train_scst"), xe.out, model_params, one)
+    (warning,) = warnings_of(capsys)
+    assert "the likeliest captions had 9 before this training: the network was unsure" in warning
+    validated([(0.0, variety(100, 20)), (0.1, variety(100, 20))])
+    train_scst(run_in("sure", "train_scst"), xe.out, model_params, one)
+    assert warnings_of(capsys) == []
+
+
 def test_training_that_gains_nothing_says_so_and_keeps_the_weights(
     runs, run_in, model_params, xe_params, scst_params, validated, capsys
 ):
