@@ -162,8 +162,8 @@ class SelfCritical(Task[Batch]):
         if sampled is not None and sampled < UNSURE * likeliest:
             found.append(
                 f"sampled captions have CIDEr-D {sampled:.3g}, while the likeliest captions had "
-                f"{likeliest:.3g} before this training: the network was unsure of its words, and such samples "
-                "teach word pairs, not sentences; train XE longer (xe.epochs, lr) before SCST"
+                f"{likeliest:.3g} before this training: the network was unsure of its words, and such "
+                "samples teach word pairs, not sentences; train XE longer (xe.epochs, lr) before SCST"
             )
         return found
 
