@@ -36,6 +36,15 @@ class ClipTrainingParams(Section):
     shift: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="pictures are shifted by up to this share of their side, differently in every epoch"
     )
+    crop_area: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="a random part of each picture, at least this share of its area, is drawn out to the "
+        "whole size in every step; 1: pictures are whole",
+    )
+    mirror_prob: Fraction = Field(0.0, description="probability that a picture is mirrored in a step")
+    colour_jitter: Fraction = Field(
+        0.0, description="contrast, saturation and brightness change by up to this share in every step"
+    )
     gray_scale_prob: Fraction = Field(
         0.0,
         description="probability that a picture loses its colours in a step, so that shapes are learned too",

@@ -125,6 +125,7 @@ def training_loop(
             micro_batch=run.micro_batch,
             on_epoch=partial(write_curve, run.curve),
             samples=lambda: validation.samples,
+            variety=lambda: validation.variety,
         )
 
 
