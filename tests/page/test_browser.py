@@ -245,11 +245,13 @@ def test_curves_and_runs_under_way(watched: Watched, here: Running, scored: Path
     page = watched.page
     folder = scored / ".resume" / "train_xe-seen"
     folder.mkdir(parents=True, exist_ok=True)
-    LiveReport(folder, "XE", epochs=4).write(1.5, [{"epoch": 1, "loss": 2.5}], [(141, "a red wall")])
+    warned = ["epoch 1: the gradient of every step was 0"]
+    LiveReport(folder, "XE", epochs=4).write(1.5, [{"epoch": 1, "loss": 2.5}], [(141, "a red wall")], warned)
     page.goto(f"{here.address}#train")
     expect(page.get_by_role("img", name="xe: val_CIDEr by epoch: workspace ends at 1.1")).to_be_visible()
     expect(page.get_by_text("1.5 of 4 epochs; time left unknown")).to_be_visible()
     expect(page.get_by_text("141: a red wall")).to_be_visible()
+    expect(page.get_by_text(warned[0])).to_be_visible()
     (folder / "live.json").write_text(
         json.dumps(json.loads((folder / "live.json").read_text()) | {"done": 2.0})
     )
