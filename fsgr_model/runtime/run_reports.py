@@ -136,7 +136,8 @@ class WandbReport:
     def epoch(self, number: int, numbers: Row) -> None:
         # Of a run that goes on, W&B has the first epochs already, and takes no step twice.
         if number >= self.run.step:
-            self.run.log(dict(numbers), step=number)
+            # Committed at once, or an epoch would be seen only when the next one ends.
+            self.run.log(dict(numbers), step=number, commit=True)
 
     def captions(self, epoch: int, samples: Samples) -> None:
         """The same numbers as the curve, no more."""

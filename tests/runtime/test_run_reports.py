@@ -131,9 +131,9 @@ def test_wandb_is_told_the_curve_once(away, monkeypatch) -> None:
         begun.append(options)
         run = SimpleNamespace(step=len(logged), finish=lambda: None)
 
-        def log(numbers: dict[str, float], step: int) -> None:
+        def log(numbers: dict[str, float], step: int, commit: bool) -> None:
             logged.append((step, numbers))
-            run.step = step + 1
+            run.step = step + commit
 
         run.log = log
         return run
