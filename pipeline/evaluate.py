@@ -141,12 +141,9 @@ def read_test_split(data: Path) -> TestSplit:
         "dataset captions": lists.captions_sha256,
         "vocabulary": sha256_file(data / "vocab" / "words.json"),
     }
+    weights = {phase: sha256_file(data / "models" / phase / "model.safetensors") for phase in PHASES}
     sums = {
-        phase: {
-            **of_both,
-            "model": sha256_file(data / "models" / phase / "model.safetensors"),
-            "captions": captions_sha256,
-        }
+        phase: {**of_both, "model": weights[phase], "captions": captions_sha256}
         for phase, (_, captions_sha256) in captions.items()
     }
     return TestSplit(
