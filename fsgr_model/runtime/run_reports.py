@@ -4,7 +4,7 @@ They get the rows of the curve, epoch by epoch; TensorBoard gets captions of the
 sheet besides. A run that goes on after an end tells its whole history again, in place of what it told before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -58,7 +58,11 @@ def reports(names: Sequence[Tool], run: str) -> Iterator[Reports]:
     Raises:
         UserError: a tool is not installed, or refuses to begin; the message says what to do.
     """
-    kinds = {"tensorboard": TensorBoardReport, "dvclive": DvcLiveReport, "wandb": WandbReport}
+    kinds: dict[Tool, Callable[[str], Report]] = {
+        "tensorboard": TensorBoardReport,
+        "dvclive": DvcLiveReport,
+        "wandb": WandbReport,
+    }
     with ExitStack() as stack:
         tools: list[Report] = []
         for name in dict.fromkeys(names):

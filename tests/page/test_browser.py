@@ -342,7 +342,7 @@ def test_a_tab_that_is_left_while_it_loads_shows_nothing(watched: Watched) -> No
     """Nor does a picture that is closed before it has come, or a run of pictures overtake one another."""
     page = watched.page
     held: list[Route] = []
-    page.route("**/api/look/*", held.append)
+    page.route("**/api/look/*", lambda route: held.append(route))
     page.get_by_role("link", name="Look").click()
     expect(page.locator("main[aria-busy]")).to_be_visible()
     page.get_by_role("link", name="Try").click()
@@ -353,7 +353,7 @@ def test_a_tab_that_is_left_while_it_loads_shows_nothing(watched: Watched) -> No
     assert page.locator(".tile").count() == 0
     page.get_by_role("link", name="Look").click()
     watched.quiet()
-    page.route("**/api/image/141", held.append)
+    page.route("**/api/image/141", lambda route: held.append(route))
     page.evaluate("location.hash = '#look/141'")
     page.wait_for_function("!document.querySelector('dialog').open")
     page.evaluate("location.hash = '#look/143'")
