@@ -18,6 +18,7 @@ from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.listing import listed
 from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.runtime.run_reports import report_sheet
 from fsgr_model.scoring.clip_score import make_clip_scorer
 from fsgr_model.scoring.coco_metrics import shared_meteor
 from fsgr_model.scoring.provenance import Fact, parameters_fact, pipeline_provenance, tokenizer_fact
@@ -58,6 +59,7 @@ def main() -> None:
         params=params.evaluate,
         text=params.text,
     )
+    report_sheet(params.runtime.report_to, Path("plots/sheet.png"))
     for line in standing(Path("metrics"), Path("params.yaml")):
         print(line)
 
@@ -139,12 +141,9 @@ def read_test_split(data: Path) -> TestSplit:
         "dataset captions": lists.captions_sha256,
         "vocabulary": sha256_file(data / "vocab" / "words.json"),
     }
+    weights = {phase: sha256_file(data / "models" / phase / "model.safetensors") for phase in PHASES}
     sums = {
-        phase: {
-            **of_both,
-            "model": sha256_file(data / "models" / phase / "model.safetensors"),
-            "captions": captions_sha256,
-        }
+        phase: {**of_both, "model": weights[phase], "captions": captions_sha256}
         for phase, (_, captions_sha256) in captions.items()
     }
     return TestSplit(

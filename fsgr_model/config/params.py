@@ -13,12 +13,14 @@ from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, fore
 from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.moved import WHOLE_MEMORY, moved
+from fsgr_model.config.on_track_params import OnTrackParams
 from fsgr_model.config.section import Count, Fraction, Rate, Section, Seed
 from fsgr_model.config.text_params import TextParams
 from fsgr_model.config.training_params import OptimiserParams, ScstParams, XeParams
 from fsgr_model.runtime.artifacts import load_yaml
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.precision import Precision
+from fsgr_model.runtime.run_reports import Tool
 
 # What pydantic adds to the name of a parameter that may have one of several types.
 UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned", "literal['auto']", "constrained-int", "int")
@@ -194,6 +196,11 @@ class RuntimeParams(Section):
     save_minutes: Annotated[float, Field(gt=0)] = Field(
         5.0, description="minutes between two resume points within an epoch"
     )
+    report_to: list[Tool] = Field(
+        [],
+        description="tools that are told the numbers of XE and SCST while they train, each an extra: "
+        "docs/howto/watch.md",
+    )
 
 
 class Params(Section):
@@ -225,6 +232,7 @@ class Params(Section):
     scst: ScstParams
     decode: DecodeParams
     evaluate: EvaluateParams
+    on_track: OnTrackParams = OnTrackParams()
     runtime: RuntimeParams = RuntimeParams()
 
     @model_validator(mode="after")

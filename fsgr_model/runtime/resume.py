@@ -101,5 +101,10 @@ def shared_resume_point(stage: str, fingerprint: str, world: World) -> Iterator[
         yield ResumePoint(_folder(stage, fingerprint))
 
 
+def original_root() -> Path:
+    """The repository, also where a stage runs in a temporary copy of it."""
+    return Path(os.environ.get("DVC_ROOT", "."))
+
+
 def _folder(stage: str, fingerprint: str) -> Path:
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / f"{stage}-{fingerprint}"
+    return original_root() / ".resume" / f"{stage}-{fingerprint}"

@@ -16,6 +16,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.live_report import LiveReport
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
+from fsgr_model.runtime.run_signs import Watch
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.runtime.world import ALONE, OthersLost, World
@@ -53,6 +54,7 @@ class Loop(Generic[BatchT]):
         on_epoch: is called with the history after every epoch, so that it can be watched.
         samples: captions of the last validation, by image id, for whoever watches.
         variety: how the captions of the last validation differ; None: there are none.
+        watch: what the run is held against; what is wrong after an epoch is said.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Loop(Generic[BatchT]):
         on_epoch: Callable[[History], None] = lambda history: None,
         samples: Callable[[], Samples] = tuple,
         variety: Callable[[], Variety | None] = lambda: None,
+        watch: Watch | None = None,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
         self.world = world
@@ -99,7 +102,8 @@ class Loop(Generic[BatchT]):
             batch_size=params.batch_size,
             micro_batch=micro_batch,
         )
-        self.on_epoch, self.samples, self.variety = on_epoch, samples, variety
+        self.on_epoch, self.samples = on_epoch, samples
+        self.variety, self.watch = variety, watch or Watch()
         self.live = LiveReport(resume.folder, task.name, params.epochs)
 
     @property
@@ -189,6 +193,8 @@ class Loop(Generic[BatchT]):
         now.step += 1
         for key, value in numbers.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
+        if math.isfinite(norm_value):
+            now.norm_sum, now.norm_steps = now.norm_sum + norm_value, now.norm_steps + 1
 
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, add the epoch to the history, save."""
@@ -215,12 +221,19 @@ class Loop(Generic[BatchT]):
         shown = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         best = "  (best)" if score is not None and score == now.best else ""
         print(f"{self.task.name} epoch {epoch}: {shown}{best}", flush=True)
+        now.close_epoch(epoch)
+        self._warn(epoch, means)
+
+    def _warn(self, epoch: int, means: dict[str, float]) -> None:
+        """Say what is wrong with an epoch, and keep it for whoever watches."""
+        now = self.progress
+        signs = self.watch.signs(now.history, now.gradients)
         # In warm-up epochs the means include the steps of a network that has not learned anything yet.
-        known = epoch > (0 if self.task.begins_trained else max(1, self.schedule.warmup_epochs))
-        if known:
-            for warning in self._warnings(means):
-                print(f"warning: {self.task.name} epoch {epoch}: {warning}", flush=True)
-        now.epoch, now.step, now.sums = epoch + 1, 0, {}
+        if epoch > (0 if self.task.begins_trained else max(1, self.schedule.warmup_epochs)):
+            signs += self._warnings(means)
+        for sign in signs:
+            now.warnings.append(f"epoch {epoch}: {sign}")
+            print(f"warning: {self.task.name} epoch {epoch}: {sign}", flush=True)
 
     def _counted(self) -> dict[str, float]:
         variety = self.variety()
@@ -302,7 +315,7 @@ class Loop(Generic[BatchT]):
             return
         now = self.progress
         share = now.step / self.steps_per_epoch if now.step else 0.0
-        self.live.write(now.epoch - 1 + share, now.history, self.samples())
+        self.live.write(now.epoch - 1 + share, now.history, self.samples(), now.warnings)
 
     def _save(self) -> None:
         if self.world.rank == 0:

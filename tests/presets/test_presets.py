@@ -33,6 +33,8 @@ LATER = (
     "decode.groups",
     "decode.sampling",
     "text.tokenizer",
+    "on_track.xe",
+    "on_track.scst",
 )
 
 
