@@ -157,10 +157,13 @@ def chair(
 
 
 def invented_objects(
-    references: dict[int, list[str]], results: dict[int, str], instances: dict[str, list[dict[str, Any]]]
+    references: dict[int, list[str]],
+    results: dict[int, str],
+    instances: dict[str, list[dict[str, Any]]],
+    tokenizer: Tokenizer = "python",
 ) -> dict[int, list[str]]:
     """The names of the objects that each caption invents, by image id; arguments as those of `chair`."""
-    names = ObjectNames(instances["categories"])
+    names = ObjectNames(instances["categories"], tokenizer)
     return {
         image_id: [names.objects[category_id] for category_id in mentions if category_id not in present]
         for image_id, (mentions, present) in zip(
