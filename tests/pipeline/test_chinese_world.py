@@ -1,4 +1,4 @@
-"""The whole pipeline in Chinese: the demo world with `dataset.demo.language: zh`, from drawing to the sheet."""
+"""The whole pipeline in Chinese: the demo world with `dataset.demo.language: zh`, from picture to sheet."""
 
 from importlib import import_module
 from pathlib import Path
