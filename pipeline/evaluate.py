@@ -13,7 +13,7 @@ from fsgr_model.config.params import EvaluateParams, load_params
 from fsgr_model.config.text_params import TextParams
 from fsgr_model.datasets.normal_form import ImageRecord, read_instances, read_lists
 from fsgr_model.reporting.sample_sheet import draw_split_sheet
-from fsgr_model.runtime.artifacts import save_json, sha256_file
+from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
 from fsgr_model.runtime.listing import listed
@@ -27,6 +27,7 @@ from fsgr_model.scoring.split_scores import LABEL_METRICS, score_labels, score_p
 from fsgr_model.scoring.standing import standing
 
 PHASES = ("xe", "scst")
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ def evaluate(
 ) -> None:
     """Write xe.json and scst.json into `metrics` and, image by image, into `by_image`, and the sample sheet.
 
+    Scores of an ensemble are the section `ensemble` of scst.json, since its captions may be there or not, and
+    DVC expects every metrics file.
+
     Raises:
         UserError: a file is missing or malformed, or captions and test images differ.
     """
@@ -98,7 +102,7 @@ def evaluate(
         reports = score_phases(
             split.references, split.results, split.instances, domains, params=params, text=text, meteor=meteor
         )
-    parameters = parameters_fact(params_file)
+    parameters, metrics_of = parameters_fact(params_file), {}
     clip_scorer = make_clip_scorer(split.clip, split.features, split.references)  # uses all cores
     for phase, (report, scores) in reports.items():
         columns = clip_scorer.score(split.results[phase])
@@ -112,8 +116,12 @@ def evaluate(
             tokenizer_fact(params.tokenizer(text)),
             *pipeline_provenance(split.sums[phase], parameters, split.clip.identity),
         ]
-        save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
+        metrics_of[phase] = report | {"omitted": omitted, "provenance": provenance}
         print(f"{phase}: {summary(report)}")
+    if ENSEMBLE in metrics_of:
+        metrics_of["scst"][ENSEMBLE] = metrics_of.pop(ENSEMBLE)
+    for phase, found in metrics_of.items():
+        save_json(metrics / f"{phase}.json", found)
 
 
 def read_test_split(data: Path) -> TestSplit:
@@ -128,7 +136,9 @@ def read_test_split(data: Path) -> TestSplit:
     concepts = load_codebook(data / "codebook").names
     clip = load_clip(data / "clip", pick_device())
     labels = RowStore(data / "labels" / "test.h5", {}, below=len(concepts))
-    captions = {phase: read_results_and_sum(data / "captions" / f"{phase}.json") for phase in PHASES}
+    spoken = data / "captions"
+    together = [ENSEMBLE] if (spoken / f"{ENSEMBLE}.json").exists() else []
+    captions = {phase: read_results_and_sum(spoken / f"{phase}.json") for phase in (*PHASES, *together)}
     for phase, (results, _) in captions.items():
         if odd := sorted(set(ids) ^ results.keys()):
             raise UserError(
@@ -142,11 +152,14 @@ def read_test_split(data: Path) -> TestSplit:
     sums = {
         phase: {
             **of_both,
-            "model": sha256_file(data / "models" / phase / "model.safetensors"),
+            "model": sha256_file(data / "models" / phase.replace(ENSEMBLE, "scst") / "model.safetensors"),
             "captions": captions_sha256,
         }
         for phase, (_, captions_sha256) in captions.items()
     }
+    if together:
+        members = load_json(spoken / "members.json")
+        sums[ENSEMBLE] |= {f"member {name}": found for name, found in members.items()}
     return TestSplit(
         images,
         {number: [caption.text for caption in lists.captions.get(number, [])] for number in ids},

@@ -23,6 +23,8 @@ from fsgr_model.runtime.precision import Precision
 # What pydantic adds to the name of a parameter that may have one of several types.
 UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned", "literal['auto']", "constrained-int", "int")
 KINDS = "'prototypes', 'learned'"
+# A folder in data/members, which DVC watches, and none outside it.
+MemberName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
 
 
 class ClipTrainingParams(Section):
@@ -215,6 +217,11 @@ class Params(Section):
     xe: XeParams
     scst: ScstParams
     decode: DecodeParams
+    ensemble: list[MemberName] = Field(
+        [],
+        description="networks that choose words together with the one after SCST, by the mean of their "
+        "probabilities: names of folders in data/members that fsgr export wrote",
+    )
     evaluate: EvaluateParams
     runtime: RuntimeParams = RuntimeParams()
 
