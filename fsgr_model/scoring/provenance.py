@@ -9,8 +9,9 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from fsgr_model.runtime.artifacts import fingerprint, load_yaml
+from fsgr_model.runtime.artifacts import fingerprint, load_json, load_yaml, sha256_file
 from fsgr_model.scoring.caption_tokens import Tokenizer, segmenter_of
+from fsgr_model.scoring.result_file import ENSEMBLE
 from fsgr_model.text.segmenters import described
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
@@ -71,6 +72,14 @@ def git(*arguments: str) -> str:
 def parameters_fact(params_file: Path) -> Fact:
     """Which parameters a run has: equal ones have equal fingerprints."""
     return Fact(what=f"fingerprint of {params_file}", value=fingerprint(load_yaml(params_file)))
+
+
+def sums_of_models(data: Path, phase: str) -> dict[str, str]:
+    """The SHA-256 of the weights that spoke; of an ensemble those of its members too."""
+    if phase != ENSEMBLE:
+        return {"model": sha256_file(data / "models" / phase / "model.safetensors")}
+    members = load_json(data / "captions" / "members.json")
+    return sums_of_models(data, "scst") | {f"member {name}": found for name, found in members.items()}
 
 
 def pipeline_provenance(

@@ -33,6 +33,7 @@ LATER = (
     "decode.groups",
     "decode.sampling",
     "text.tokenizer",
+    "ensemble",
 )
 
 
