@@ -44,6 +44,7 @@ START = "xe"
 SETTINGS: dict[str, dict[str, Any]] = {
     "cider_d": {},
     "chair-0.5": {"reward": RewardParams(chair=0.5)},
+    "chair-0.75": {"reward": RewardParams(chair=0.75)},
     "chair-1": {"reward": RewardParams(chair=1)},
     "chair-4": {"reward": RewardParams(chair=4)},
     "chair-10": {"reward": RewardParams(chair=10)},
