@@ -25,6 +25,8 @@ from fsgr_model.runtime.run_reports import Tool
 # What pydantic adds to the name of a parameter that may have one of several types.
 UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned", "literal['auto']", "constrained-int", "int")
 KINDS = "'prototypes', 'learned'"
+# A folder in data/members, which DVC watches, and none outside it.
+MemberName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
 
 
 class ClipTrainingParams(Section):
@@ -232,6 +234,11 @@ class Params(Section):
     xe: XeParams
     scst: ScstParams
     decode: DecodeParams
+    ensemble: list[MemberName] = Field(
+        [],
+        description="networks that choose words together with the one after SCST, by the mean of their "
+        "probabilities: names of folders in data/members that fsgr export wrote",
+    )
     evaluate: EvaluateParams
     on_track: OnTrackParams = OnTrackParams()
     runtime: RuntimeParams = RuntimeParams()

@@ -36,6 +36,7 @@ LATER = (
     "on_track.xe",
     "on_track.scst",
     "dataset.demo.language",
+    "ensemble",
 )
 
 
