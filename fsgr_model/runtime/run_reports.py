@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fsgr_model.runtime.errors import UserError, needing_extra
-from fsgr_model.runtime.resume import original_root
+from fsgr_model.runtime.resume import project_root
 
 Tool = Literal["tensorboard", "dvclive", "wandb"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
@@ -78,7 +78,7 @@ class TensorBoardReport:
         with needing_extra("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
         # What an earlier process told of this run is not shown beside it.
-        self.writer = SummaryWriter(str(original_root() / "runs" / run), purge_step=0)
+        self.writer = SummaryWriter(str(project_root() / "runs" / run), purge_step=0)
 
     def epoch(self, number: int, numbers: Row) -> None:
         for key, value in numbers.items():
@@ -107,7 +107,7 @@ class DvcLiveReport:
         with needing_extra("dvclive"):
             from dvclive import Live
         # The pipeline has a dvc.yaml, and DVC itself saves experiments.
-        folder = str(original_root() / "dvclive" / run)
+        folder = str(project_root() / "dvclive" / run)
         self.live = Live(folder, save_dvc_exp=False, dvcyaml=None, report=None)
 
     def epoch(self, number: int, numbers: Row) -> None:
@@ -130,7 +130,7 @@ class WandbReport:
         with needing_extra("wandb"):
             import wandb
         try:
-            self.run = wandb.init(id=run, name=run, resume="allow", dir=str(original_root()))
+            self.run = wandb.init(id=run, name=run, resume="allow", dir=str(project_root()))
         except wandb.Error as error:
             raise UserError(
                 f"runtime.report_to: wandb does not begin: {error}; run wandb login, or set "

@@ -155,9 +155,10 @@ class Loop(Generic[BatchT]):
 
     def _batches(self) -> Iterator[BatchT]:
         """The remaining batches of the epoch."""
-        now, started_at = self.progress, time.monotonic()
+        now, first, started_at = self.progress, self.progress.step, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_per_epoch = len(groups)
+        self.world.bytes_given()
         coming = self.source.batches([self.world.share(group) for group in groups[now.step :]])
         yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
@@ -165,8 +166,15 @@ class Loop(Generic[BatchT]):
             share = self.source.waited / max(took, 1e-9)
             print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
         if self.world.together:
-            waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
-            print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
+            self._report_exchanges(len(groups) - first)
+
+    def _report_exchanges(self, steps: int) -> None:
+        waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
+        print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
+        given = ", ".join(
+            f"{kind} {count // max(steps, 1):,}" for kind, count in self.world.bytes_given().items()
+        )
+        print(f"{self._place()}: bytes that a process gives to the others in a step: {given}", flush=True)
 
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress
@@ -332,6 +340,8 @@ class Loop(Generic[BatchT]):
         # No process reads what rank 0 has already replaced.
         self.world.wait()
         if saved is None:
+            # Prompts that start from patches may have other bits on another machine.
+            self.world.give(self.optimiser.weights())
             return
         tensors, progress_so_far = saved
         self.progress = Progress(**progress_so_far)

@@ -82,7 +82,7 @@ def training_loop(
     validation_images = captioned_images(val, vocabulary, params, shuffle_seed=shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))
     print(describe_need(task.name, needed, images=params.batch_size, device=assembly.device))
-    hold_features([images, validation_images], run.cache, needed, assembly.device)
+    hold_features([images, validation_images], run.cache, needed, device=assembly.device, world=run.world)
     validation = make_validation(
         validation_images, val.tokens, vocabulary, params, precision=run.precision, world=run.world
     )
@@ -187,11 +187,16 @@ def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
 
 
 def hold_features(
-    splits: Sequence[CaptionedImages], asked: AskedPlace, step: int, device: torch.device
+    splits: Sequence[CaptionedImages],
+    asked: AskedPlace,
+    step: int,
+    *,
+    device: torch.device,
+    world: World = ALONE,
 ) -> None:
     """Choose where features of these splits are kept, given `step` bytes of a step, and put them there."""
     needed = sum(len(images.store) * images.store.row_bytes for images in splits)
-    place = choose_place(asked, needed=needed, step=step, device=device)
+    place = choose_place(asked, needed=needed, step=step, device=device, copies=world.on_machine)
     for images in splits:
         images.tokens = open_rows(images.store, place, device)
     print(f"features: {needed / GB:.2f} GB, runtime.cache: {place}", flush=True)
