@@ -24,7 +24,6 @@ from fsgr_model.clip.towers import image_and_patches
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
-from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.row_store import groups_of
 from fsgr_model.runtime.world import ALONE, World
@@ -89,20 +88,6 @@ class Contrast(Task[PairBatch]):
         """CLIP's clamp of the temperature."""
         with torch.no_grad():
             model.logit_scale.clamp_(0, MOST_LOG_SCALE)
-
-
-def check_text(name: str, config: dict[str, Any]) -> None:
-    """Refuse to train texts that are read by the library transformers, whose tokens have other ends.
-
-    Raises:
-        UserError: the config has such a tower or tokenizer.
-    """
-    for key in ("hf_model_name", "hf_tokenizer_name"):
-        if config["text_cfg"].get(key):
-            raise UserError(
-                f"clip.pretrained is demo, and clip.model {name} has {key} {config['text_cfg'][key]!r}; the "
-                "training here needs open_clip's own tokenizer and text tower: remove the key"
-            )
 
 
 def train_clip(
