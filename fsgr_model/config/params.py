@@ -185,7 +185,7 @@ class RuntimeParams(Section):
     micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
         "auto",
         description="images of a batch of XE or SCST that a process works on at once; auto: its whole share, "
-        "or, where a single process finds that they do not fit in the memory of its GPU, as many as do",
+        "or, where they do not fit in the memory of a GPU, as many as do",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"
