@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, foreign_names
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, DemoDataset, foreign_names
 from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.moved import WHOLE_MEMORY, moved
@@ -37,6 +37,15 @@ class ClipTrainingParams(Section):
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(description="epochs of linear warm-up")
     shift: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="pictures are shifted by up to this share of their side, differently in every epoch"
+    )
+    crop_area: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="a random part of each picture, at least this share of its area, is drawn out to the "
+        "whole size in every step; 1: pictures are whole",
+    )
+    mirror_prob: Fraction = Field(0.0, description="probability that a picture is mirrored in a step")
+    colour_jitter: Fraction = Field(
+        0.0, description="contrast, saturation and brightness change by up to this share in every step"
     )
     gray_scale_prob: Fraction = Field(
         0.0,
@@ -85,8 +94,9 @@ class CodebookParams(Section):
     """The concepts of the semantic quantiser and of the label maps."""
 
     concepts: str = Field(description="text file, one concept per line, or dataset: its category names")
-    templates: Literal["imagenet", "simple", "scene"] = Field(
-        description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, or the demo's own few"
+    templates: Literal["imagenet", "simple", "scene", "chinese"] = Field(
+        description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, the demo's own few, or "
+        "Chinese ones"
     )
 
 
@@ -242,6 +252,15 @@ class Params(Section):
             raise ValueError(
                 f"evaluate.java: tokenizer is the official program of text.tokenizer: ptb, which is "
                 f"{tokenizer} here; take one of the two out"
+            )
+        if (
+            tokenizer == "ptb"
+            and isinstance(self.dataset, DemoDataset)
+            and self.dataset.demo.language == "zh"
+        ):
+            raise ValueError(
+                "dataset.demo.language: zh has no spaces between words, and text.tokenizer: ptb would make a "
+                "caption one word; set text.tokenizer: jieba, characters or words"
             )
         if tokenizer in ("characters", "jieba") and self.xe.alignment:
             raise ValueError(

@@ -28,6 +28,7 @@ from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.training.clip_pairs import PairBatch, Pairs
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.picture_changes import change_pictures
 from fsgr_model.training.schedule import CosineRates
 from fsgr_model.training.task import Step, Task
 
@@ -73,9 +74,8 @@ class Contrast(Task[PairBatch]):
         self.embedding, self.params = embedding, params
 
     def loss(self, model: Any, batch: PairBatch, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss on the pictures of the batch, each shifted and some of them grey."""
-        moved = move(batch.image_BCHW, self.params.shift)
-        images = drop_colours(moved, self.params.gray_scale_prob)
+        """The loss on the pictures of the batch, each changed at random."""
+        images = change_pictures(batch.image_BCHW, self.params)
         return batch_loss(model, self.embedding, images, batch), {}
 
     def after_step(self, model: Any) -> None:
@@ -109,27 +109,6 @@ def train_clip(
     ).run()
     embedding.restore()
     model.cpu().eval()
-
-
-def move(images: torch.Tensor, shift: float) -> torch.Tensor:
-    """Each picture shifted by up to `shift` of its side, at random; its border fills the gap."""
-    most = round(shift * images.shape[-1])
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (most,) * 4, mode="replicate")
-    corners = torch.randint(2 * most + 1, (len(images), 2)).tolist()
-    return torch.stack(
-        [p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, corners, strict=True)]
-    )
-
-
-def drop_colours(images: torch.Tensor, chance: float) -> torch.Tensor:
-    """Each picture turned grey with probability `chance` (open_clip's `gray_scale_prob`), so that an object
-    that was never seen in some colour is still recognised by its shape.
-    """
-    if chance == 0:
-        return images
-    grey = torch.rand(len(images), 1, 1, 1) < chance
-    return torch.where(grey.to(images.device), images.mean(dim=1, keepdim=True), images)
 
 
 def batch_loss(

@@ -25,6 +25,7 @@ from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import Schedule
 from fsgr_model.training.task import BatchT, Progress, Source, Step, Task
 from fsgr_model.training.together import check_weights_agree
+from fsgr_model.training.variety import Variety
 
 Score = Callable[[Any, torch.device], float]
 History = list[dict[str, float]]
@@ -52,6 +53,7 @@ class Loop(Generic[BatchT]):
         micro_batch: images that a process works on at once; auto: its whole share, or what fits of it.
         on_epoch: is called with the history after every epoch, so that it can be watched.
         samples: captions of the last validation, by image id, for whoever watches.
+        variety: how the captions of the last validation differ; None: there are none.
         watch: what the run is held against; what is wrong after an epoch is said.
     """
 
@@ -75,6 +77,7 @@ class Loop(Generic[BatchT]):
         micro_batch: int | Literal["auto"] = "auto",
         on_epoch: Callable[[History], None] = lambda history: None,
         samples: Callable[[], Samples] = tuple,
+        variety: Callable[[], Variety | None] = lambda: None,
         watch: Watch | None = None,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
@@ -99,7 +102,8 @@ class Loop(Generic[BatchT]):
             batch_size=params.batch_size,
             micro_batch=micro_batch,
         )
-        self.on_epoch, self.samples, self.watch = on_epoch, samples, watch or Watch()
+        self.on_epoch, self.samples = on_epoch, samples
+        self.variety, self.watch = variety, watch or Watch()
         self.live = LiveReport(resume.folder, task.name, params.epochs)
 
     @property
@@ -134,6 +138,7 @@ class Loop(Generic[BatchT]):
             self.model.load_state_dict(best, strict=False)
             # Rank 0 deletes the file.
             self.world.wait()
+            self._warn_of_nothing_gained()
         return self.progress.history
 
     def _around_epoch(self, stop: StopRequest) -> AbstractContextManager[None]:
@@ -207,7 +212,7 @@ class Loop(Generic[BatchT]):
         means = {key: total / now.step for key, total in now.sums.items()}
         rate = self.schedule(epoch, now.step - 1, self.steps_per_epoch) if epoch else 0.0
         row = {"epoch": epoch, "lr": rate, **means}
-        now.history.append(row if score is None else row | {"val_CIDEr": score})
+        now.history.append(row if score is None else row | {"val_CIDEr": score} | self._counted())
         now.epochs_since_best += 1
         if score is not None and score > now.best:
             now.best, now.epochs_since_best = score, 0
@@ -224,12 +229,32 @@ class Loop(Generic[BatchT]):
         now = self.progress
         signs = self.watch.signs(now.history, now.gradients)
         # In warm-up epochs the means include the steps of a network that has not learned anything yet.
-        known = epoch > max(1, self.schedule.warmup_epochs)
-        if known and (warning := self.task.warning(self.model, means)):
-            signs.append(warning)
+        if epoch > (0 if self.task.begins_trained else max(1, self.schedule.warmup_epochs)):
+            signs += self._warnings(means)
         for sign in signs:
             now.warnings.append(f"epoch {epoch}: {sign}")
             print(f"warning: {self.task.name} epoch {epoch}: {sign}", flush=True)
+
+    def _counted(self) -> dict[str, float]:
+        variety = self.variety()
+        return {} if variety is None else {"val_distinct": variety.distinct}
+
+    def _warnings(self, means: dict[str, float]) -> Iterator[str]:
+        if warning := self.task.warning(self.model, means):
+            yield warning
+        if variety := self.variety():
+            yield from self.task.validation_warnings(means, variety, self.progress.history[0])
+
+    def _warn_of_nothing_gained(self) -> None:
+        """The weights before training are written where no epoch scored above them."""
+        first, *scores = (row["val_CIDEr"] for row in self.progress.history)
+        if max(scores, default=first) <= first:
+            print(
+                f"warning: {self.task.name}: no epoch scored above the network before it (validation CIDEr "
+                f"{first:.4g}), so the weights that it began with are kept; change "
+                f"{self.task.section}.epochs or its learning rate",
+                flush=True,
+            )
 
     def _place(self) -> str:
         return f"{self.task.name} epoch {self.progress.epoch}/{self.epochs}"

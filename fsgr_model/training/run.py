@@ -139,6 +139,7 @@ def training_loop(
             micro_batch=run.micro_batch,
             on_epoch=on_epoch,
             samples=lambda: validation.samples,
+            variety=lambda: validation.variety,
             watch=watch(run, images, params),
         )
 

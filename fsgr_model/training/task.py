@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.image_draws import BY_IMAGE, ImageDraws, mixed
+from fsgr_model.training.variety import Variety
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class Task(Generic[BatchT]):
     world: World = ALONE
     # How random numbers are drawn by image, where processes share batches; None: from PyTorch's generator.
     draws: ImageDraws | None = None
+    # Whether it goes on with a trained network, so that its first epoch can be judged already.
+    begins_trained = False
     name: str
     section: str
     uses_dropout: bool
@@ -140,6 +143,15 @@ class Task(Generic[BatchT]):
     def warning(self, model: Any, means: dict[str, float]) -> str | None:
         """A warning if the means of an epoch after the warm-up suggest that nothing is learned."""
         return None
+
+    def validation_warnings(
+        self, means: dict[str, float], variety: Variety, before: dict[str, float]
+    ) -> list[str]:
+        """Warnings if validation captions hardly differ after an epoch with these means.
+
+        `before`: the row of the history of the network before training, with `val_CIDEr` and `val_distinct`.
+        """
+        return [warning] if (warning := variety.one_for_many()) else []
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the task itself for a resume point, by name."""

@@ -35,6 +35,7 @@ LATER = (
     "text.tokenizer",
     "on_track.xe",
     "on_track.scst",
+    "dataset.demo.language",
 )
 
 

@@ -87,7 +87,7 @@ class Look {
       { class: "tile", href: `#look/${id}` },
       el("img", { src: picture(id, data.versions[row], 224), alt: "", decoding: "async" }),
       el("span", { class: "score" }, `${score}`),
-      el("p", {}, data.captions[row]),
+      el("p", { dir: "auto" }, data.captions[row]),
     );
   }
 
@@ -121,11 +121,11 @@ class Look {
     const source = picture(found.image_id, found.version, 1024);
     const image = el("img", { src: source, alt: `picture ${found.image_id}` });
     const place = el("div", {});
-    const texts = found.references.map((text) => el("li", {}, text));
+    const texts = found.references.map((text) => el("li", { dir: "auto" }, text));
     const phases = Object.entries(found.phases).map(([phase, of]) => el(
       "section", {},
-      el("h2", {}, `${phase}: ${of.caption}`),
-      of.invented.length ? el("p", { class: "bad" }, `named, but not there: ${of.invented.join(", ")}`) : null,
+      el("h2", {}, `${phase}: `, el("bdi", {}, of.caption)),
+      of.invented.length ? el("p", { class: "bad" }, "named, but not there: ", el("bdi", {}, of.invented.join(", "))) : null,
       scoreTable(of.scores),
     ));
     const look = async (event) => {
