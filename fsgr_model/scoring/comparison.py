@@ -101,7 +101,7 @@ def load_system(name: str, phase: str, data: Path, references: References | None
     Args:
         name: a COCO result file (it is scored here), a file of scores by image, `workspace`, or what DVC and
             git know: the name of an experiment, a branch, a tag, a commit.
-        phase: xe or scst; it is ignored for a file.
+        phase: xe, scst or ensemble; it is ignored for a file.
         data: the project's `data`.
         references: what result files are scored with, where there are some.
 

@@ -92,18 +92,25 @@ class Look {
   }
 
   async open(id) {
+    this.wanted = id;
     if (id === undefined) {
       this.dialog.close();
       return;
     }
+    let content;
     try {
       const found = await ask(`/api/image/${encodeURIComponent(id)}`);
-      this.id = found.image_id;
-      this.dialog.replaceChildren(this.close(), this.detail(found));
+      content = () => {
+        this.id = found.image_id;
+        return this.detail(found);
+      };
     } catch (error) {
-      this.dialog.replaceChildren(this.close(), el("p", { class: "bad" }, error.message));
+      content = () => el("p", { class: "bad" }, error.message);
     }
-    if (!this.dialog.open) this.dialog.showModal();
+    if (this.wanted !== id) return; // another one was asked for meanwhile, or none
+    this.dialog.replaceChildren(this.close(), content());
+    if (this.dialog.open) this.dialog.querySelector("button").focus(); // the one that had the focus is gone
+    else this.dialog.showModal();
   }
 
   close() {
@@ -156,6 +163,7 @@ class Look {
   }
 
   leave() {
+    this.wanted = undefined;
     this.grid.leave();
     if (this.dialog.open) this.dialog.close();
   }
