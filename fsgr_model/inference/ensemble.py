@@ -16,8 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from fsgr_model.inference.decoding import word_log_probs
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner, Voice
-from fsgr_model.inference.model_folder import ModelFiles
+from fsgr_model.inference.describing import Caption, DescribedImage, Describer, Voice
+from fsgr_model.inference.image_captioner import ImageCaptioner
+from fsgr_model.inference.model_folder import AnyFiles
+from fsgr_model.inference.onnx_captioner import OnnxCaptioner
+from fsgr_model.inference.onnx_folder import OnnxFiles
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.runtime.errors import UserError
 
@@ -46,7 +49,7 @@ def mean_probabilities(logits: Sequence[Tensor]) -> Tensor:
     return log_probs.logsumexp(dim=0) - math.log(len(logits))
 
 
-def load(files: Sequence[ModelFiles], **wishes: Any) -> "ImageCaptioner | EnsembleCaptioner":
+def load(files: Sequence[AnyFiles], **wishes: Any) -> "Describer | EnsembleCaptioner":
     """The captioner of one network or of several; `wishes` as `ImageCaptioner` takes them.
 
     Raises:
@@ -54,11 +57,15 @@ def load(files: Sequence[ModelFiles], **wishes: Any) -> "ImageCaptioner | Ensemb
     """
     if not files:
         raise UserError("no model is given; give one folder, or several for an ensemble")
-    first = ImageCaptioner(files[0], **wishes)
+    first = load_one(files[0], **wishes)
     if len(files) == 1:
         return first
-    device = first.assembly.device
-    return EnsembleCaptioner([first, *(ImageCaptioner(each, device=device) for each in files[1:])])
+    return EnsembleCaptioner([first, *(load_one(each, device=first.device) for each in files[1:])])
+
+
+def load_one(files: AnyFiles, **wishes: Any) -> Describer:
+    """The captioner of one network; `wishes` as `load` takes them."""
+    return OnnxCaptioner(files, **wishes) if isinstance(files, OnnxFiles) else ImageCaptioner(files, **wishes)
 
 
 class EnsembleCaptioner:
@@ -71,14 +78,14 @@ class EnsembleCaptioner:
         UserError: their word lists differ.
     """
 
-    def __init__(self, members: Sequence[ImageCaptioner]) -> None:
+    def __init__(self, members: Sequence[Describer]) -> None:
         self.members = members
         self.first = members[0]
-        self.assembly, self.codebook = self.first.assembly, self.first.codebook
+        self.vocabulary, self.concepts = self.first.vocabulary, self.first.concepts
         self.batch_size, self.crops_centre = self.first.batch_size, self.first.crops_centre
-        words = self.assembly.vocabulary.words
+        words = self.vocabulary.words
         for number, member in enumerate(members[1:], start=2):
-            others = member.assembly.vocabulary.words
+            others = member.vocabulary.words
             if others != words:
                 raise UserError(
                     f"model {number} of the ensemble has another word list than the first: {len(others)} and "
@@ -103,10 +110,7 @@ class EnsembleCaptioner:
 
     def step(self, word_BS: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState]:
         """Read one more word of every caption; fits `decoding.Step`."""
-        read = [
-            member.assembly.captioner.step(word_BS, own)
-            for member, own in zip(self.members, state.states, strict=True)
-        ]
+        read = [member.step(word_BS, own) for member, own in zip(self.members, state.states, strict=True)]
         return mean_probabilities([logits for logits, _ in read]), EnsembleState(
             tuple(own for _, own in read)
         )
@@ -114,11 +118,12 @@ class EnsembleCaptioner:
     def read(self, word_BSL: Tensor, start: EnsembleState) -> Tensor:
         """Log-probabilities [B, S, L, V] of the word that follows each given word."""
         return mean_probabilities(
-            [
-                member.assembly.captioner.decoder(word_BSL, own)[0]
-                for member, own in zip(self.members, start.states, strict=True)
-            ]
+            [member.read(word_BSL, own) for member, own in zip(self.members, start.states, strict=True)]
         )
+
+    def check_maps(self) -> None:
+        """As `Describer.check_maps`, of the first."""
+        self.first.check_maps()
 
     def label_map(self, image: Views) -> NDArray:
         """As `ImageCaptioner.label_map`."""
