@@ -30,6 +30,7 @@ FREE = {
     "positions": Dim("positions", min=0, max=MAX_POSITIONS - 1),
     "patches": Dim("patches", min=1),
 }
+LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 # A file in protobuf's format has at most 2 GiB: larger weights lie beside their graph.
 MOST_BYTES = 1_900_000_000
 # Of an output, over its norm. Sums in another order, in float32, stay far below.
@@ -95,7 +96,22 @@ def write_graph(graph: Graph, path: Path, of: str) -> None:
                 "without --onnx"
             ) from None
     assert program is not None, "the current exporter returns one"
+    _check_free_sizes(program, graph, of)
     program.save(path, external_data=weights > MOST_BYTES)
+
+
+def _check_free_sizes(program: torch.onnx.ONNXProgram, graph: Graph, of: str) -> None:
+    """Refuse a graph that has a size of its example for ever: the exporter fixes sizes without a word
+    (findings/torch_onnx_fixes_sizes.sh).
+    """
+    for value in program.model.graph.inputs:
+        assert value.name is not None and value.shape is not None, "both were given"
+        for axis, size in graph.free.get(value.name, {}).items():
+            if isinstance(value.shape[axis], int):
+                raise UserError(
+                    f"{of} has no form in ONNX, as PyTorch {torch.__version__} writes it: the number of {size} "
+                    f"of its input {value.name} would always be {value.shape[axis]}; export it without --onnx"
+                )
 
 
 @torch.no_grad()
@@ -143,12 +159,13 @@ def _packages() -> dict[str, str]:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the exporter's notes to its developers."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {logger: logger.level for logger in map(logging.getLogger, LOGGERS)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in levels.items():
+            logger.setLevel(level)

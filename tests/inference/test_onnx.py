@@ -231,6 +231,20 @@ def test_what_has_no_form_in_onnx_is_refused_with_its_reason(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+class ForTwo(torch.nn.Module):
+    """Its number of images becomes that of the example: len() gives a plain number."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (x + torch.ones(1, 3).expand(len(x), -1),)
+
+
+def test_a_size_that_would_be_fixed_is_refused(tmp_path: Path) -> None:
+    graph = Graph(ForTwo(), {"x": torch.randn(2, 3)}, {"x": {0: "images"}}, ("y",))
+    with pytest.raises(UserError, match=r"the number of images of its input x would always be 2; export it wi"):
+        onnx_export.write_graph(graph, tmp_path / "tail.onnx", of="the tail")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_that_computes_something_else_leaves_nothing(
     project: Path, tmp_path: Path, monkeypatch
 ) -> None:
