@@ -240,7 +240,9 @@ class ForTwo(torch.nn.Module):
 
 def test_a_size_that_would_be_fixed_is_refused(tmp_path: Path) -> None:
     graph = Graph(ForTwo(), {"x": torch.randn(2, 3)}, {"x": {0: "images"}}, ("y",))
-    with pytest.raises(UserError, match=r"the number of images of its input x would always be 2; export it wi"):
+    with pytest.raises(
+        UserError, match=r"the number of images of its input x would always be 2; export it wi"
+    ):
         onnx_export.write_graph(graph, tmp_path / "tail.onnx", of="the tail")
     assert not list(tmp_path.iterdir())
 
