@@ -1,4 +1,4 @@
-"""Every kind of network has a form in ONNX that computes the same, with other sizes than the example's too."""
+"""Every kind of network has a form in ONNX, which computes the same for other sizes than the example's."""
 
 from pathlib import Path
 from typing import Any

@@ -23,7 +23,7 @@ ELSEWHERE = {"deleted", "not in cache"}
 
 def faults(project: Path) -> Iterator[str]:
     """A line for each stage of a clone without data that is not of its lock."""
-    dry = _dvc(project, "repro", "--dry", "--allow-missing")
+    dry = _dvc(project, "repro", "--dry", "--allow-missing", "--no-run-cache")
     told = json.loads(_dvc(project, "status", "--json"))
     every = stages((project / "dvc.yaml").read_text(encoding="utf-8"))
     made = {path for stage in every.values() for path in output_paths(stage)}
