@@ -1,6 +1,7 @@
 """Writes the graphs of a trained network (`onnx_graphs`), and compares what they compute with PyTorch."""
 
 import logging
+import math
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ def write_graphs(artifacts: Path, weights: Path, folder: Path) -> None:
         "made_by": made_by,
         "clip": parts.clip.identity,
         "cache_dtype": parts.cache_dtype,
-        "grid_size": list(restored.assembly.captioner.tail.grid_size),
+        # The encoder takes no other than square grids.
+        "grid_size": [math.isqrt(len(restored.assembly.captioner.encoder.position_GD))] * 2,
         "concepts": parts.codebook.names,
     }
     write_description(folder, facts)
