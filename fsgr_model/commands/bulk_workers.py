@@ -97,7 +97,7 @@ def identity(captioner: AnyCaptioner, detailed: bool) -> str:
     for member in members:
         for name, weight in sorted(member.weights().items()):
             digest.update(f"{name} {tuple(weight.shape)}".encode())
-            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:12]
 
 

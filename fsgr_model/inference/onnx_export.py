@@ -111,8 +111,9 @@ def _check_free_sizes(program: torch.onnx.ONNXProgram, graph: Graph, of: str) ->
         for axis, size in graph.free.get(value.name, {}).items():
             if isinstance(value.shape[axis], int):
                 raise UserError(
-                    f"{of} has no form in ONNX, as PyTorch {torch.__version__} writes it: the number of {size} "
-                    f"of its input {value.name} would always be {value.shape[axis]}; export it without --onnx"
+                    f"{of} has no form in ONNX, as PyTorch {torch.__version__} writes it: the number of "
+                    f"{size} of its input {value.name} would always be {value.shape[axis]}; export it "
+                    "without --onnx"
                 )
 
 

@@ -3,8 +3,8 @@
 Asks DVC in a clone without data, so that nothing that lies in the workspace can hide a difference. Each stage
 that would run again is named with what differs from the lock. Exit code 1 if there is one.
 
-`dvc repro --dry --allow-missing` asks the same, but at the first such stage it ends with an error of the system,
-since it looks for data that are elsewhere (DVC 3.67), and it says of no stage what has changed.
+`dvc repro --dry --allow-missing` asks the same, but at the first such stage it ends with an error of the
+system, since it looks for data that are elsewhere (DVC 3.67), and it says of no stage what has changed.
 """
 
 import argparse
