@@ -1,4 +1,4 @@
-"""The commands of docs/howto/sharing.md, run as printed, with a folder as remote and a bare git repository."""
+"""The commands of docs/howto/sharing.md, run as printed, with a folder as remote and a bare repository."""
 
 import re
 import shutil
