@@ -43,6 +43,8 @@ START = "xe"
 # The parameters of `scst` that a setting changes.
 SETTINGS: dict[str, dict[str, Any]] = {
     "cider_d": {},
+    "chair-0.5": {"reward": RewardParams(chair=0.5)},
+    "chair-0.75": {"reward": RewardParams(chair=0.75)},
     "chair-1": {"reward": RewardParams(chair=1)},
     "chair-4": {"reward": RewardParams(chair=4)},
     "chair-10": {"reward": RewardParams(chair=10)},
@@ -52,6 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cider_d-ref_clip_score": {"reward": RewardParams(ref_clip_score=1)},
     "bleu4": {"reward": RewardParams(cider_d=0, bleu4=1)},
     "clip_score-chair": {"reward": RewardParams(clip_score=1, chair=4)},
+    "ref_clip_score-chair": {"reward": RewardParams(ref_clip_score=1, chair=1)},
     "greedy": {"baseline": "greedy"},
     "mean": {"baseline": "mean"},
 }

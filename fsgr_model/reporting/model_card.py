@@ -81,7 +81,8 @@ def model_card(
 
 def _scores(scores: dict[str, Any], params: Params) -> str:
     """One row per number: those of all images first, then those of each domain."""
-    groups = {name: value for name, value in scores.items() if isinstance(value, dict)}
+    # The scores of an ensemble are not those of the one network that is exported.
+    groups = {name: each for name, each in scores.items() if isinstance(each, dict) and name != "ensemble"}
     plain = {name: value for name, value in scores.items() if isinstance(value, int | float)}
     rows = [f"| {name} | {value:.4g} |" for name, value in plain.items() if name != "images"]
     for group, values in groups.items():

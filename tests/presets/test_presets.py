@@ -33,6 +33,10 @@ LATER = (
     "decode.groups",
     "decode.sampling",
     "text.tokenizer",
+    "on_track.xe",
+    "on_track.scst",
+    "dataset.demo.language",
+    "ensemble",
 )
 
 

@@ -27,6 +27,7 @@ export class Grid {
   fill(length) {
     this.length = length;
     this.element.scrollTop = 0;
+    this.columns = 0; // no tile stays
     this.layOut();
   }
 
@@ -35,11 +36,15 @@ export class Grid {
   }
 
   layOut() {
-    this.columns = Math.max(1, Math.floor((this.element.clientWidth + GAP) / (TILE.width + GAP)));
-    this.room.style.height = `${Math.ceil(this.length / this.columns) * (TILE.height + GAP)}px`;
+    const columns = Math.max(1, Math.floor((this.element.clientWidth + GAP) / (TILE.width + GAP)));
+    this.room.style.height = `${Math.ceil(this.length / columns) * (TILE.height + GAP)}px`;
+    if (columns === this.columns) return this.draw();
+    const focused = this.columns && this.room.contains(document.activeElement) ? document.activeElement : null;
+    this.columns = columns;
     this.room.replaceChildren();
     this.tiles.clear();
     this.draw();
+    if (focused) this.tiles.get(Number(focused.dataset.index))?.focus({ preventScroll: true });
   }
 
   draw() {
