@@ -19,7 +19,8 @@ from torch import Tensor
 
 from fsgr_model.datasets.image_file import BadImage, decode_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner, Region
+from fsgr_model.inference.describing import Caption, DescribedImage, Region
+from fsgr_model.inference.image_captioner import ImageCaptioner
 from fsgr_model.page.batches import Batches, TooMany
 from fsgr_model.page.guard import busy, refused
 from fsgr_model.runtime.errors import UserError
@@ -201,7 +202,7 @@ class CaptionEndpoint:
         """Label map, concepts, and the attention of each word of each caption, as rows of the patches."""
         maps = {"labels": captioner.label_map(image), "concepts": described.concept_SS}
         attention = [captioner.attention(image, caption) for caption in described.captions]
-        names = self.captioner.codebook.names
+        names = self.captioner.concepts
         shown = {int(each) for map_SS in maps.values() if map_SS is not None for each in np.unique(map_SS)}
         return {
             "centre_only": self.captioner.crops_centre,
