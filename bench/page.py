@@ -125,7 +125,7 @@ def scrolled(address: str, executable: str | None) -> dict[str, Any]:
         page.goto(f"{address}#look")
         page.wait_for_selector(".tile")
         tiles = page.locator(".tile").count()
-        found = {"rows": ROWS, "tiles at once": tiles}
+        found: dict[str, Any] = {"rows": ROWS, "tiles at once": tiles}
         for screens in (10, None):
             times = page.evaluate(SCROLL, screens)
             found[f"{screens} screens" if screens else "all"] = frames(times)
