@@ -15,6 +15,7 @@ from fsgr_model.clip.model_building import (
     default_preprocessing,
 )
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config
+from fsgr_model.clip.text_files import refuse_foreign_text
 from fsgr_model.clip.towers import check_tower
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING, read_lists
@@ -24,7 +25,7 @@ from fsgr_model.runtime.processes import run_in_processes
 from fsgr_model.runtime.resume import shared_resume_point
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.clip_pairs import Pairs, pairs_key
-from fsgr_model.training.clip_training import check_text, retrieval_accuracy, train_clip
+from fsgr_model.training.clip_training import retrieval_accuracy, train_clip
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
@@ -98,7 +99,7 @@ def train_demo(
 
     The resume point is opened in `held`, and deleted when that ends without an error.
     """
-    check_text(name, config)
+    refuse_foreign_text(name, config)
     torch.manual_seed(training.seed)
     model = build_model(config, name)
     check_tower(model)

@@ -13,6 +13,7 @@ from fsgr_model.checkup.timing import estimate_hours, picture_sides
 from fsgr_model.checkup.weights import check_clip
 from fsgr_model.clip.concepts import read_concepts
 from fsgr_model.config.params import Params, load_params
+from fsgr_model.inference.members import member_files
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
@@ -51,6 +52,8 @@ def _check_parts(
     concepts = _check_concepts(params, size, findings)
     words = _check_words(params, size, findings)
     _check_java(params, findings)
+    with findings.collected():
+        member_files(data / "members", params.ensemble)
     if size is not None:
         _check_training(params, size.images["train"], findings)
     if clip is None:

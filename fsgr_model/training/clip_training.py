@@ -24,15 +24,14 @@ from fsgr_model.clip.towers import image_and_patches
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
-from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.row_store import groups_of
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.clip_draws import draw_clip_by_image
 from fsgr_model.training.clip_pairs import PairBatch, Pairs
-from fsgr_model.training.image_draws import ImageDraws
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.picture_changes import change_pictures
 from fsgr_model.training.schedule import CosineRates
 from fsgr_model.training.task import Step, Task
 
@@ -78,32 +77,17 @@ class Contrast(Task[PairBatch]):
         self.embedding, self.params, self.world = embedding, params, world
 
     def loss(self, model: Any, batch: PairBatch, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss on the pictures of the batch, each shifted and some of them grey.
+        """The loss on the pictures of the batch, each changed at random.
 
         Of several processes, each compares the embeddings of all and has an equal part of the loss.
         """
-        moved = move(batch.image_BCHW, self.params.shift, self.draws)
-        images = drop_colours(moved, self.params.gray_scale_prob, self.draws)
+        images = change_pictures(batch.image_BCHW, self.params, self.draws)
         return batch_loss(model, self.embedding, images, batch, world=self.world) / self.world.size, {}
 
     def after_step(self, model: Any) -> None:
         """CLIP's clamp of the temperature."""
         with torch.no_grad():
             model.logit_scale.clamp_(0, MOST_LOG_SCALE)
-
-
-def check_text(name: str, config: dict[str, Any]) -> None:
-    """Refuse to train texts that are read by the library transformers, whose tokens have other ends.
-
-    Raises:
-        UserError: the config has such a tower or tokenizer.
-    """
-    for key in ("hf_model_name", "hf_tokenizer_name"):
-        if config["text_cfg"].get(key):
-            raise UserError(
-                f"clip.pretrained is demo, and clip.model {name} has {key} {config['text_cfg'][key]!r}; the "
-                "training here needs open_clip's own tokenizer and text tower: remove the key"
-            )
 
 
 def train_clip(
@@ -141,38 +125,6 @@ def train_clip(
     ).run()
     embedding.restore()
     model.cpu().eval()
-
-
-def move(images: torch.Tensor, shift: float, draws: ImageDraws | None = None) -> torch.Tensor:
-    """Each picture shifted by up to `shift` of its side, at random; its border fills the gap.
-
-    `draws`: what draws by image, where processes share batches.
-    """
-    most = round(shift * images.shape[-1])
-    places = 2 * most + 1
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (most,) * 4, mode="replicate")
-    if draws is None:
-        corner_B2 = torch.randint(places, (len(images), 2))
-    else:
-        corner_B2 = (draws.uniform(2) * places).long()
-    moved = torch.empty_like(images)
-    for picture, whole, (y, x) in zip(moved, padded, corner_B2.tolist(), strict=True):
-        picture.copy_(whole[:, y : y + height, x : x + width])
-    return moved
-
-
-def drop_colours(images: torch.Tensor, chance: float, draws: ImageDraws | None = None) -> torch.Tensor:
-    """Each picture turned grey with probability `chance` (open_clip's `gray_scale_prob`), so that an object
-    that was never seen in some colour is still recognised by its shape.
-
-    `draws`: as in `move`.
-    """
-    if chance == 0:
-        return images
-    number_B1 = torch.rand(len(images), 1) if draws is None else draws.uniform(1)
-    grey = (number_B1 < chance)[..., None, None]
-    return torch.where(grey.to(images.device), images.mean(dim=1, keepdim=True), images)
 
 
 def batch_loss(

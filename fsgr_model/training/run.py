@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fsgr_model.clip.token_cache import token_shape
+from fsgr_model.config.on_track_params import ScoreRange
 from fsgr_model.config.training_params import OptimiserParams, PhaseParams, ScstParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
@@ -17,6 +17,8 @@ from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.resume import shared_resume_point
 from fsgr_model.runtime.row_cache import AskedPlace, choose_place, open_rows
+from fsgr_model.runtime.run_reports import Tool, reports
+from fsgr_model.runtime.run_signs import Watch
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.caption_table import CaptionTable
 from fsgr_model.training.batches import Batch, CaptionedImages
@@ -35,7 +37,8 @@ class Run:
     """The paths that a stage reads, writes and resumes from, and what XE and SCST have in common.
 
     `data` is the folder of all artifacts; `train_images`: how many are trained on, None: all.
-    `world`: the processes that share the work.
+    `world`: the processes that share the work. `expected`: the scores that it should have; `report_to`: the
+    tools that are told of it. These two change nothing of what is trained.
     """
 
     stage: str
@@ -50,6 +53,8 @@ class Run:
     train_images: int | None = None
     world: World = ALONE
     micro_batch: int | Literal["auto"] = "auto"
+    expected: Sequence[ScoreRange] = ()
+    report_to: Sequence[Tool] = ()
 
 
 @contextmanager
@@ -105,7 +110,16 @@ def training_loop(
         visual_factor=run.optimiser.visual_lr_factor,
         heads=task.heads,
     )
-    with shared_resume_point(run.stage, fingerprint(made_of), run.world) as resume:
+    told = run.report_to if run.world.rank == 0 else ()
+    with (
+        shared_resume_point(run.stage, fingerprint(made_of), run.world) as resume,
+        reports(told, resume.folder.name) as others,
+    ):
+
+        def on_epoch(history: list[dict[str, float]]) -> None:
+            write_curve(run.curve, history)
+            others.tell(history, validation.samples)
+
         print(f"{task.name} on {assembly.device}\n{describe_rates(schedule.rates)}", flush=True)
         yield Loop(
             assembly.captioner,
@@ -123,8 +137,10 @@ def training_loop(
             precision=run.precision,
             world=run.world,
             micro_batch=run.micro_batch,
-            on_epoch=partial(write_curve, run.curve),
+            on_epoch=on_epoch,
             samples=lambda: validation.samples,
+            variety=lambda: validation.variety,
+            watch=watch(run, images, params),
         )
 
 
@@ -144,6 +160,19 @@ def write_curve(path: Path, history: list[dict[str, float]]) -> None:
     lines += ["\t".join(f"{row[name]:.6g}" if name in row else "" for name in names) for row in history]
     with whole_file(path) as unfinished:
         unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def watch(run: Run, images: CaptionedImages, params: PhaseParams) -> Watch:
+    """What a run is held against: its expected scores, and the length of the annotators' captions."""
+    table = CaptionTable.of(images.captions)
+    # Those that are sampled begin behind the first token.
+    captions = int(table.captions_A.sum())
+    usual_length = (int(table.words_per_image().sum()) - captions) / max(captions, 1)
+    return Watch(
+        {each.epoch: (each.low, each.high) for each in run.expected},
+        named=f"on_track.{'scst' if isinstance(params, ScstParams) else 'xe'}",
+        usual_length=usual_length if isinstance(params, ScstParams) else None,
+    )
 
 
 def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:

@@ -34,7 +34,16 @@ CONFIG = tiny_config(pool_type="avg", patch_dropout=0.25)
 CONFIGS = {"softmax": CONFIG, "sigmoid": {**CONFIG, "init_logit_bias": -3.0}}
 # 8 pictures of 12: three processes have 2, 3 and 3. The last incomplete batch is left out.
 PARAMS = ClipTrainingParams(
-    epochs=20, batch_size=8, lr=3e-3, weight_decay=0.1, warmup_epochs=1, shift=0.1, gray_scale_prob=0.5
+    epochs=20,
+    batch_size=8,
+    lr=3e-3,
+    weight_decay=0.1,
+    warmup_epochs=1,
+    shift=0.1,
+    gray_scale_prob=0.5,
+    crop_area=0.6,
+    mirror_prob=0.5,
+    colour_jitter=0.2,
 )
 
 
