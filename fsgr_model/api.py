@@ -19,9 +19,9 @@ from PIL import Image
 from fsgr_model.config.decode_params import one_way
 from fsgr_model.datasets.image_file import DECODING_ERRORS, BadImage, as_rgb, open_rgb
 from fsgr_model.inference import ensemble
+from fsgr_model.inference.describing import Caption, DescribedImage, Describer
 from fsgr_model.inference.ensemble import EnsembleCaptioner
 from fsgr_model.inference.hub_model import local_folder
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
 from fsgr_model.inference.model_folder import exported_model
 from fsgr_model.runtime.device import device_named
 from fsgr_model.runtime.errors import UserError
@@ -57,7 +57,7 @@ class Captioner:
         model: the network, with CLIP, the word list and the concepts.
     """
 
-    def __init__(self, model: ImageCaptioner | EnsembleCaptioner) -> None:
+    def __init__(self, model: Describer | EnsembleCaptioner) -> None:
         self.model = model
 
     # A str is a Sequence[str] as well; here it is always a path.
@@ -120,7 +120,7 @@ class Captioner:
     @property
     def concepts(self) -> list[str]:
         """The names of the concepts, whose indices, from 0, are in `DescribedImage` and `Maps`."""
-        return self.model.codebook.names
+        return self.model.concepts
 
 
 def load(

@@ -68,6 +68,13 @@ def test_all_problems_at_once_numbered_a_line_each(project: Project) -> None:
     assert [line.partition(". ")[0] for line in numbered] == [str(number) for number in range(1, 8)]
 
 
+def test_a_member_of_the_ensemble_that_is_not_there(project: Project) -> None:
+    project.values["ensemble"] = ["seed43"]
+    assert project.problem().startswith(
+        f"ensemble: {project.root}/members has no network seed43; it has none. "
+    )
+
+
 def test_missing_root_leaves_the_rest_to_be_checked(project: Project) -> None:
     project.values["dataset"]["root"] = str(project.root / "elsewhere")
     project.values["codebook"]["concepts"] = "nowhere.txt"

@@ -29,7 +29,7 @@ from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.stopping import Stopped
-from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, ids_as_text
+from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, ids_as_text, pairs_key
 from fsgr_model.training.clip_training import (
     CompactEmbedding,
     batch_loss,
@@ -57,9 +57,9 @@ def pairs(dataset):
     return read_pairs(dataset, "train")
 
 
-def read_pairs(dataset, split, captions=None):
+def read_pairs(dataset, split):
     preprocess = build_preprocess(default_preprocessing(CONFIG, {"resize_mode": "squash"}))
-    images, captions = read_images(dataset, split), captions or read_captions(dataset)
+    images, captions = read_images(dataset, split), read_captions(dataset)
     return Pairs(images, captions, preprocess, build_tokenizer(CONFIG), runtime=RuntimeParams(workers=0))
 
 
@@ -301,7 +301,7 @@ def test_text_embedding_is_open_clips(pairs, text):
 def test_image_and_patches_are_those_of_the_pipeline(pairs, changes):
     torch.manual_seed(2)
     model = build_model(tiny_config(**{"pool_type": "avg"} | changes), "tiny").eval()
-    images = pairs.images[:3].float()
+    images = pairs.pictures.tensors(pairs.image_ids[:3]).float()
     with torch.no_grad():
         image_BE, patch_BGE = image_and_patches(model, images)
         wanted = model.encode_image(images, normalize=True)
@@ -406,8 +406,9 @@ def test_a_loss_that_is_not_finite_stops(pairs):
         train(model, pairs, PARAMS, "key")
 
 
-def test_key_changes_with_pictures_and_captions(pairs, dataset):
-    captions = read_captions(dataset)
-    first = captions[11][0]
-    captions[11][0] = replace(first, text="something else")
-    assert read_pairs(dataset, "train", captions).key != pairs.key
+def test_key_changes_with_pictures_and_captions(dataset):
+    records, captions = read_images(dataset, "train"), read_captions(dataset)
+    before = pairs_key(records, captions)
+    assert pairs_key(records[1:], captions) != before
+    captions[11][0] = replace(captions[11][0], text="something else")
+    assert pairs_key(records, captions) != before
