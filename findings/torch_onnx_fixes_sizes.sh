@@ -12,7 +12,7 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
 "$place/venv/bin/pip" install --quiet --disable-pip-version-check torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2 \
-    onnxruntime==1.31.1 2> "$place/pip.log" || { cat "$place/pip.log"; exit 1; }
+    onnxruntime==1.32.0 2> "$place/pip.log" || { cat "$place/pip.log"; exit 1; }
 seen=$("$place/venv/bin/python" - 2> "$place/warnings" <<'PYTHON'
 import torch
 from torch.export import Dim
@@ -29,7 +29,7 @@ try:
     print("torch.export.export: a graph")
 except torch._dynamo.exc.UserError as error:
     print("torch.export.export:", "specialized" in str(error) and "refused, the size was specialized")
-program = torch.onnx.export(Model(), example, dynamic_shapes=free, dynamo=True, verify=True)
+program = torch.onnx.export(Model().eval(), example, dynamic_shapes=free, dynamo=True, verify=True)
 print("torch.onnx.export: a graph for batches of", program.model.graph.inputs[0].shape[0])
 try:
     program(torch.zeros(3, 3))

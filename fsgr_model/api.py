@@ -109,7 +109,8 @@ class Captioner:
             caption: the words whose attention is asked for, one of `describe`; by default the best caption.
 
         Raises:
-            UserError: the file is missing, or the picture cannot be decoded.
+            UserError: the file is missing, the picture cannot be decoded, or the model is in ONNX graphs,
+                which have no maps.
         """
         prepared: Any = self.model.prepare(_opened(picture))
         described = self.model.describe([prepared])[0]
@@ -136,8 +137,9 @@ def load(
     """Load the captioner of a folder that `fsgr export` wrote.
 
     Args:
-        folder: holds the weights, CLIP, the word list and the concepts; or an address of the Hugging Face
-            hub, `hf://owner/name` or `hf://owner/name@revision`, whose files stay in the hub's cache. Several
+        folder: holds the weights, CLIP, the word list and the concepts, or all of it as ONNX graphs, which
+            onnxruntime runs on the CPU and which have no `maps`. Or an address of the Hugging Face hub,
+            `hf://owner/name` or `hf://owner/name@revision`, whose files stay in the hub's cache. Several
             folders choose each word together, by the mean of their probabilities; parameters are those of the
             first.
         beam_size: the number of hypotheses that beam search keeps; by default that of the model's parameters.
