@@ -21,10 +21,10 @@ def write_params(**changes: Any) -> None:
     values["dataset"]["root"] = str(ROOT / "data" / "demo")
     values["dataset"]["demo"] |= {"train_images": 480, "val_images": 24, "test_images": 64}
     values["clip"]["model"] = str(ROOT / values["clip"]["model"])
-    values["clip"]["training"] |= {"epochs": 4}
+    values["clip"]["training"] |= {"epochs": 6}
     values["model"] |= {"encoder_layers": 1, "decoder_layers": 1}
     values["vocab"]["min_count"] = 2
-    values["xe"] |= {"epochs": 3, "schedule": None, **changes}
+    values["xe"] |= {"epochs": 6, "schedule": None, **changes}
     values["scst"] |= {"batch_size": 64, "samples": 2}
     values["decode"]["beam_size"] = 3
     values["evaluate"] = {"java": [], "sheet_images": 6}
