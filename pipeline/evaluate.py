@@ -63,8 +63,7 @@ def main() -> None:
         text=params.text,
     )
     report_sheet(params.runtime.report_to, Path("plots/sheet.png"))
-    for line in standing(Path("metrics"), Path("params.yaml")):
-        print(line)
+    print(*standing(Path("metrics"), Path("params.yaml")), sep="\n")
 
 
 def evaluate(

@@ -15,6 +15,7 @@ from fsgr_model.clip.concepts import read_concepts
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.inference.members import member_files
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.run_reports import check_installed
 from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
 from fsgr_model.text.imported_words import import_words
@@ -54,6 +55,8 @@ def _check_parts(
     _check_java(params, findings)
     with findings.collected():
         member_files(data / "members", params.ensemble)
+    with findings.collected():
+        check_installed(params.runtime.report_to)
     if size is not None:
         _check_training(params, size.images["train"], findings)
     if clip is None:

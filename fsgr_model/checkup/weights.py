@@ -12,6 +12,7 @@ from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config, without_connection
 from fsgr_model.clip.text_files import TOWER, WHAT, is_here, refuse_foreign_text, text_places
 from fsgr_model.config.params import ClipParams
+from fsgr_model.runtime.errors import UserError
 
 Config = dict[str, Any]
 # Where open_clip keeps what it downloads from elsewhere than Hugging Face.
@@ -37,8 +38,11 @@ def check_clip(params: ClipParams, findings: Findings) -> tuple[str, Config] | N
             return name, config
         tag = open_clip.get_pretrained_cfg(name, params.pretrained)
         if tag:
-            known = _check_tag(name, config, params.pretrained, tag=tag, findings=findings)
-            return (name, config) if known else None
+            missing = _missing_parts(name, _parts(config, params.pretrained, tag), findings)
+            with findings.collected():
+                _refuse_missing(missing, name, config, tag)
+            # Without the sizes of its text tower the model cannot be drawn.
+            return None if TOWER in {part.key for part in missing} else (name, config)
         with findings.collected():
             load_pretrained(name, config, params.pretrained, params.preprocess_as)
             findings.fact("clip", f"{name}: weights {params.pretrained} fit")
@@ -66,9 +70,8 @@ def _parts(config: Config, pretrained: str, tag: Config) -> list[Part]:
     return parts
 
 
-def _check_tag(name: str, config: Config, pretrained: str, *, tag: Config, findings: Findings) -> bool:
-    """Report what the tag needs; whether the model's sizes are known, or can be had."""
-    parts = _parts(config, pretrained, tag)
+def _missing_parts(name: str, parts: list[Part], findings: Findings) -> list[Part]:
+    """Those that are neither here nor to be had; the others are reported."""
     silent = {source for source in {part.source for part in parts if not part.here} if not answers(source)}
     for part in parts:
         subject = "text" if part.key in WHAT else "clip"
@@ -76,14 +79,16 @@ def _check_tag(name: str, config: Config, pretrained: str, *, tag: Config, findi
             findings.fact(subject, f"{name}: {part.what} {part.here}")
         elif part.source not in silent:
             findings.fact(subject, f"{name}: {part.what} will be downloaded from {part.source}")
-    missing = [part for part in parts if part.source in silent and not part.here]
+    return [part for part in parts if part.source in silent and not part.here]
+
+
+def _refuse_missing(missing: list[Part], name: str, config: Config, tag: Config) -> None:
     if missing:
-        findings.problem(
+        raise UserError(
             f"clip.pretrained: {name} needs {', '.join(part.what for part in missing)}, which this machine "
             f"does not have, and {missing[0].source} does not answer; connect to the internet, or "
             f"{without_connection(tag, config)}"
         )
-    return all(part.key != TOWER for part in missing)
 
 
 def downloaded(tag: Config) -> Path | None:

@@ -64,11 +64,11 @@ def run_in_processes(
 
 
 def _work_with_others(work: Callable[[World], None]) -> None:
-    # It may be gone already.
-    end_with_parent(int(os.environ.get(STARTED_BY, os.getppid())), signal.SIGTERM)
     if LOGS in os.environ and os.environ["RANK"] == "0":
         keep_log(Path(os.environ[LOGS]) / CONSOLE)
     try:
+        # It may be gone already.
+        end_with_parent(int(os.environ.get(STARTED_BY, os.getppid())), signal.SIGTERM)
         with joined() as world:
             work(world)
     except Stopped as stop:

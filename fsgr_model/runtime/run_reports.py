@@ -6,6 +6,7 @@ sheet besides. A run that goes on after an end tells its whole history again, in
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -69,6 +70,19 @@ def reports(names: Sequence[Tool], run: str) -> Iterator[Reports]:
             tools.append(kinds[name](run))
             stack.callback(tools[-1].close)
         yield Reports(tools)
+
+
+def check_installed(names: Sequence[Tool]) -> None:
+    """Find out before a long run whether its tools are there.
+
+    Raises:
+        UserError: one is not installed; the message has the command that installs it.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise UserError(
+                f'runtime.report_to: {name} is not installed: pip install "fsgr-captioning[{name}]"'
+            )
 
 
 class TensorBoardReport:

@@ -138,7 +138,8 @@ class Loop(Generic[BatchT]):
             self.model.load_state_dict(best, strict=False)
             # Rank 0 deletes the file.
             self.world.wait()
-            self._warn_of_nothing_gained()
+            if sign := self.task.nothing_gained(self.progress.history):
+                print(f"warning: {self.task.name}: {sign}", flush=True)
         return self.progress.history
 
     def _around_epoch(self, stop: StopRequest) -> AbstractContextManager[None]:
@@ -238,7 +239,7 @@ class Loop(Generic[BatchT]):
         signs = self.watch.signs(now.history, now.gradients)
         # In warm-up epochs the means include the steps of a network that has not learned anything yet.
         if epoch > (0 if self.task.begins_trained else max(1, self.schedule.warmup_epochs)):
-            signs += self._warnings(means)
+            signs += self.task.signs(self.model, means, self.variety(), now.history)
         for sign in signs:
             now.warnings.append(f"epoch {epoch}: {sign}")
             print(f"warning: {self.task.name} epoch {epoch}: {sign}", flush=True)
@@ -246,23 +247,6 @@ class Loop(Generic[BatchT]):
     def _counted(self) -> dict[str, float]:
         variety = self.variety()
         return {} if variety is None else {"val_distinct": variety.distinct}
-
-    def _warnings(self, means: dict[str, float]) -> Iterator[str]:
-        if warning := self.task.warning(self.model, means):
-            yield warning
-        if variety := self.variety():
-            yield from self.task.validation_warnings(means, variety, self.progress.history[0])
-
-    def _warn_of_nothing_gained(self) -> None:
-        """The weights before training are written where no epoch scored above them."""
-        first, *scores = (row["val_CIDEr"] for row in self.progress.history)
-        if max(scores, default=first) <= first:
-            print(
-                f"warning: {self.task.name}: no epoch scored above the network before it (validation CIDEr "
-                f"{first:.4g}), so the weights that it began with are kept; change "
-                f"{self.task.section}.epochs or its learning rate",
-                flush=True,
-            )
 
     def _place(self) -> str:
         return f"{self.task.name} epoch {self.progress.epoch}/{self.epochs}"

@@ -27,7 +27,7 @@ from fsgr_model.training.task import Step, Task
 from fsgr_model.training.variety import Variety
 
 # Samples with a smaller share of the score that the likeliest captions had come from an unsure network.
-UNSURE = 0.7
+UNSURE = 0.6
 
 
 class SelfCritical(Task[Batch]):

@@ -153,6 +153,23 @@ class Task(Generic[BatchT]):
         """
         return [warning] if (warning := variety.one_for_many()) else []
 
+    def signs(
+        self, model: Any, means: dict[str, float], variety: Variety | None, history: list[dict[str, float]]
+    ) -> list[str]:
+        """All warnings after an epoch; `history` begins with the network before training."""
+        found = [sign] if (sign := self.warning(model, means)) else []
+        return found + (self.validation_warnings(means, variety, history[0]) if variety else [])
+
+    def nothing_gained(self, history: list[dict[str, float]]) -> str | None:
+        """A warning if no epoch scored above the network before training, whose weights are then kept."""
+        first, *scores = (row["val_CIDEr"] for row in history)
+        if max(scores, default=first) > first:
+            return None
+        return (
+            f"no epoch scored above the network before it (validation CIDEr {first:.4g}), so the weights "
+            f"that it began with are kept; change {self.section}.epochs or its learning rate"
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """The state of the task itself for a resume point, by name."""
         return {}

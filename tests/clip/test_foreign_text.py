@@ -218,7 +218,7 @@ def test_a_vocabulary_of_sentencepiece_without_its_package(error, tmp_path, monk
     transformers = import_transformers("this test")
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", without_package)
     with pytest.raises(
-        UserError, match=r"has a vocabulary of sentencepiece, .* transformers\[sentencepiece\]>=5,<6"
+        UserError, match=r"vocabulary of sentencepiece, .* pip install \"transformers\[sentencepiece\]>=5,<6"
     ):
         prepared(folder, tmp_path / "clip")
 

@@ -6,15 +6,19 @@ import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
+from fsgr_model.runtime import processes
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.processes import (
     BY_TORCHRUN,
     LAUNCHED,
+    LOGS,
+    STARTED_BY,
     STOPPED,
     _tell,
     new_log_folder,
@@ -94,6 +98,22 @@ def test_one_process_makes_no_process_group(monkeypatch):
     seen = []
     run_in_processes(1, "pipeline.clip", lambda world: seen.append((world, dist.is_initialized())))
     assert seen == [(ALONE, False)]
+
+
+def test_a_process_ends_whose_starter_is_gone(monkeypatch):
+    @contextmanager
+    def late():
+        time.sleep(5)
+        yield ALONE
+
+    monkeypatch.setenv(BY_TORCHRUN, "run")
+    # Linux gives no process this number.
+    monkeypatch.setenv(STARTED_BY, str(2**30))
+    monkeypatch.delenv(LOGS, raising=False)
+    monkeypatch.setattr(processes, "joined", late)
+    with stop_request(), pytest.raises(SystemExit) as end:
+        run_in_processes(1, "pipeline.train_xe", lambda world: pytest.fail("it began"))
+    assert end.value.code == STOPPED
 
 
 def launch(script: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.run_reports import TOOLS, report_sheet, reports
+from fsgr_model.runtime.run_reports import TOOLS, check_installed, report_sheet, reports
 
 HISTORY = [
     {"epoch": 0, "lr": 0.0, "val_CIDEr": 0.01},
@@ -54,6 +54,15 @@ def test_a_tool_that_is_not_installed_is_named_with_its_extra(tool, monkeypatch)
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=rf'pip install "fsgr-captioning\[{tool}\]"'), reports([tool], "run"):
         pass
+
+
+def test_a_check_finds_what_is_not_installed(monkeypatch) -> None:
+    monkeypatch.setattr("fsgr_model.runtime.run_reports.find_spec", lambda name: name == "dvclive" or None)
+    check_installed(["dvclive"])
+    with pytest.raises(
+        UserError, match=r'report_to: wandb is not installed: pip install "fsgr-cap.*\[wandb\]"'
+    ):
+        check_installed(["dvclive", "wandb"])
 
 
 def read_events(folder: Path) -> Any:

@@ -85,7 +85,7 @@ class Look {
     return el(
       "a",
       { class: "tile", href: `#look/${id}` },
-      el("img", { src: picture(id, data.versions[row], 224), alt: "", decoding: "async" }),
+      el("img", { "data-src": picture(id, data.versions[row], 224), alt: "", decoding: "async" }),
       el("span", { class: "score" }, `${score}`),
       el("p", { dir: "auto" }, data.captions[row]),
     );
