@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.clones import clone_of, full_name
 from bench.rows import device_name
 from fsgr_model.runtime.artifacts import save_json, whole_file
 from fsgr_model.runtime.device import pick_device
@@ -66,19 +67,6 @@ def main(arguments: list[str] | None = None) -> None:
         save_json(given.out, {"device": device_name(pick_device()), "pairs": rows})
 
 
-def full_name(commit: str) -> str:
-    """The hash of a commit of this repository.
-
-    Raises:
-        UserError: there is no such commit.
-    """
-    command = ["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8")
-    if done.returncode:
-        raise UserError(f"{commit!r} is no commit of this repository; fetch it (`git fetch --unshallow`)")
-    return done.stdout.strip()
-
-
 def measure_pair(older: str, newer: str, *, turned: bool) -> tuple[Run, Run]:
     """A run of each, the older one first unless `turned`; returned in the order older, newer."""
     runs = {commit: reproduce(commit) for commit in ((newer, older) if turned else (older, newer))}
@@ -92,9 +80,7 @@ def reproduce(commit: str) -> Run:
         UserError: `dvc repro` fails; with the last of what it said.
     """
     with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(Path.cwd()), str(clone)], check=True)
-        subprocess.run(["git", "checkout", "--quiet", "--detach", commit], cwd=clone, check=True)
+        clone = clone_of(commit, Path(folder) / "clone")
         before, start = os.times(), time.perf_counter()
         lines = timed_lines([sys.executable, "-m", "dvc", "repro"], clone)
         seconds, after = time.perf_counter() - start, os.times()

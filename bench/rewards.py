@@ -39,10 +39,12 @@ from pipeline.train_scst import train_scst
 
 DATA, RUNS = Path("data"), Path("build/rewards")
 RESULTS, PAGE = Path("bench/results/rewards.json"), Path("docs/experiments/rewards.md")
-START = "xe"
+START, ALONE = "xe", "cider_d"
 # The parameters of `scst` that a setting changes.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "cider_d": {},
+    ALONE: {},
+    "chair-0.5": {"reward": RewardParams(chair=0.5)},
+    "chair-0.75": {"reward": RewardParams(chair=0.75)},
     "chair-1": {"reward": RewardParams(chair=1)},
     "chair-4": {"reward": RewardParams(chair=4)},
     "chair-10": {"reward": RewardParams(chair=10)},
@@ -52,6 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cider_d-ref_clip_score": {"reward": RewardParams(ref_clip_score=1)},
     "bleu4": {"reward": RewardParams(cider_d=0, bleu4=1)},
     "clip_score-chair": {"reward": RewardParams(clip_score=1, chair=4)},
+    "ref_clip_score-chair": {"reward": RewardParams(ref_clip_score=1, chair=1)},
     "greedy": {"baseline": "greedy"},
     "mean": {"baseline": "mean"},
 }
@@ -183,16 +186,33 @@ def faults(captions: Sequence[str], vocabulary: Vocabulary) -> dict[str, float]:
 
 def table(known: dict[str, Any]) -> str:
     """Markdown: a row per setting, means over its seeds with the standard deviation of several."""
-    head = ["rewarded", "seeds", *COLUMNS]
+    head = ["rewarded", "seeds", *COLUMNS, "gain"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name in (START, *SETTINGS):
-        runs = [known[cell] for cell in known if cell.rpartition("-")[0] == name or cell == name == START]
-        if not runs:
+        cells = {cell: run for cell, run in known.items() if cell in (name, f"{name}-{seed_of(cell)}")}
+        if not cells:
             continue
-        cells = [shown([run[column] for run in runs], form) for column, form in COLUMNS.items()]
-        lines.append("| " + " | ".join([described(name), str(len(runs)), *cells]) + " |")
+        numbers = [shown([run[column] for run in cells.values()], form) for column, form in COLUMNS.items()]
+        row = [described(name), str(len(cells)), *numbers, gain(known, cells)]
+        lines.append("| " + " | ".join(row) + " |")
     devices = sorted({run["device"] for run in known.values()})
     return "\n".join([*lines, "", f"Trained on {', '.join(devices)}."])
+
+
+def seed_of(cell: str) -> str:
+    return cell.rpartition("-")[2]
+
+
+def gain(known: dict[str, Any], cells: dict[str, Any]) -> str:
+    """What the runs gained in CIDEr over XE, of what CIDEr-D alone gained with the same seeds."""
+    alone = {cell: known[key] for cell in cells if (key := f"{ALONE}-{seed_of(cell)}") in known}
+    if START not in known or len(alone) < len(cells):
+        return ""
+    gained, of = (
+        statistics.mean(run["CIDEr"] for run in runs) - known[START]["CIDEr"]
+        for runs in (cells.values(), alone.values())
+    )
+    return f"{gained / of:.0%}" if of else ""
 
 
 def shown(values: Sequence[float], form: str) -> str:

@@ -15,18 +15,22 @@ from fsgr_model.datasets.normal_form import ImageRecord, read_instances, read_li
 from fsgr_model.reporting.sample_sheet import draw_split_sheet
 from fsgr_model.runtime.artifacts import save_json, sha256_file
 from fsgr_model.runtime.device import pick_device
-from fsgr_model.runtime.errors import UserError, run_command
-from fsgr_model.runtime.listing import listed
+from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.runtime.run_reports import report_sheet
 from fsgr_model.scoring.clip_score import make_clip_scorer
 from fsgr_model.scoring.coco_metrics import shared_meteor
-from fsgr_model.scoring.provenance import Fact, parameters_fact, pipeline_provenance, tokenizer_fact
+from fsgr_model.scoring.provenance import (
+    Fact,
+    parameters_fact,
+    pipeline_provenance,
+    sums_of_models,
+    tokenizer_fact,
+)
 from fsgr_model.scoring.report import summary
-from fsgr_model.scoring.result_file import read_results_and_sum
+from fsgr_model.scoring.result_file import ENSEMBLE, read_phases
 from fsgr_model.scoring.split_scores import LABEL_METRICS, score_labels, score_phases
 from fsgr_model.scoring.standing import standing
-
-PHASES = ("xe", "scst")
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ def main() -> None:
         params=params.evaluate,
         text=params.text,
     )
-    for line in standing(Path("metrics"), Path("params.yaml")):
-        print(line)
+    report_sheet(params.runtime.report_to, Path("plots/sheet.png"))
+    print(*standing(Path("metrics"), Path("params.yaml")), sep="\n")
 
 
 def evaluate(
@@ -73,6 +77,7 @@ def evaluate(
     text: TextParams,
 ) -> None:
     """Write xe.json and scst.json into `metrics` and, image by image, into `by_image`, and the sample sheet.
+    Scores of an ensemble are a section of scst.json, since DVC expects a file of metrics in every run.
 
     Raises:
         UserError: a file is missing or malformed, or captions and test images differ.
@@ -98,7 +103,7 @@ def evaluate(
         reports = score_phases(
             split.references, split.results, split.instances, domains, params=params, text=text, meteor=meteor
         )
-    parameters = parameters_fact(params_file)
+    parameters, found = parameters_fact(params_file), {}
     clip_scorer = make_clip_scorer(split.clip, split.features, split.references)  # uses all cores
     for phase, (report, scores) in reports.items():
         columns = clip_scorer.score(split.results[phase])
@@ -112,8 +117,12 @@ def evaluate(
             tokenizer_fact(params.tokenizer(text)),
             *pipeline_provenance(split.sums[phase], parameters, split.clip.identity),
         ]
-        save_json(metrics / f"{phase}.json", report | {"omitted": omitted, "provenance": provenance})
+        found[phase] = report | {"omitted": omitted, "provenance": provenance}
         print(f"{phase}: {summary(report)}")
+    if ENSEMBLE in found:
+        found["scst"][ENSEMBLE] = found.pop(ENSEMBLE)
+    for phase, report in found.items():
+        save_json(metrics / f"{phase}.json", report)
 
 
 def read_test_split(data: Path) -> TestSplit:
@@ -128,23 +137,14 @@ def read_test_split(data: Path) -> TestSplit:
     concepts = load_codebook(data / "codebook").names
     clip = load_clip(data / "clip", pick_device())
     labels = RowStore(data / "labels" / "test.h5", {}, below=len(concepts))
-    captions = {phase: read_results_and_sum(data / "captions" / f"{phase}.json") for phase in PHASES}
-    for phase, (results, _) in captions.items():
-        if odd := sorted(set(ids) ^ results.keys()):
-            raise UserError(
-                f"the captions of {phase} and the test images differ: {listed(odd)}; run dvc repro captions"
-            )
-    of_both = {
+    captions = read_phases(data / "captions", ids)
+    of_all = {
         "dataset images": lists.images_sha256,
         "dataset captions": lists.captions_sha256,
         "vocabulary": sha256_file(data / "vocab" / "words.json"),
     }
     sums = {
-        phase: {
-            **of_both,
-            "model": sha256_file(data / "models" / phase / "model.safetensors"),
-            "captions": captions_sha256,
-        }
+        phase: {**of_all, **sums_of_models(data, phase), "captions": captions_sha256}
         for phase, (_, captions_sha256) in captions.items()
     }
     return TestSplit(

@@ -136,7 +136,7 @@ def parse() -> argparse.Namespace:
     )
     for name in ("a", "b"):
         parser.add_argument(name, metavar=name.upper(), help="experiment, revision, workspace or file")
-    parser.add_argument("--phase", choices=["xe", "scst"], default="scst", help="default scst")
+    parser.add_argument("--phase", choices=["xe", "scst", "ensemble"], default="scst", help="default scst")
     parser.add_argument(
         "--references",
         type=Path,

@@ -3,7 +3,8 @@
 Shapes: B images, S captions per image, L positions, T trunk tokens, W vision width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.inference.beam_search import NOTHING_ASKED, Guidance, beam_search, diverse_beam_search
 from fsgr_model.inference.consensus import by_consensus
 from fsgr_model.inference.decoding import State, Step, sample
+from fsgr_model.inference.mean_probability import EnsembleState, step_together
 from fsgr_model.inference.wishes import Unfulfilled, understand
 from fsgr_model.network.assembly import Assembly
 from fsgr_model.network.captioner import Captioner, Encoded
@@ -24,26 +26,45 @@ from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.text.vocabulary import UNK
 
 
+@dataclass(frozen=True)
+class Member:
+    """A network that chooses words together with others.
+
+    `tokens`: float32 [B, T, W] on its device, of the images with these ids, as its CLIP sees them.
+    """
+
+    assembly: Assembly
+    tokens: Callable[[Sequence[int]], Tensor]
+
+
 def caption_images(
-    assembly: Assembly, store: RowStore, image_ids: list[int], decode: DecodeParams, *, precision: Precision
+    assembly: Assembly,
+    store: RowStore,
+    image_ids: list[int],
+    decode: DecodeParams,
+    *,
+    precision: Precision,
+    members: Sequence[Member] = (),
 ) -> list[str]:
-    """The best caption of each image. Draws are a function of the model and the image's id.
+    """The best caption of each image. Draws are a function of the models and the image's id.
+
+    Args:
+        store: the features that the network of `assembly` reads.
+        members: networks of the same words that choose with it.
 
     Raises:
         UserError: as `speak`; the message names the images.
     """
-    tokens_BTW = read_tokens(store, image_ids, assembly.device)
+    captioners = [assembly.captioner, *(member.assembly.captioner for member in members)]
+    tokens = [read_tokens(store, image_ids, assembly.device), *(each.tokens(image_ids) for each in members)]
     guidance = understand(decode, assembly.vocabulary, assembly.device)
 
     def caption(images: int) -> Tensor:
-        return search(
-            assembly.captioner,
-            tokens_BTW[:images],
-            decode,
-            precision,
-            guidance=guidance,
-            seeds=image_ids[:images],
-        )[1]
+        seen = [tokens_BTW[:images] for tokens_BTW in tokens]
+        seeds = image_ids[:images]
+        if members:
+            return search_together(captioners, seen, decode, precision, guidance=guidance, seeds=seeds)
+        return search(captioners[0], seen[0], decode, precision, guidance=guidance, seeds=seeds)[1]
 
     count = len(image_ids)
     with suggest_batch_size(caption, count, "runtime.caption_batch"):
@@ -77,6 +98,31 @@ def search(
             captioner.step, encoded.start, len(tokens_BTW), decode=decode, guidance=guidance, seeds=seeds
         )
     return encoded, caption_BSL
+
+
+@torch.no_grad()
+def search_together(
+    captioners: Sequence[Captioner],
+    tokens: Sequence[Tensor],
+    decode: DecodeParams,
+    precision: Precision,
+    *,
+    guidance: Guidance = NOTHING_ASKED,
+    seeds: Sequence[int] = (),
+) -> Tensor:
+    """Captions [B, S, L] of networks that choose each word together, from the tokens [B, T, W] of each.
+
+    Raises:
+        UserError: as `speak`.
+    """
+    with autocast(tokens[0].device, precision):
+        encoded = [
+            captioner.eval().encode(tokens_BTW)
+            for captioner, tokens_BTW in zip(captioners, tokens, strict=True)
+        ]
+        start = EnsembleState(tuple(each.start for each in encoded))
+        step = step_together(captioners)
+        return speak(step, start, len(tokens[0]), decode=decode, guidance=guidance, seeds=seeds)
 
 
 def speak(

@@ -33,15 +33,41 @@ class MustOccur:
         self.most_words = most_words
         # The state after each word, by state: how many words of the phrase are met.
         self.tables = [_automaton(phrase, num_words).to(device) for phrase in phrases]
+        self.shared = shared_words(phrases)
         self.num_banks = 1 + sum(map(len, phrases))
 
     def __call__(self, log_prob_BSV: Tensor, spoken: Spoken) -> None:
-        """Forbid the end until all is met, and words after which a phrase has no room any more."""
+        """Forbid the end until all is met, and words after which the phrases have no room any more."""
         left = max(self.most_words - spoken.length - 1, 0)
-        for table, state_BS in zip(self.tables, self._states(spoken.word_BSP), strict=True):
+        states = self._states(spoken.word_BSP)
+        for table, state_BS in zip(self.tables, states, strict=True):
+            log_prob_BSV[..., EOS].masked_fill_(state_BS < len(table) - 1, -torch.inf)
+        # Only near the end are there too few positions for anything.
+        if left < self.num_banks - 1:
+            children = [table[state_BS] for table, state_BS in zip(self.tables, states, strict=True)]
+            log_prob_BSV.masked_fill_(self.words_missing(children) > left, -torch.inf)
+
+    @property
+    def fewest_words(self) -> int:
+        """No caption with fewer words has all phrases; where they overlap, it may need more."""
+        nothing = [torch.zeros((), dtype=torch.int16)] * len(self.tables)
+        return int(self.words_missing(nothing))
+
+    def words_missing(self, states: Sequence[Tensor]) -> Tensor:
+        """At least how many words must follow, given how many of each phrase are met; of the states' shape.
+
+        Phrases that are not met follow each other, each sharing at most its `shared` words with the one
+        before it; the first of them shares those that are met.
+        """
+        missing = torch.zeros_like(states[0])
+        saved = torch.full_like(states[0], -self.num_banks)
+        longest = torch.zeros_like(states[0])
+        for state, table, shared in zip(states, self.tables, self.shared, strict=True):
             whole = len(table) - 1
-            log_prob_BSV[..., EOS].masked_fill_(state_BS < whole, -torch.inf)
-            log_prob_BSV.masked_fill_((whole - table[state_BS]) > left, -torch.inf)
+            missing += (state < whole) * (whole - shared)
+            saved = saved.maximum(torch.where(state < whole, state - shared, -self.num_banks))
+            longest = longest.maximum(whole - state)
+        return torch.where(longest > 0, (missing - saved).maximum(longest), 0)
 
     def bank(self, spoken: Spoken) -> Tensor:
         """How many words of the phrases are met after each next word, [B, S, V] int16."""
@@ -76,6 +102,22 @@ class MustOccur:
         dealt_BK = (rank_BN == -torch.inf).long().argsort(dim=1, stable=True)[:, :count]
         rank_BK, order_BK = rank_BN.gather(1, dealt_BK).sort(dim=1, descending=True, stable=True)
         return rank_BK, index_BN.gather(1, dealt_BK).gather(1, order_BK)
+
+
+def shared_words(phrases: Sequence[Phrase]) -> list[int]:
+    """How many words of each phrase another can have said already: of its longest beginning that ends another
+    phrase, or all where another contains it.
+    """
+    return [
+        max((_shared(other, phrase) for other in phrases if other != phrase), default=0) for phrase in phrases
+    ]
+
+
+def _shared(first: Phrase, then: Phrase) -> int:
+    n = len(then)
+    if any(first[start : start + n] == then for start in range(len(first) - n + 1)):
+        return n
+    return next(k for k in range(min(len(first), n), -1, -1) if first[len(first) - k :] == then[:k])
 
 
 def _automaton(phrase: Phrase, num_words: int) -> Tensor:

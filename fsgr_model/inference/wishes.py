@@ -49,11 +49,26 @@ def understand(decode: DecodeParams, vocabulary: Vocabulary, device: torch.devic
         rules += _rules_of_draws(decode.sampling)
     return Guidance(
         rules=rules,
-        must=MustOccur(must, num_words=len(vocabulary), most_words=decode.most_words, device=device)
-        if must
-        else None,
+        must=_must_occur(must, decode, len(vocabulary), device) if must else None,
         penalty=decode.length.penalty if decode.length else 0.0,
     )
+
+
+def _must_occur(
+    phrases: Sequence[Phrase], decode: DecodeParams, num_words: int, device: torch.device
+) -> MustOccur:
+    """Of phrases that can be said together.
+
+    Raises:
+        UserError: they need more words than a caption has.
+    """
+    must = MustOccur(phrases, num_words=num_words, most_words=decode.most_words, device=device)
+    if must.fewest_words > decode.most_words:
+        raise UserError(
+            f"decode.words.must: the phrases have at least {must.fewest_words} words together, but captions "
+            f"have at most {decode.most_words} (decode.length.max_words, decode.max_length)"
+        )
+    return must
 
 
 class Unfulfilled(UserError):

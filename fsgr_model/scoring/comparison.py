@@ -101,7 +101,7 @@ def load_system(name: str, phase: str, data: Path, references: References | None
     Args:
         name: a COCO result file (it is scored here), a file of scores by image, `workspace`, or what DVC and
             git know: the name of an experiment, a branch, a tag, a commit.
-        phase: xe or scst; it is ignored for a file.
+        phase: xe, scst or ensemble; it is ignored for a file.
         data: the project's `data`.
         references: what result files are scored with, where there are some.
 
@@ -159,14 +159,12 @@ def check_comparable(a: ImageScores, b: ImageScores) -> None:
                 f"{few(b.image_ids)}"
             )
         raise UserError(f"A and B must caption the same images; only one has {odd[:10]} ({len(odd)} in all)")
-    for what, of_a, of_b in (
-        ("against other references", a.references, b.references),
-        ("in another way", a.signature, b.signature),
+    for what, of_a, of_b, remedy in (
+        ("against other references", a.references, b.references, "against the same captions"),
+        ("in another way", a.signature, b.signature, "with one tokenizer"),
     ):
         if of_a != of_b:
-            raise UserError(
-                f"A and B were scored {what}: {of_a!r} and {of_b!r}; score both again, with one tokenizer"
-            )
+            raise UserError(f"A and B were scored {what}: {of_a!r} and {of_b!r}; score both again, {remedy}")
 
 
 def differences(a: ImageScores, b: ImageScores) -> list[Difference]:

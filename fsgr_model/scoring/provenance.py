@@ -9,8 +9,9 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from fsgr_model.runtime.artifacts import fingerprint, load_yaml
+from fsgr_model.runtime.artifacts import fingerprint, load_json, load_yaml, sha256_file
 from fsgr_model.scoring.caption_tokens import Tokenizer, segmenter_of
+from fsgr_model.scoring.result_file import ENSEMBLE
 from fsgr_model.text.segmenters import described
 
 PACKAGES = ("torch", "open_clip_torch", "pycocoevalcap", "numpy")
@@ -18,6 +19,8 @@ CIDER_SIGNATURE = (
     "CIDEr-D, n-grams 1-4, sigma 6, document frequencies of the evaluated references, no end token, "
     f"no post-processing, 1.0 is 100, pycocoevalcap {version('pycocoevalcap')}, tokens of "
 )
+# Sections of params.yaml on which no stage depends.
+WITHOUT_EFFECT = ("on_track", "runtime")
 JAVA = "Stanford's PTBTokenizer, by pycocoevalcap"
 
 
@@ -69,8 +72,17 @@ def git(*arguments: str) -> str:
 
 
 def parameters_fact(params_file: Path) -> Fact:
-    """Which parameters a run has: equal ones have equal fingerprints."""
-    return Fact(what=f"fingerprint of {params_file}", value=fingerprint(load_yaml(params_file)))
+    """Which parameters a run has: equal ones have equal fingerprints. Those without effect are left out."""
+    params = {name: value for name, value in load_yaml(params_file).items() if name not in WITHOUT_EFFECT}
+    return Fact(what=f"fingerprint of {params_file}", value=fingerprint(params))
+
+
+def sums_of_models(data: Path, phase: str) -> dict[str, str]:
+    """The SHA-256 of the weights that spoke; of an ensemble those of its members too."""
+    if phase != ENSEMBLE:
+        return {"model": sha256_file(data / "models" / phase / "model.safetensors")}
+    members = load_json(data / "captions" / "members.json")
+    return sums_of_models(data, "scst") | {f"member {name}": found for name, found in members.items()}
 
 
 def pipeline_provenance(

@@ -3,6 +3,7 @@
 import hashlib
 import reprlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.scoring.file_kinds import kind_of
 
+PHASES = ("xe", "scst")
+# The network after SCST with members that choose words with it; only where there are some.
+ENSEMBLE = "ensemble"
 FORM = 'a result file is one JSON list of {"image_id": 42, "caption": "a dog"}'
 
 
@@ -41,6 +45,24 @@ def read_results_and_sum(path: Path) -> tuple[dict[int, str], str]:
     content = read_bytes(path)
     rows = json_of(decoded(content, path), path)
     return results_of(rows, path), hashlib.sha256(content).hexdigest()
+
+
+def read_phases(folder: Path, image_ids: Sequence[int]) -> dict[str, tuple[dict[int, str], str]]:
+    """As `read_results_and_sum`, of the files of both phases, and of an ensemble if there is one.
+
+    Raises:
+        UserError: as `read_results`; or a file has the captions of other images.
+    """
+    files = {phase: folder / f"{phase}.json" for phase in PHASES}
+    if (together := folder / f"{ENSEMBLE}.json").exists():
+        files[ENSEMBLE] = together
+    found = {phase: read_results_and_sum(file) for phase, file in files.items()}
+    for phase, (results, _) in found.items():
+        if odd := sorted(set(image_ids) ^ results.keys()):
+            raise UserError(
+                f"the captions of {phase} and the test images differ: {listed(odd)}; run dvc repro captions"
+            )
+    return found
 
 
 def read_json(path: Path, form: str = FORM) -> Any:

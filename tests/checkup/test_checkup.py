@@ -68,6 +68,13 @@ def test_all_problems_at_once_numbered_a_line_each(project: Project) -> None:
     assert [line.partition(". ")[0] for line in numbered] == [str(number) for number in range(1, 8)]
 
 
+def test_a_member_of_the_ensemble_that_is_not_there(project: Project) -> None:
+    project.values["ensemble"] = ["seed43"]
+    assert project.problem().startswith(
+        f"ensemble: {project.root}/members has no network seed43; it has none. "
+    )
+
+
 def test_missing_root_leaves_the_rest_to_be_checked(project: Project) -> None:
     project.values["dataset"]["root"] = str(project.root / "elsewhere")
     project.values["codebook"]["concepts"] = "nowhere.txt"
@@ -175,6 +182,12 @@ def test_more_images_to_train_on_than_there_are(project: Project) -> None:
     assert "train_images is 5, but there are only 4 training images" in project.problem()
     project.values["train_images"] = 4
     assert project.check().problems == []
+
+
+def test_a_tool_that_is_told_of_runs_must_be_installed(project: Project, monkeypatch) -> None:
+    monkeypatch.setattr("fsgr_model.runtime.run_reports.find_spec", lambda name: None)
+    project.values["runtime"] = {"report_to": ["tensorboard"]}
+    assert "runtime.report_to: tensorboard is not installed" in project.problem()
 
 
 def test_published_counts(project: Project) -> None:

@@ -61,6 +61,14 @@ def test_captions_import_nothing_that_they_do_not_need(captioned: subprocess.Com
     assert captioned.stdout.splitlines()[-1] == "[] True"
 
 
+def test_scores_of_an_ensemble_are_not_those_of_the_card(copy: Path, tmp_path: Path) -> None:
+    metrics = copy / "metrics" / "xe.json"
+    save_json(metrics, load_json(metrics) | {"ensemble": {"CIDEr": 1.5}})
+    export_model("xe", tmp_path / "model", copy)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| CIDEr | 1.25 |" in card and "1.5" not in card and "ensemble: [" not in card
+
+
 def test_it_holds_no_pickle_and_a_card_with_the_scores(project: Path, tmp_path: Path) -> None:
     export_model("xe", tmp_path / "model", project)
     files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]

@@ -140,11 +140,17 @@ def test_an_unknown_name_is_refused_in_every_section(section: str) -> None:
     assert f"{name}: unknown parameter (found 3); check its spelling" in refusal(changed(name, 3))
 
 
-@pytest.mark.parametrize("name", [name for name in VALUES])
+@pytest.mark.parametrize("name", [name for name in VALUES if Params.model_fields[name].is_required()])
 def test_a_section_or_number_that_is_gone_is_named(name: str) -> None:
     values = copy.deepcopy(VALUES)
     del values[name]
     assert f"{name}: missing; add it" in refusal(values)
+
+
+def test_exported_models_of_before_ensembles_are_read(tmp_path: Path) -> None:
+    older = {name: value for name, value in VALUES.items() if name != "ensemble"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(older))
+    assert load_params(tmp_path / "params.yaml").ensemble == []
 
 
 def test_runtime_may_be_left_out_since_no_result_depends_on_it(tmp_path: Path) -> None:
@@ -152,6 +158,16 @@ def test_runtime_may_be_left_out_since_no_result_depends_on_it(tmp_path: Path) -
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(VALUES | {"runtime": {"image_batch": 3}}))
     runtime = load_params(tmp_path / "params.yaml").runtime
     assert (runtime.workers, runtime.image_batch) == (2, 3)
+
+
+def test_a_range_of_scores_is_in_order_and_may_be_left_out(tmp_path: Path) -> None:
+    """No result depends on it either."""
+    low_first = {"epoch": 2, "low": 1.5, "high": 1.5}
+    assert "low (1.5) must be below high (1.5)" in refusal(VALUES | {"on_track": {"xe": [low_first]}})
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump({name: value for name, value in VALUES.items() if name != "on_track"})
+    )
+    assert load_params(tmp_path / "params.yaml").on_track.xe == []
 
 
 @pytest.mark.parametrize(

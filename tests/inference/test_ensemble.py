@@ -9,7 +9,8 @@ from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.inference.beam_search import Guidance, beam_search
 from fsgr_model.inference.decoding import sample, word_log_probs
-from fsgr_model.inference.ensemble import EnsembleCaptioner, EnsembleState, load, mean_probabilities
+from fsgr_model.inference.ensemble import EnsembleCaptioner, load
+from fsgr_model.inference.mean_probability import EnsembleState, mean_probabilities
 from fsgr_model.inference.model_folder import ModelFiles
 from fsgr_model.inference.must_occur import MustOccur
 from fsgr_model.runtime.errors import UserError

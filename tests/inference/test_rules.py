@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -177,12 +178,54 @@ def words_met(phrases: list[Caption], caption: Caption) -> int:
     )
 
 
+def fewest_more(caption: Caption, phrases: Sequence[Caption]) -> int:
+    """How many words must follow until all phrases have occurred, found by trying all."""
+    return next(
+        count
+        for count in itertools.count()
+        for more in itertools.product((X, Y, Z), repeat=count)
+        if all(contains((*caption, *more), phrase) for phrase in phrases)
+    )
+
+
+FITTING = [
+    [(X, Y), (X, Z)],
+    [(X, X), (Y, X), (Z,)],
+    [(X, X, Y), (X, Y), (Z,)],
+    [(X, Y), (Y, X), (X, Y, Z)],
+    [(X, X, X), (X, X)],
+    [(Y, Z, Y), (Y, X)],
+]
+
+
+@pytest.mark.parametrize("phrases", FITTING)
+def test_words_that_are_missing_are_never_counted_too_high(phrases: list[Caption]) -> None:
+    rule = must(*phrases)
+    for length in range(5):
+        for caption in itertools.product((X, Y, Z), repeat=length):
+            states = [torch.tensor(words_met([phrase], caption), dtype=torch.int16) for phrase in phrases]
+            counted, fewest = int(rule.words_missing(states)), fewest_more(caption, phrases)
+            assert counted <= fewest and (counted == 0) == (fewest == 0)
+            # Without overlaps there is nothing to save.
+            assert counted == fewest or any(rule.shared)
+
+
+def test_phrases_that_barely_fit_are_found_by_the_narrowest_beam() -> None:
+    for phrases in ([(Z, Y), (X, X, Z)], [(X, Y), (X, Z)], [(Z,), (Y,), (X,)]):
+        words = sum(map(len, phrases))
+        guidance = Guidance([MaxWords(words)], must(*phrases, most_words=words))
+        for of_image in found(1, guidance):
+            assert of_image and all(contains(of_image[0], phrase) for phrase in phrases)
+
+
 @pytest.mark.parametrize("phrases", [[(Z,)], [(X, Y)], [(Z, Z, Y), (X,)]])
 @pytest.mark.parametrize("beam_size", [1, 2, 3])
 def test_places_of_the_beam_are_dealt_to_the_banks_in_turn(phrases: list[Caption], beam_size: int) -> None:
     def allowed(caption: Caption) -> bool:
         missing = [len(phrase) - words_met([phrase], caption) for phrase in phrases]
-        return not any(missing) if EOS in caption else max(missing) <= MAX_LENGTH - len(caption)
+        if EOS in caption:
+            return not any(missing)
+        return fewest_more(caption, phrases) <= MAX_LENGTH - len(caption)
 
     places = beam_size * (1 + sum(map(len, phrases)))
     for b, of_image in enumerate(found(beam_size, Guidance(must=must(*phrases)))):

@@ -81,6 +81,10 @@ def test_draws_change_probabilities_after_wishes_have_forbidden_words() -> None:
         ({"words__must": ["dog a dog"], "words__no_repeat": 1}, "'dog a dog' repeats 1 words"),
         ({"words__begin": "a dog runs", "length__max_words": 2}, "has 3 words, but captions have at most 2"),
         ({"words__must": ["a dog runs"], "max_length": 2}, "has 3 words, but captions have at most 2"),
+        (
+            {"words__must": ["a dog", "red ball", "dog runs"], "length__max_words": 4},
+            "must: the phrases have at least 5 words together, but captions have at most 4 (decode.length",
+        ),
         ({"length__min_words": 12}, "min_words 12 and the end token need more than max_length 12"),
         ({"length__min_words": 5, "length__max_words": 4}, "max_words 4 is below min_words 5"),
         ({"groups__count": 4}, "beam_size 6 cannot be divided among 4 groups; set it to a multiple of 4"),

@@ -115,6 +115,27 @@ def test_metrics_of_the_test_split(tmp_path: Path) -> None:
     assert (tmp_path / "plots" / "sheet.png").stat().st_size > 1000
 
 
+def test_an_ensemble_is_a_section_of_scst(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    make_data(data)
+    alone = run(tmp_path)
+    assert "ensemble" not in alone["scst"]
+    spoken = {1: "a dog runs", 2: "a cat sleeps", 3: "two dogs sit"}
+    rows = [{"image_id": number, "caption": caption} for number, caption in spoken.items()]
+    save_json(data / "captions" / "ensemble.json", rows)
+    save_json(data / "captions" / "members.json", {"seed43": "0123"})
+    scores = run(tmp_path)
+    together = scores["scst"].pop("ensemble")
+    assert scores == alone
+    assert together["CHAIRi"] == 0 and together["CIDEr"] > alone["scst"]["CIDEr"]
+    facts = {fact["what"]: fact["value"] for fact in together["provenance"]}
+    assert facts["sha256 of member seed43"] == "0123"
+    assert facts["sha256 of model"] == sha256_file(data / "models" / "scst" / "model.safetensors")
+    by_image = ImageScores.of_json(load_json(data / "scores" / "ensemble.json"), "ensemble.json")
+    assert by_image.captions == list(spoken.values())
+    assert not (tmp_path / "metrics" / "ensemble.json").exists()
+
+
 def test_scores_by_image_make_up_those_of_all(tmp_path: Path) -> None:
     make_data(tmp_path / "data")
     scores = run(tmp_path)["xe"]
