@@ -5,8 +5,7 @@
 #        `ls_init_value: Optional[float]` has it; or it is refused.
 # Seen:  create_model takes every argument that is None out before it looks at the model, so the blocks have the scale
 #        of 1e-6 that ConvNeXt starts with by default, and nothing is said. The class itself takes None as no scale. A
-#        config of open_clip reaches timm by create_model, so a null in it asks for timm's default too; trained from
-#        scratch for three epochs such a tower had learned nothing.
+#        config of open_clip reaches timm by create_model, so a null in it asks for timm's default too.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
