@@ -102,7 +102,7 @@ def export_model(phase: str, out: Path, root: Path = Path(), *, onnx: bool = Fal
             # Its library takes a second to import.
             from fsgr_model.inference.onnx_export import write_graphs
 
-            write_graphs(files.artifacts, files.weights, folder)
+            write_graphs(files, folder)
         else:
             _copy_weights(files, folder)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from fsgr_model.clip.loading import first_line
+from fsgr_model.inference.model_folder import ModelFiles
 from fsgr_model.inference.onnx_captioner import Session
 from fsgr_model.inference.onnx_folder import WORDS, graph_file, write_description
 from fsgr_model.inference.onnx_graphs import Graph, Sizes, graphs_of
@@ -38,26 +39,22 @@ MOST_BYTES = 1_900_000_000
 MOST_DIFFERENCE = 1e-3
 
 
-def write_graphs(artifacts: Path, weights: Path, folder: Path) -> None:
+def write_graphs(files: ModelFiles, folder: Path) -> None:
     """Write the graphs of a network, its words and `onnx.json` to a folder.
-
-    Args:
-        artifacts: has clip/, codebook/ and vocab/.
-        weights: has model.safetensors.
 
     Raises:
         UserError: a file is missing or damaged; a package of the extra is missing; the network has no form in
             ONNX, or computes something else there.
     """
     made_by = _packages()
-    restored = restore(artifacts, weights, torch.device("cpu"))
+    restored = restore(files.artifacts, files.weights, torch.device("cpu"))
     parts = restored.parts
     name = parts.clip.identity["model"]
     for part, graph in graphs_of(restored, EXAMPLE).items():
         write_graph(graph, graph_file(folder, part), of=f"the {part} of this network on CLIP {name}")
     compare(restored, folder)
     (folder / WORDS).parent.mkdir(exist_ok=True)
-    shutil.copyfile(artifacts / WORDS, folder / WORDS)
+    shutil.copyfile(files.artifacts / WORDS, folder / WORDS)
     assert parts.codebook is not None, "restore reads it"
     facts = {
         "made_by": made_by,
