@@ -8,7 +8,7 @@ ACTIVATED := PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 # A worker that is lost ends the run: with loadfile, xdist waits for ever once it has started another.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
-.PHONY: repro test test-slow test-browser test-gpu test-nightly test-lowest audit check clean-environment
+.PHONY: repro test test-slow test-browser test-gpu test-nightly test-lowest audit check release-check clean-environment
 
 repro: $(BIN)/.run
 	$(ACTIVATED) dvc repro
@@ -44,6 +44,10 @@ $(LOWEST)/.installed: requirements-dev.txt requirements-lowest.txt
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --requirement requirements-dev.txt --constraint requirements-lowest.txt
 	touch $@
+
+# Whether the committed dvc.lock is of the committed code; looks at a clone, and needs no data.
+release-check: $(BIN)/.run
+	@$(ACTIVATED) python -m tests.listings.lock
 
 # Known vulnerabilities of what is installed, all that comes along included; asks pypi.org or osv.dev.
 audit: $(BIN)/.run

@@ -89,6 +89,8 @@ LOOP_BEGINS = {"train_xe": "XE on ", "train_scst": "SCST on "}
 AIMS = {"dataset": 1 / 3, "features": 1 / 3, "vocab": 1 / 4, "train_xe": 1 / 7, "train_scst": 1 / 7}
 AIM_GB = 1.2
 SECONDS_BETWEEN_LOOKS = 0.5
+# Processes that a killed stage had started end with it.
+SECONDS_TO_END = 60.0
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,9 @@ def run_stage(project: Path, code: Path, stage: str, until: str = "") -> tuple[f
         for line in running.stdout:
             said.append(line)
             if until and line.startswith(until):
+                started = psutil.Process(running.pid).children(recursive=True)
                 running.kill()
+                psutil.wait_procs(started, timeout=SECONDS_TO_END)
                 return time.perf_counter() - start, peak.bytes
         code_of_exit = running.wait()
         seconds = time.perf_counter() - start

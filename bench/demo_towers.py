@@ -3,10 +3,12 @@
     python -m bench.demo_towers
     python -m bench.demo_towers --towers vit siglip --seeds 42 43 44
     python -m bench.demo_towers --towers vit siglip --captions
+    python -m bench.demo_towers --towers vit siglip --tuned
 
 Reads data/dataset, which `dvc repro dataset` makes. Every run is made of the pipeline's own stages in
 a folder of its own under build/, and one that is in bench/results/demo_towers.json already is not run again.
-A seed is that of the CLIP; the world stays the same. With --captions a captioner is trained on top.
+A seed is that of the CLIP; the world stays the same. With --captions a captioner is trained on top; with
+--tuned another one, which trains adapters and prompts inside the blocks of the CLIP's tail.
 """
 
 import argparse
@@ -41,6 +43,7 @@ from pipeline.captions import caption_split, read_test_split
 RESULTS, PAGE = Path("bench/results/demo_towers.json"), Path("docs/experiments/demo_towers.md")
 DATASET, RUNS = Path("data/dataset"), Path("build/demo_towers")
 ATTENTIONS: tuple[Align, ...] = ("plain", "qk_kk", "csa", "value")
+TUNED = {"adapters": True, "prompts": 1, "prompt_start": "patches"}
 BATCH = 64
 FOUND = re.compile(r"finds the first caption of ([\d.]+)%")
 
@@ -74,14 +77,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--epochs", type=int, default=3, help="of CLIP's training (default: %(default)s)")
     parser.add_argument("--captions", action="store_true", help="train a captioner on each, one epoch")
+    parser.add_argument("--tuned", action="store_true", help="train adapters and prompts with it, one epoch")
     given = parser.parse_args()
     for name in given.towers:
         for seed in given.seeds:
-            cell = f"{name}-{given.epochs}-{seed}"
+            cell, params = f"{name}-{given.epochs}-{seed}", params_of(name, seed=seed, epochs=given.epochs)
             if cell not in results():
-                add(cell, train(name, seed=seed, epochs=given.epochs, folder=RUNS / cell))
+                add(cell, train(name, params, RUNS / cell))
             if given.captions and "CIDEr" not in results()[cell]:
-                add(cell, add_captions(RUNS / cell))
+                add(cell, caption(params, RUNS / cell))
+            if given.tuned and has_blocks(name) and "CIDEr_tuned" not in results()[cell]:
+                cider = caption(params | {"model.tail": TUNED}, RUNS / cell)["CIDEr"]
+                add(cell, {"CIDEr_tuned": cider})
             print(cell, results()[cell], flush=True)
     put_into_page(PAGE, "demo_towers", table(results()))
 
@@ -97,13 +104,10 @@ def add(cell: str, found: dict[str, Any]) -> None:
     save_json(RESULTS, known | {cell: known.get(cell, {}) | found})
 
 
-def train(name: str, *, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
-    """The stages up to the codebook, and what the CLIP's patches are worth."""
-    tower, before = TOWERS[name], processor_seconds()
-    if folder.exists():
-        shutil.rmtree(folder)
-    copy_project(folder)
-    changes = {
+def params_of(name: str, *, seed: int, epochs: int) -> dict[str, Any]:
+    """What is changed in params.yaml."""
+    tower = TOWERS[name]
+    return {
         "clip.model": f"fsgr_model/clip/demo_{name}.json",
         "clip.cut": tower.cut,
         "clip.training.epochs": epochs,
@@ -113,21 +117,26 @@ def train(name: str, *, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
         "xe.epochs": 1,
         "xe.schedule.decay": [],
     }
-    write_params(folder / "params.yaml", changes)
-    (folder / "data" / "dataset").symlink_to(DATASET.resolve())
-    said = run_stages(folder, "clip", "codebook")
+
+
+def train(name: str, params: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The stages up to the codebook, and what the CLIP's patches are worth."""
+    before = processor_seconds()
+    if folder.exists():
+        shutil.rmtree(folder)
+    said = run_stages(folder, params, "clip", "codebook")
     seconds = processor_seconds() - before
     found = FOUND.search(said)
     assert found, said
-    labels = measure_labels(folder / "data", tower, load_params(folder / "params.yaml"))
-    trained_on = {"epochs": epochs, "device": device_name(torch.device("cpu"))}
+    labels = measure_labels(folder / "data", TOWERS[name], load_params(folder / "params.yaml"))
+    trained_on = {"epochs": params["clip.training.epochs"], "device": device_name(torch.device("cpu"))}
     return {**labels, "retrieval": float(found[1]) / 100, "clip_cpu_seconds": seconds, **trained_on}
 
 
-def add_captions(folder: Path) -> dict[str, float]:
-    """CIDEr of the test split after one epoch of cross-entropy on the tower."""
+def caption(changes: dict[str, Any], folder: Path) -> dict[str, float]:
+    """CIDEr of the test split after one epoch of cross-entropy on the tower that `train` left there."""
     before = processor_seconds()
-    run_stages(folder, "features", "labels", "vocab", "train_xe")
+    run_stages(folder, changes, "features", "labels", "vocab", "train_xe")
     data, params = folder / "data", load_params(folder / "params.yaml")
     parts, features = read_test_split(data, params.model)
     captions = caption_split(
@@ -146,8 +155,13 @@ def add_captions(folder: Path) -> dict[str, float]:
     return {"CIDEr": report.metrics["CIDEr"], "captioner_cpu_seconds": processor_seconds() - before}
 
 
-def run_stages(folder: Path, *stages: str) -> str:
-    """What they print."""
+def run_stages(folder: Path, changes: dict[str, Any], *stages: str) -> str:
+    """Run them in a copy of the project with these parameters; what they print."""
+    copy_project(folder)
+    write_params(folder / "params.yaml", changes)
+    dataset = folder / "data" / "dataset"
+    if not dataset.exists():
+        dataset.symlink_to(DATASET.resolve())
     said = ""
     for stage in stages:
         command = [sys.executable, "-m", f"pipeline.{stage}"]
@@ -191,6 +205,11 @@ def attentions_of(tower: Tower) -> tuple[Align, ...]:
     return ("value",) if tower.staged else ATTENTIONS
 
 
+def has_blocks(name: str) -> bool:
+    """Whether adapters and prompts have a place in the tower's tail."""
+    return not TOWERS[name].staged and name != "resnet"
+
+
 def processor_seconds() -> float:
     """Of this process and of all that it started and that ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -209,6 +228,7 @@ def table(known: dict[str, Any]) -> str:
         "best constant",
         "retrieval",
         "CIDEr",
+        "CIDEr, tuned",
         "CPU s",
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -226,8 +246,9 @@ def row_of(runs: list[dict[str, Any]]) -> list[str]:
     cells = [str(len(runs)), f"{rows} x {columns}"]
     cells += [percent(run["labels"][each] for run in runs if each in run["labels"]) for each in ATTENTIONS]
     cells += [percent(run[each] for run in runs) for each in ("chance", "majority", "retrieval")]
-    cider = [run["CIDEr"] for run in runs if "CIDEr" in run]
-    cells += [f"{statistics.mean(cider):.3f}" if cider else ""]
+    for key in ("CIDEr", "CIDEr_tuned"):
+        cider = [run[key] for run in runs if key in run]
+        cells += [f"{statistics.mean(cider):.3f}" if cider else ""]
     return [*cells, f"{statistics.mean(run['clip_cpu_seconds'] for run in runs):.0f}"]
 
 

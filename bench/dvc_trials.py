@@ -6,7 +6,8 @@
 - signals: `dvc repro` gets SIGTERM alone, then Ctrl-C with all of its processes as a terminal sends it, then
   SIGKILL with all of them, each time in the middle of XE training. After every one no process may be left;
   the seconds until the last is gone are told, and lie below 10 where the machine has a core to give. The last
-  `dvc repro` must go through and give the weights of an undisturbed run.
+  `dvc repro` must go through and give the weights of an undisturbed run. `--processes 2`: training is
+  shared by two.
 - clones: two clones with one cache run `dvc repro` at once, with other learning rates.
 - queue: two workers of `dvc queue` run two experiments at once.
 """
@@ -18,6 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +39,21 @@ TINY = {
     "xe.schedule": None,
     "scst.epochs": 1,
 }
+TRIALS = ("signals", "clones", "queue")
 WEIGHTS = "data/models/xe/model.safetensors"
 SECONDS_TO_END = 60.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    trials: dict[str, Callable[[Path], None]] = {"signals": signals, "clones": clones, "queue": queue}
-    parser.add_argument("--trials", nargs="+", choices=trials, default=list(trials))
+    parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS))
+    parser.add_argument("--processes", type=int, default=1, help="of each stage, where signals are sent")
     given = parser.parse_args()
+    trials: dict[str, Callable[[Path], None]] = {
+        "signals": partial(signals, processes=given.processes),
+        "clones": clones,
+        "queue": queue,
+    }
     for name in given.trials:
         with tempfile.TemporaryDirectory() as folder:
             trials[name](Path(folder).resolve())
@@ -63,8 +71,8 @@ def repository(folder: Path, changes: dict[str, Any]) -> Scratch:
     return scratch
 
 
-def signals(folder: Path) -> None:
-    scratch = repository(folder / "project", TINY)
+def signals(folder: Path, processes: int) -> None:
+    scratch = repository(folder / "project", TINY | {"runtime.processes": processes})
     scratch.run("dvc", "repro", "features", "codebook", "labels", "vocab")
     interrupt_and_resume(scratch)
 

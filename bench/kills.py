@@ -6,15 +6,19 @@ Every stage first runs undisturbed, in a small copy of the project. Then it is s
 step of its work and started again, until a run ends by itself; its outputs are then compared: byte by byte,
 weights of networks also as numbers. After every kill no output may be there that is not whole. Runs are
 forked from a process that has imported everything, so that kills meet work and not imports. `--stages` takes
-a part of them, so that a trial can be cut in pieces. Results are added to bench/results/kills.json.
+a part of them, so that a trial can be cut in pieces. With `--processes 2` a stage is shared by two, and the
+kill hits one of them or the command that started them. Results are added to bench/results/kills.json.
 """
 
 import argparse
+import csv
 import json
+import math
 import random
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,7 +26,7 @@ import psutil
 from safetensors.torch import load_file
 
 from bench.scratch import PREPARATION, Scratch
-from fsgr_model.runtime.artifacts import load_json, save_json, sha256_file
+from fsgr_model.runtime.artifacts import load_json, load_yaml, save_json, sha256_file
 from fsgr_model.runtime.errors import UserError, run_command
 
 OUT = Path("bench/results/kills.json")
@@ -35,6 +39,8 @@ OUTPUTS = {
     "train_scst": ("data/models/scst", "plots/scst.tsv"),
 }
 SECONDS_TO_END = 20.0
+# After the kill of one, the others save and leave; torchrun kills them after 30 s.
+SECONDS_TO_LEAVE = 60.0
 # A run takes a second or two of CPU time, in some twenty steps, with a resume point every few.
 TINY = {
     "dataset.demo": {"train_images": 24, "val_images": 6, "test_images": 6},
@@ -63,6 +69,7 @@ class Tally:
     half_written: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     orphans: int = 0
+    killed: dict[str, int] = field(default_factory=dict)
 
 
 def main() -> None:
@@ -70,15 +77,21 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="in all, shared out evenly")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stages", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
+    parser.add_argument("--processes", type=int, default=1, help="that share a stage's work")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="of each stage, after which no kill begins"
+    )
     parser.add_argument("--folder", type=Path, help="an empty or earlier folder for the copy; it is kept")
     given = parser.parse_args()
     before = load_json(OUT) if OUT.exists() else {}
+    several = f", {given.processes} processes" if given.processes > 1 else ""
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = Scratch((given.folder or Path(temporary)).resolve(), TINY)
+        changes = TINY | {"runtime.processes": given.processes}
+        scratch = Scratch((given.folder or Path(temporary)).resolve(), changes)
         for stage in given.stages:
             draw = random.Random(f"{given.seed} {stage}")
-            tally = Trial(scratch, stage, draw).run(-(-given.kills // len(given.stages)))
-            before[f"{stage}, seed {given.seed}"] = asdict(tally)
+            tally = Trial(scratch, stage, draw).run(-(-given.kills // len(given.stages)), given.minutes)
+            before[f"{stage}, seed {given.seed}{several}"] = asdict(tally)
             print(stage, json.dumps(asdict(tally)), flush=True)
             save_json(OUT, before)
     bad = [
@@ -98,20 +111,21 @@ class Trial:
         self.whole = scratch.folder / "whole" / stage
         self.tally = Tally()
         self.started: list[psutil.Process] = []
-        # The output of the last attempt that ended by itself.
+        # Of the last attempt that ended by itself.
         self.seconds = 0.0
 
-    def run(self, kills: int) -> Tally:
+    def run(self, kills: int, minutes: float = math.inf) -> Tally:
+        """So many kills, fewer if they take longer than so many minutes."""
         self._prepare()
         self._clear()
         self._attempt(self.stage)
         shutil.rmtree(self.whole, ignore_errors=True)
         self._copy_to(self.whole)
         self._clear()
-        killed_before = False
-        while self.tally.kills < kills or killed_before:
+        killed_before, end = False, time.monotonic() + 60 * minutes
+        while (go_on := self.tally.kills < kills and time.monotonic() < end) or killed_before:
             # After the last kill, the run that continues to the end.
-            delay = self.draw.uniform(0, self.seconds) if self.tally.kills < kills else None
+            delay = self.draw.uniform(0, self.seconds) if go_on else None
             completed = self._attempt(self.stage, delay)
             if completed:
                 self.tally.completed_runs += 1
@@ -138,11 +152,8 @@ class Trial:
         try:
             code = process.wait(delay)
         except psutil.TimeoutExpired:
-            self.started += process.children(recursive=True)
-            # The process alone, as the system does when memory runs out; its workers must find out.
-            process.kill()
-            process.wait()
-            self.tally.kills += 1
+            if self._kill(process) == 0:
+                return True
             self._check_wholeness()
             # DVC deletes outputs before it runs a stage again; somebody who starts the script does not.
             if self.draw.random() < 0.5:
@@ -153,13 +164,45 @@ class Trial:
         self.seconds = time.monotonic() - start
         return True
 
+    def _kill(self, command: psutil.Process) -> int:
+        """Kill the command or one of the processes that it started, and wait for the others' end; its code.
+
+        One process alone, as the system does when memory runs out; the others must find out.
+        """
+        self.started += command.children(recursive=True)
+        sharing = {f"process {rank}": one for rank, one in enumerate(self._sharing(command))}
+        name, victim = self.draw.choice([("the command", command), *sharing.items()])
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
+        code = command.wait(SECONDS_TO_LEAVE)
+        for other in sharing.values():
+            other.wait(SECONDS_TO_LEAVE)
+        self.tally.kills += 1
+        self.tally.killed[name] = self.tally.killed.get(name, 0) + 1
+        return code
+
+    def _sharing(self, command: psutil.Process) -> list[psutil.Process]:
+        """The processes that share the work, by rank; a stage that works alone has other children."""
+        if load_yaml(self.scratch.folder / "params.yaml")["runtime"]["processes"] == 1:
+            return []
+        return sorted(command.children(), key=lambda one: one.pid)
+
     def _check_wholeness(self) -> None:
         """What a killed run left in the place of its outputs is whole, or is not there."""
         for output in filter(Path.exists, self.outputs):
             self.tally.killed_after_outputs += 1
+            if output.suffix == ".tsv":
+                self._check_curve(output)
+                continue
             for name, digest in digests(output).items():
                 if digests(self.whole / output.name).get(name) != digest:
                     self.tally.half_written.append(f"{output.name}/{name} after kill {self.tally.kills}")
+
+    def _check_curve(self, curve: Path) -> None:
+        """A curve is written anew after every epoch: it has the first rows of the whole one."""
+        found, expected = rows_of(curve), rows_of(self.whole / curve.name)
+        if found != expected[: len(found)]:
+            self.tally.half_written.append(f"{curve.name} after kill {self.tally.kills}")
 
     def _compare(self) -> None:
         for output in self.outputs:
@@ -193,6 +236,13 @@ class Trial:
     def _clear(self) -> None:
         for output in self.outputs:
             shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
+
+
+def rows_of(curve: Path) -> list[dict[str, str]]:
+    """The rows of a curve, without what they lack: a column comes with the first epoch that has it."""
+    with curve.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [{name: value for name, value in row.items() if value} for row in rows]
 
 
 def digests(output: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from bench.limits import measure_limits
 from bench.rows import Row, publish
 from fsgr_model.checkup.blueprint import draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
-from fsgr_model.checkup.timing import Steps
+from fsgr_model.checkup.timing import Steps, picture_sides
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.runtime.device import pick_device
@@ -89,7 +89,7 @@ def measured(params: Params, phase: str, images: int) -> dict[str, float]:
     device = pick_device()
     plan = draw_blueprint(config, "bench", params, CONCEPTS, words=WORDS, device=device)
     size = DatasetSize({"train": 1, "val": 1, "test": 1}, CAPTIONS, LONGEST, Counter(), CAPTIONS)
-    steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
+    steps = Steps(plan, size, picture_sides(config), params)
     weights = sum(weight.nbytes for weight in plan.captioner.parameters())
     before = begin(device)
     for _ in range(STEPS):

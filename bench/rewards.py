@@ -205,8 +205,8 @@ def seed_of(cell: str) -> str:
 
 def gain(known: dict[str, Any], cells: dict[str, Any]) -> str:
     """What the runs gained in CIDEr over XE, of what CIDEr-D alone gained with the same seeds."""
-    alone = {cell: known.get(f"{ALONE}-{seed_of(cell)}") for cell in cells}
-    if START not in known or not all(alone.values()):
+    alone = {cell: known[key] for cell in cells if (key := f"{ALONE}-{seed_of(cell)}") in known}
+    if START not in known or len(alone) < len(cells):
         return ""
     gained, of = (
         statistics.mean(run["CIDEr"] for run in runs) - known[START]["CIDEr"]

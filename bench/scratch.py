@@ -3,19 +3,26 @@
 import importlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from torch.distributed.launcher import api
 
 from fsgr_model.runtime.artifacts import load_yaml
 from fsgr_model.runtime.errors import run_command
 
 PREPARATION = ("dataset", "clip", "features", "codebook", "labels", "vocab")
+LAUNCH = api.launch_agent
 STAGES = (*PREPARATION, "train_xe", "train_scst", "captions", "evaluate")
 # Many small steps, and a resume point every half second.
 SMALL: dict[str, Any] = {
@@ -51,9 +58,10 @@ class Scratch:
 
     def fork(self, stage: str, log: Path) -> int:
         """A new process that runs a stage in the folder, without the seconds that its imports take; its
-        number. What it says is added to `log`.
+        number. What it says is added to `log`. The processes that it starts are forked as well.
         """
         main = importlib.import_module(f"pipeline.{stage}").main
+        api.launch_agent = partial(_fork_instead, main)
         # More threads than the forking one would be missing in its children.
         torch.set_num_threads(1)
         if child := os.fork():
@@ -88,6 +96,20 @@ class Scratch:
         """These stages in this order; those whose outputs are there already are run again."""
         for stage in stages:
             self.run(sys.executable, "-m", f"pipeline.{stage}")
+
+
+def _fork_instead(main: Callable[[], None], config: api.LaunchConfig, *command: Any) -> Any:
+    """PyTorch's own start of several processes, but that they are forked and call `main`."""
+    return LAUNCH(replace(config, start_method="fork"), _as_if_started, [main])
+
+
+def _as_if_started(main: Callable[[], None]) -> None:
+    """Call `main` without the sockets of the forking process, which would stay open when that is killed."""
+    for number in [int(link.name) for link in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                os.close(number)
+    run_command(main)
 
 
 def scratch_environment() -> dict[str, str]:

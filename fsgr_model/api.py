@@ -19,9 +19,9 @@ from PIL import Image
 from fsgr_model.config.decode_params import one_way
 from fsgr_model.datasets.image_file import DECODING_ERRORS, BadImage, as_rgb, open_rgb
 from fsgr_model.inference import ensemble
+from fsgr_model.inference.describing import Caption, DescribedImage, Describer
 from fsgr_model.inference.ensemble import EnsembleCaptioner
 from fsgr_model.inference.hub_model import local_folder
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
 from fsgr_model.inference.model_folder import exported_model
 from fsgr_model.runtime.device import device_named
 from fsgr_model.runtime.errors import UserError
@@ -57,7 +57,7 @@ class Captioner:
         model: the network, with CLIP, the word list and the concepts.
     """
 
-    def __init__(self, model: ImageCaptioner | EnsembleCaptioner) -> None:
+    def __init__(self, model: Describer | EnsembleCaptioner) -> None:
         self.model = model
 
     # A str is a Sequence[str] as well; here it is always a path.
@@ -109,7 +109,8 @@ class Captioner:
             caption: the words whose attention is asked for, one of `describe`; by default the best caption.
 
         Raises:
-            UserError: the file is missing, or the picture cannot be decoded.
+            UserError: the file is missing, the picture cannot be decoded, or the model is in ONNX graphs,
+                which have no maps.
         """
         prepared: Any = self.model.prepare(_opened(picture))
         described = self.model.describe([prepared])[0]
@@ -120,7 +121,7 @@ class Captioner:
     @property
     def concepts(self) -> list[str]:
         """The names of the concepts, whose indices, from 0, are in `DescribedImage` and `Maps`."""
-        return self.model.codebook.names
+        return self.model.concepts
 
 
 def load(
@@ -136,8 +137,9 @@ def load(
     """Load the captioner of a folder that `fsgr export` wrote.
 
     Args:
-        folder: holds the weights, CLIP, the word list and the concepts; or an address of the Hugging Face
-            hub, `hf://owner/name` or `hf://owner/name@revision`, whose files stay in the hub's cache. Several
+        folder: holds the weights, CLIP, the word list and the concepts, or all of it as ONNX graphs, which
+            onnxruntime runs on the CPU and which have no `maps`. Or an address of the Hugging Face hub,
+            `hf://owner/name` or `hf://owner/name@revision`, whose files stay in the hub's cache. Several
             folders choose each word together, by the mean of their probabilities; parameters are those of the
             first.
         beam_size: the number of hypotheses that beam search keeps; by default that of the model's parameters.

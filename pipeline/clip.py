@@ -15,17 +15,21 @@ from fsgr_model.clip.model_building import (
     default_preprocessing,
 )
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config
+from fsgr_model.clip.text_files import refuse_foreign_text
 from fsgr_model.clip.towers import check_tower
 from fsgr_model.config.params import ClipTrainingParams, RuntimeParams, load_params
 from fsgr_model.datasets.normal_form import IMAGES, PRETRAINING, read_lists
 from fsgr_model.runtime.artifacts import fingerprint, whole_folder
-from fsgr_model.runtime.errors import UserError, run_command
-from fsgr_model.runtime.resume import resume_point
-from fsgr_model.training.clip_pairs import Pairs
+from fsgr_model.runtime.errors import run_command
+from fsgr_model.runtime.processes import run_in_processes
+from fsgr_model.runtime.resume import shared_resume_point
+from fsgr_model.runtime.world import ALONE, World
+from fsgr_model.training.clip_pairs import Pairs, pairs_key
 from fsgr_model.training.clip_training import retrieval_accuracy, train_clip
 
 DATASET = Path("data/dataset")
 CLIP = Path("data/clip")
+TRAINED_HERE = "demo"
 Config = dict[str, Any]
 # Part of the contents of the training's resume point.
 RESUME_VERSION = 4
@@ -41,8 +45,9 @@ def prepare_clip(
     dataset: Path,
     runtime: RuntimeParams,
     out: Path,
+    world: World = ALONE,
 ) -> None:
-    """Write `data/clip/`.
+    """Write `data/clip/`. Several processes share the training, if there is one; rank 0 does the rest.
 
     Args:
         model, pretrained, resize_mode, preprocess_as, training: the parameters of section `clip`, but for
@@ -52,6 +57,9 @@ def prepare_clip(
     Raises:
         UserError: unknown architecture or tag, no connection, or weights that do not fit.
     """
+    trains = pretrained == TRAINED_HERE
+    if world.rank > 0 and not trains:
+        return
     resize = {"resize_mode": resize_mode}
     folder = clip_folder(model, pretrained)
     # Training's resume point, which it holds, is deleted only after the weights are written.
@@ -60,13 +68,15 @@ def prepare_clip(
             name, (clip, config, wanted, origin) = folder.name, load_folder(folder, preprocess_as)
         else:
             name, config = read_config(model)
-            if pretrained == "demo":
+            if trains:
                 assert training is not None, "ClipParams sees to it"
                 clip, config, wanted, origin = train_demo(
-                    name, config, resize, training, dataset=dataset, runtime=runtime, held=held
+                    name, config, resize, training, dataset=dataset, runtime=runtime, held=held, world=world
                 )
             else:
                 clip, config, wanted, origin = load_pretrained(name, config, pretrained, preprocess_as)
+        if world.rank > 0:
+            return
         preprocessing = default_preprocessing(config, wanted | resize)
         check_tower(clip)
         with whole_folder(out) as partial:
@@ -83,12 +93,13 @@ def train_demo(
     dataset: Path,
     runtime: RuntimeParams,
     held: ExitStack,
+    world: World = ALONE,
 ) -> tuple[nn.Module, Config, Config, Config]:
     """Train a CLIP here; the same four things as `load_pretrained` returns.
 
     The resume point is opened in `held`, and deleted when that ends without an error.
     """
-    check_text(name, config)
+    refuse_foreign_text(name, config)
     torch.manual_seed(training.seed)
     model = build_model(config, name)
     check_tower(model)
@@ -98,15 +109,19 @@ def train_demo(
     drawn = (apart / IMAGES).exists()
     place, what = (apart, "pictures of its own") if drawn else (dataset, "training images")
     lists = read_lists(place)
-    train = Pairs(lists.images_of("train"), lists.captions, preprocess, tokenizer, runtime=runtime)
-    key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), train.key])
-    point = held.enter_context(resume_point("clip", key))
-    train_clip(model, train, training, point, save_minutes=runtime.save_minutes)
-    if place != dataset:
-        lists = read_lists(dataset)
-    unseen = Pairs(lists.images_of("val"), lists.captions, preprocess, tokenizer, runtime=runtime)
-    accuracy = retrieval_accuracy(model, unseen)
-    print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")
+    records = lists.images_of("train")
+    seen = pairs_key(records, lists.captions)
+    key = fingerprint([RESUME_VERSION, config, resize, training.model_dump(), seen])
+    point = held.enter_context(shared_resume_point("clip", key, world))
+    shared = point.folder / "pictures.h5" if world.together else None
+    train = Pairs(records, lists.captions, preprocess, tokenizer, runtime=runtime, shared=shared, world=world)
+    train_clip(model, train, training, point, save_minutes=runtime.save_minutes, world=world)
+    if world.rank == 0:
+        if place != dataset:
+            lists = read_lists(dataset)
+        unseen = Pairs(lists.images_of("val"), lists.captions, preprocess, tokenizer, runtime=runtime)
+        accuracy = retrieval_accuracy(model, unseen)
+        print(f"clip: finds the first caption of {accuracy:.1%} of {len(unseen)} validation images")
     return (
         model,
         config,
@@ -118,32 +133,25 @@ def train_demo(
     )
 
 
-def check_text(name: str, config: Config) -> None:
-    """Refuse to train texts that are read by the library transformers, whose tokens have other ends.
-
-    Raises:
-        UserError: the config has such a tower or tokenizer.
-    """
-    for key in ("hf_model_name", "hf_tokenizer_name"):
-        if config["text_cfg"].get(key):
-            raise UserError(
-                f"clip.pretrained is demo, and clip.model {name} has {key} {config['text_cfg'][key]!r}; the "
-                "training here needs open_clip's own tokenizer and text tower: remove the key"
-            )
-
-
 def main() -> None:
     params = load_params()
-    prepare_clip(
-        model=params.clip.model,
-        pretrained=params.clip.pretrained,
-        resize_mode=params.clip.resize_mode,
-        preprocess_as=params.clip.preprocess_as,
-        training=params.clip.training,
-        dataset=DATASET,
-        runtime=params.runtime,
-        out=CLIP,
-    )
+
+    def work(world: World) -> None:
+        prepare_clip(
+            model=params.clip.model,
+            pretrained=params.clip.pretrained,
+            resize_mode=params.clip.resize_mode,
+            preprocess_as=params.clip.preprocess_as,
+            training=params.clip.training,
+            dataset=DATASET,
+            runtime=params.runtime,
+            out=CLIP,
+            world=world,
+        )
+
+    # Weights that come from elsewhere need one process.
+    runtime = params.runtime if params.clip.pretrained == TRAINED_HERE else RuntimeParams(processes=1)
+    run_in_processes(runtime.processes, "pipeline.clip", work, launcher=runtime.launcher)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from fsgr_model.runtime.artifacts import save_json, sha256_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import run_command
 from fsgr_model.runtime.row_store import RowStore
+from fsgr_model.runtime.run_reports import report_sheet
 from fsgr_model.scoring.clip_score import make_clip_scorer
 from fsgr_model.scoring.coco_metrics import shared_meteor
 from fsgr_model.scoring.provenance import (
@@ -61,8 +62,8 @@ def main() -> None:
         params=params.evaluate,
         text=params.text,
     )
-    for line in standing(Path("metrics"), Path("params.yaml")):
-        print(line)
+    report_sheet(params.runtime.report_to, Path("plots/sheet.png"))
+    print(*standing(Path("metrics"), Path("params.yaml")), sep="\n")
 
 
 def evaluate(

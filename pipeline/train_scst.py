@@ -34,6 +34,8 @@ def main() -> None:
         micro_batch=params.runtime.micro_batch,
         precision=params.precision,
         train_images=params.train_images,
+        expected=params.on_track.scst,
+        report_to=params.runtime.report_to,
     )
 
     def work(world: World) -> None:

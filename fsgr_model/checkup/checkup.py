@@ -8,12 +8,14 @@ from fsgr_model.checkup.blueprint import draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize, check_dataset
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.checkup.needs import check_disk, check_memory
-from fsgr_model.checkup.timing import estimate_hours
+from fsgr_model.checkup.team import Team, check_team
+from fsgr_model.checkup.timing import estimate_hours, picture_sides
 from fsgr_model.checkup.weights import check_clip
 from fsgr_model.clip.concepts import read_concepts
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.inference.members import member_files
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.runtime.run_reports import check_installed
 from fsgr_model.scoring.java import find_java
 from fsgr_model.scoring.spice import check_spice
 from fsgr_model.text.imported_words import import_words
@@ -26,16 +28,24 @@ DATA = Path("data")
 SOME = 500
 
 
-def check_project(params_file: Path, *, all_images: bool, timing: bool, data: Path = DATA) -> Findings:
-    """Check everything that `params_file` names; a run would write its artifacts to `data`."""
+def check_project(
+    params_file: Path, *, all_images: bool, timing: bool, data: Path = DATA, processes: int | None = None
+) -> Findings:
+    """Check everything that `params_file` names; a run would write its artifacts to `data`.
+
+    `processes`: that would share the work; None: as `runtime.processes` says.
+    """
     findings = Findings()
     with findings.collected():
         params = load_params(params_file)
-        _check_parts(params, all_images, timing=timing, data=data, findings=findings)
+        team = check_team(params, processes, findings)
+        _check_parts(params, all_images, timing=timing, data=data, team=team, findings=findings)
     return findings
 
 
-def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, findings: Findings) -> None:
+def _check_parts(
+    params: Params, all_images: bool, *, timing: bool, data: Path, team: Team, findings: Findings
+) -> None:
     size = check_dataset(
         params.dataset, all_images, params.runtime.workers, findings, segmenter=params.text.tokenizer
     )
@@ -45,6 +55,8 @@ def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, 
     _check_java(params, findings)
     with findings.collected():
         member_files(data / "members", params.ensemble)
+    with findings.collected():
+        check_installed(params.runtime.report_to)
     if size is not None:
         _check_training(params, size.images["train"], findings)
     if clip is None:
@@ -57,10 +69,20 @@ def _check_parts(params: Params, all_images: bool, *, timing: bool, data: Path, 
                 "disk", "and memory and hours cannot be estimated before the lists of images can be read"
             )
             return
-        check_disk(size, plan, data, params.clip.cache_dtype, findings=findings)
-        check_memory(size, plan, params, timing, findings=findings)
+        height, width = picture_sides(config)
+        check_disk(
+            size,
+            plan,
+            data,
+            params.clip.cache_dtype,
+            findings=findings,
+            shared_pictures=team.shared_pictures(params, images=size.images["train"], pixels=height * width),
+        )
+        check_memory(size, plan, params, timing, findings=findings, team=team)
         if timing:
-            estimate_hours(size, config, name, params, concepts=concepts, words=words, findings=findings)
+            estimate_hours(
+                size, config, name, params, concepts=concepts, words=words, findings=findings, team=team
+            )
 
 
 def _check_concepts(params: Params, size: DatasetSize | None, findings: Findings) -> int:

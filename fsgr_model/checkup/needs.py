@@ -12,6 +12,7 @@ import torch
 from fsgr_model.checkup.blueprint import Blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
+from fsgr_model.checkup.team import BY_ITSELF, Team
 from fsgr_model.clip.token_cache import CacheDtype, token_format
 from fsgr_model.config.params import Params
 from fsgr_model.runtime.device import pick_device
@@ -41,10 +42,20 @@ def disk_bytes(size: DatasetSize, plan: Blueprint, cache_dtype: CacheDtype) -> d
 
 
 def check_disk(
-    size: DatasetSize, plan: Blueprint, data: Path, cache_dtype: CacheDtype, *, findings: Findings
+    size: DatasetSize,
+    plan: Blueprint,
+    data: Path,
+    cache_dtype: CacheDtype,
+    *,
+    findings: Findings,
+    shared_pictures: int = 0,
 ) -> None:
-    """Compare the space that a run from scratch needs with the free space of the disk of `data`."""
-    parts = {name: count for name, count in disk_bytes(size, plan, cache_dtype).items() if count}
+    """Compare the space that a run from scratch needs with the free space of the disk of `data`.
+
+    `shared_pictures`: bytes of the file that several processes train CLIP from, which then goes.
+    """
+    all_parts = disk_bytes(size, plan, cache_dtype) | {"pictures of CLIP's training": shared_pictures}
+    parts = {name: count for name, count in all_parts.items() if count}
     needed, free = sum(parts.values()), shutil.disk_usage(data).free
     T, W = plan.token_shape
     shown = ", ".join(f"{name} {count / GB:.2f}" for name, count in parts.items())
@@ -65,29 +76,39 @@ def check_disk(
         )
 
 
-def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params) -> int:
-    """Approximate bytes of the largest training step; see `step_bytes`."""
+def memory_bytes(size: DatasetSize, plan: Blueprint, params: Params, team: Team = BY_ITSELF) -> int:
+    """Approximate bytes of the largest training step of a process; see `step_bytes`."""
     spoken = min(size.longest + 1, params.xe.max_length)
+    xe, scst = (team.largest_share(phase.batch_size) for phase in (params.xe, params.scst))
     steps = (
-        StepSize(params.xe.batch_size, size.captions_per_image * spoken, plan.token_shape),
-        StepSize(params.scst.batch_size, params.scst.samples * params.scst.max_length, plan.token_shape),
+        StepSize(xe, size.captions_per_image * spoken, plan.token_shape),
+        StepSize(scst, params.scst.samples * params.scst.max_length, plan.token_shape),
     )
     return max(step_bytes(plan.captioner, step) for step in steps)
 
 
 def check_memory(
-    size: DatasetSize, plan: Blueprint, params: Params, timing: bool, *, findings: Findings
+    size: DatasetSize,
+    plan: Blueprint,
+    params: Params,
+    timing: bool,
+    *,
+    findings: Findings,
+    team: Team = BY_ITSELF,
 ) -> None:
-    """Compare the memory that a run needs with that of its device.
+    """Compare the memory that a run needs with that of its device; on a CPU all processes share it.
 
     Too little memory on a GPU is not a problem yet if steps will be timed there, which is more exact.
     """
     device = pick_device()
-    needed, there = memory_bytes(size, plan, params), device_memory(device)
+    each, there = memory_bytes(size, plan, params, team), device_memory(device)
+    sharing = 1 if device.type == "cuda" else team.size
+    needed = sharing * each
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"memory of this {device}"
+    of_each = f" of each process, {needed / GB:.1f} GB of the {sharing} here" if sharing > 1 else ""
     findings.fact(
         "memory",
-        f"about {needed / GB:.1f} GB for a training step, {there / GB:.1f} GB on {name} (from shapes: "
+        f"about {each / GB:.1f} GB for a training step{of_each}, {there / GB:.1f} GB on {name} (from shapes: "
         "weights, Adam's state, and what layers keep for the backward pass, in float32)",
     )
     if needed > there and not (timing and device.type == "cuda"):

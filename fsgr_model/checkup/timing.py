@@ -14,6 +14,7 @@ import torch
 from fsgr_model.checkup.blueprint import Blueprint, draw_blueprint
 from fsgr_model.checkup.dataset import DatasetSize
 from fsgr_model.checkup.findings import Findings
+from fsgr_model.checkup.team import BY_ITSELF, Team
 from fsgr_model.config.params import Params
 from fsgr_model.inference.decoding import greedy
 from fsgr_model.runtime.device import autocast, pick_device
@@ -63,9 +64,9 @@ def _seconds(step: Callable[[int], None], images: int) -> float:
 class Steps:
     """A step of each kind on `n` made-up images, as the stages make them."""
 
-    def __init__(self, plan: Blueprint, size: DatasetSize, image_size: Any, params: Params) -> None:
+    def __init__(self, plan: Blueprint, size: DatasetSize, sides: tuple[int, int], params: Params) -> None:
         self.plan, self.size, self.params = plan, size, params
-        self.height, self.width = image_size if isinstance(image_size, list | tuple) else (image_size,) * 2
+        self.height, self.width = sides
         self.device = next(plan.captioner.parameters()).device
         self.rng = np.random.default_rng(0)
 
@@ -130,17 +131,21 @@ def estimate_hours(
     concepts: int,
     words: int,
     findings: Findings,
+    team: Team = BY_ITSELF,
 ) -> None:
     """Time every kind of step, and report the hours of each stage as if early stopping never ended one.
 
-    Not included are drawing the demo, training a CLIP, the losses of `xe.alignment`, rewards other than
-    CIDEr-D, the search for prototypes, and the short stages.
+    Of several processes, the largest share of a batch is timed, with a process's share of the cores; the
+    gradients that travel in every step are reported in bytes. Not included are drawing the demo, training a
+    CLIP, the losses of `xe.alignment`, rewards other than CIDEr-D, the search for prototypes, and the short
+    stages.
     """
     start = time.perf_counter()
     plan = build_with_zeros(config, name, params, concepts, words=words)
-    steps = Steps(plan, size, config["vision_cfg"]["image_size"], params)
+    steps = Steps(plan, size, picture_sides(config), params)
     try:
-        found = time_all(steps, params)
+        with team.threads_of_one():
+            found = time_all(steps, params, team)
     except torch.OutOfMemoryError:
         findings.problem(
             "memory: a step does not fit into the memory of the GPU; lower runtime.image_batch, "
@@ -148,11 +153,25 @@ def estimate_hours(
         )
         return
     took = time.perf_counter() - start
-    seconds = stage_seconds(size, params, {kind: each.seconds for kind, each in found.items()})
+    seconds = stage_seconds(size, params, {kind: each.seconds for kind, each in found.items()}, team)
     shown = ", ".join(f"{stage} {each / HOUR:.2f}" for stage, each in seconds.items())
     findings.fact("hours", f"about {sum(seconds.values()) / HOUR:.2f} at most on {steps.device}: {shown}")
     each_step = ", ".join(f"{kind} {each.seconds:.3g} s ({each.images})" for kind, each in found.items())
     findings.fact("measured", f"in {took:.0f} s, a step (with so many images timed): {each_step}")
+    if team.size > 1:
+        gradients = sum(weight.nbytes for weight in plan.captioner.trained_weights().values())
+        findings.fact(
+            "exchanged",
+            f"{gradients / 1e6:.1f} MB of gradients by each of {team.size} processes in every training step; "
+            "the hours leave it out",
+        )
+
+
+def picture_sides(config: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of the pictures that a CLIP of open_clip's config sees."""
+    found = config["vision_cfg"]["image_size"]
+    height, width = found if isinstance(found, list | tuple) else (found, found)
+    return height, width
 
 
 def build_with_zeros(
@@ -167,34 +186,41 @@ def build_with_zeros(
     return plan
 
 
-def time_all(steps: Steps, params: Params) -> dict[str, Timed]:
-    """Time each kind of step, with as many images as its stage takes at once."""
+def time_all(steps: Steps, params: Params, team: Team = BY_ITSELF) -> dict[str, Timed]:
+    """Time each kind of step, with as many images as a process of its stage takes at once."""
     return {
         "features": timed(steps.features, params.runtime.image_batch),
         "labels": timed(steps.labels, params.runtime.image_batch),
         "validation": timed(steps.validation, params.xe.batch_size),
-        "XE": timed(steps.xe, params.xe.batch_size),
-        "SCST": timed(steps.scst, params.scst.batch_size),
+        "XE": timed(steps.xe, team.largest_share(params.xe.batch_size)),
+        "SCST": timed(steps.scst, team.largest_share(params.scst.batch_size)),
     }
 
 
-def stage_seconds(size: DatasetSize, params: Params, step: dict[str, float]) -> dict[str, float]:
-    """Seconds of the long stages, computed from the seconds per step of each kind."""
+def stage_seconds(
+    size: DatasetSize, params: Params, step: dict[str, float], team: Team = BY_ITSELF
+) -> dict[str, float]:
+    """Seconds of the long stages, computed from the seconds per step of each kind.
+
+    Batches of features, labels and validation are dealt out to the processes, those of training are shared.
+    """
     workers = max(params.runtime.workers, 1)
     decoding = size.all_images * size.decoding.seconds_each / workers if size.decoding else 0.0
-    batches = size.all_images / params.runtime.image_batch
+    batches = size.all_images / params.runtime.image_batch / team.size
+    # Each process has workers of its own; on a CPU they share its cores.
+    decoding_of_features = decoding / (team.size if team.gpus else 1)
     trained = params.train_images or size.images["train"]
     training = {
         stage: phase.epochs
         * (
             phase.steps_per_epoch(trained) * step[kind]
-            + size.images["val"] / params.xe.batch_size * step["validation"]
+            + size.images["val"] / params.xe.batch_size / team.size * step["validation"]
         )
         for stage, kind, phase in (("train_xe", "XE", params.xe), ("train_scst", "SCST", params.scst))
     }
     return {
         "dataset": decoding,
-        "features": max(batches * step["features"], decoding),
+        "features": max(batches * step["features"], decoding_of_features),
         "labels": batches * step["labels"],
         **training,
     }

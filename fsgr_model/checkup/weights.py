@@ -2,7 +2,7 @@
 
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import try_to_load_from_cache
 
@@ -10,17 +10,21 @@ from fsgr_model.checkup.findings import Findings
 from fsgr_model.clip.hub_download import weight_files
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.sources import clip_folder, load_folder, load_pretrained, read_config, without_connection
+from fsgr_model.clip.text_files import TOWER, WHAT, is_here, refuse_foreign_text, text_places
 from fsgr_model.config.params import ClipParams
 from fsgr_model.runtime.errors import UserError
 
 Config = dict[str, Any]
 # Where open_clip keeps what it downloads from elsewhere than Hugging Face.
 OPEN_CLIP_CACHE = Path("~/.cache/clip")
+HUB = "https://huggingface.co/"
 SECONDS_TO_ANSWER = 5
 
 
 def check_clip(params: ClipParams, findings: Findings) -> tuple[str, Config] | None:
-    """Name and config of the CLIP, None if it has none; its own weights are loaded if they are here."""
+    """Name and config of the CLIP, None if it has none or the sizes of its text tower are not to be had; its
+    own weights are loaded if they are here.
+    """
     with findings.collected():
         folder = clip_folder(params.model, params.pretrained)
         if folder:
@@ -29,32 +33,62 @@ def check_clip(params: ClipParams, findings: Findings) -> tuple[str, Config] | N
             return folder.name, config
         name, config = read_config(params.model)
         if params.pretrained == "demo":
+            refuse_foreign_text(name, config)
             findings.fact("clip", f"{name}, trained here on the training split: nothing to download")
             return name, config
+        tag = open_clip.get_pretrained_cfg(name, params.pretrained)
+        if tag:
+            missing = _missing_parts(name, _parts(config, params.pretrained, tag), findings)
+            with findings.collected():
+                _refuse_missing(missing, name, config, tag)
+            # Without the sizes of its text tower the model cannot be drawn.
+            return None if TOWER in {part.key for part in missing} else (name, config)
         with findings.collected():
-            _check_weights(name, config, params, findings)
+            load_pretrained(name, config, params.pretrained, params.preprocess_as)
+            findings.fact("clip", f"{name}: weights {params.pretrained} fit")
         return name, config
     return None
 
 
-def _check_weights(name: str, config: Config, params: ClipParams, findings: Findings) -> None:
-    pretrained = params.pretrained
-    tag = open_clip.get_pretrained_cfg(name, pretrained)
-    if not tag:
-        load_pretrained(name, config, pretrained, params.preprocess_as)
-        findings.fact("clip", f"{name}: weights {pretrained} fit")
-        return
-    found = downloaded(tag)
-    if found:
-        findings.fact("clip", f"{name}: weights {pretrained} are in {found}")
-        return
-    place = f"https://huggingface.co/{tag['hf_hub'].rstrip('/')}" if tag.get("hf_hub") else tag["url"]
-    if not answers(place):
+class Part(NamedTuple):
+    """What a tag of open_clip needs: where it is on this machine, else None, and where it is to be had."""
+
+    key: str
+    what: str
+    here: str | None
+    source: str
+
+
+def _parts(config: Config, pretrained: str, tag: Config) -> list[Part]:
+    """The weights of a tag, and what transformers reads of its text side."""
+    weights = downloaded(tag)
+    source = f"{HUB}{tag['hf_hub'].rstrip('/')}" if tag.get("hf_hub") else tag["url"]
+    parts = [Part("weights", f"weights {pretrained}", f"are in {weights}" if weights else None, source)]
+    for key, place in text_places(config).items():
+        here = "is in the cache of the hub" if is_here(key, place) else None
+        parts.append(Part(key, f"{WHAT[key]} {place}", here, f"{HUB}{place}"))
+    return parts
+
+
+def _missing_parts(name: str, parts: list[Part], findings: Findings) -> list[Part]:
+    """Those that are neither here nor to be had; the others are reported."""
+    silent = {source for source in {part.source for part in parts if not part.here} if not answers(source)}
+    for part in parts:
+        subject = "text" if part.key in WHAT else "clip"
+        if part.here:
+            findings.fact(subject, f"{name}: {part.what} {part.here}")
+        elif part.source not in silent:
+            findings.fact(subject, f"{name}: {part.what} will be downloaded from {part.source}")
+    return [part for part in parts if part.source in silent and not part.here]
+
+
+def _refuse_missing(missing: list[Part], name: str, config: Config, tag: Config) -> None:
+    if missing:
         raise UserError(
-            f"clip.pretrained: weights {pretrained} of {name} are not on this machine, and {place} does not "
-            f"answer; connect to the internet, or {without_connection(tag)}"
+            f"clip.pretrained: {name} needs {', '.join(part.what for part in missing)}, which this machine "
+            f"does not have, and {missing[0].source} does not answer; connect to the internet, or "
+            f"{without_connection(tag, config)}"
         )
-    findings.fact("clip", f"{name}: weights {pretrained} will be downloaded from {place}")
 
 
 def downloaded(tag: Config) -> Path | None:

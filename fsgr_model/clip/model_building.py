@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fsgr_model.clip.open_clip_api import import_timm, import_transformers, open_clip
+from fsgr_model.clip.open_clip_api import TRANSFORMERS, import_timm, import_transformers, open_clip
 from fsgr_model.clip.pixels import NormalisedPixels
 from fsgr_model.runtime.artifacts import fingerprint
 from fsgr_model.runtime.errors import UserError
@@ -59,9 +59,34 @@ def build_tokenizer(config: Config) -> Tokenizer:
         return open_clip.SimpleTokenizer(**arguments)
     import_transformers(f"the tokenizer {name}")
     try:
-        return open_clip.tokenizer.HFTokenizer(name, tokenizer_mode=text.get("tokenizer_mode"), **arguments)
+        return read_tokenizer(name, tokenizer_mode=text.get("tokenizer_mode"), **arguments)
     except (OSError, ValueError) as error:
         raise _not_found("hf_tokenizer_name", name, error) from None
+
+
+def read_tokenizer(name: str, **arguments: Any) -> Any:
+    """open_clip's adapter around a tokenizer of transformers.
+
+    Where the vocabulary is missing transformers makes a tokenizer without words, which reads every text as
+    unknown, and does not say so (findings/transformers_empty_tokenizer.sh). T5's has one token more then.
+
+    Raises:
+        UserError: a package is missing.
+        OSError, ValueError: the files are not to be had.
+    """
+    try:
+        adapter = open_clip.tokenizer.HFTokenizer(name, **arguments)
+    except (ImportError, ValueError) as error:
+        # Without sentencepiece, transformers may ask for tiktoken instead, which cannot read such files.
+        if isinstance(error, ImportError) or "tiktoken" in str(error):
+            raise UserError(
+                f"clip.model: its hf_tokenizer_name {name!r} has a vocabulary of sentencepiece, and a "
+                f"package to read it is missing; run pip install {TRANSFORMERS}"
+            ) from None
+        raise
+    if len(adapter.tokenizer) <= len(set(adapter.tokenizer.all_special_ids)) + 1:
+        raise OSError("its vocabulary is missing")
+    return adapter
 
 
 def build_preprocess(preprocessing: Config) -> Callable[[Image.Image], torch.Tensor]:

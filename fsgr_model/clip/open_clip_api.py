@@ -23,7 +23,7 @@ from fsgr_model.runtime.errors import UserError
 
 LATER = ("timm", "transformers")
 # As in pyproject.toml.
-TRANSFORMERS = '"transformers>=5,<6"'
+TRANSFORMERS = '"transformers[sentencepiece]>=5,<6"'
 SYMPTOM = "operator torchvision::"
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

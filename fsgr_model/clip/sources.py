@@ -11,7 +11,7 @@ from fsgr_model.clip.loading import first_line
 from fsgr_model.clip.model_building import build_model
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.picture_form import form_of_file, form_of_tag, refuse_preprocess_as
-from fsgr_model.clip.text_files import text_files_beside
+from fsgr_model.clip.text_files import FILES, fetch_tokenizer, text_files_beside, text_places
 from fsgr_model.clip.weight_files import CHECKPOINT_ERRORS, is_torchscript, load_weights, put_weights
 from fsgr_model.runtime.artifacts import load_json, sha256_file
 from fsgr_model.runtime.errors import UserError
@@ -58,7 +58,8 @@ def load_pretrained(
             "give one of them, the path of a checkpoint, or demo"
         )
     wanted = _picture_form(name, pretrained, tag, preprocess_as)
-    path = _download(name, pretrained, tag) if tag else Path(pretrained)
+    fetch_tokenizer(config)
+    path = _download(name, config, pretrained, tag) if tag else Path(pretrained)
     if tag or is_torchscript(path):
         config = {**config, "quick_gelu": tag.get("quick_gelu", False) if tag else True}
     else:
@@ -130,7 +131,7 @@ def load_folder(folder: Path, preprocess_as: str | None) -> tuple[nn.Module, Con
     return model, config, wanted, origin
 
 
-def _download(name: str, pretrained: str, tag: Config) -> Path:
+def _download(name: str, config: Config, pretrained: str, tag: Config) -> Path:
     try:
         # If a repository is named, open_clip ignores the address, too.
         return fetch_weights(tag["hf_hub"]) if tag.get("hf_hub") else Path(open_clip.download_pretrained(tag))
@@ -139,16 +140,20 @@ def _download(name: str, pretrained: str, tag: Config) -> Path:
             raise  # The fault is this machine's and is reported as it is.
         raise UserError(
             f"clip.pretrained: weights {pretrained!r} of {name} cannot be downloaded: {first_line(error)}; "
-            f"connect to the internet once (an interrupted download resumes), or {without_connection(tag)}"
+            "connect to the internet once (an interrupted download resumes), or "
+            f"{without_connection(tag, config)}"
         ) from None
 
 
-def without_connection(tag: Config) -> str:
-    """How to get the weights of a tag on another machine, with the config, which states the activation."""
+def without_connection(tag: Config, config: Config) -> str:
+    """How to get the weights of a tag on another machine, with the config, which states the activation, and
+    what transformers reads of the text side.
+    """
     hub = tag.get("hf_hub", "").rstrip("/")
     if not hub:
         return f"get them elsewhere from {tag.get('url', 'their publisher')} and give the file's path"
+    files = [f"the weights and open_clip_config.json elsewhere from huggingface.co/{hub}"]
+    files += [f"{FILES[key]} from huggingface.co/{place}" for key, place in text_places(config).items()]
     return (
-        f"get the weights and open_clip_config.json elsewhere from huggingface.co/{hub}, set clip.model to "
-        f"the folder that they are in and clip.pretrained: {FOLDER}"
+        f"get {', '.join(files)}, set clip.model to the folder that they are in and clip.pretrained: {FOLDER}"
     )

@@ -22,6 +22,7 @@ IN_THE_SCENE = (
     "this is one {} in the scene.",
 )
 SCENE = ("a {}", "the {}", "{}", "there is a {}", "a picture of a {}", "a scene with a {}")
+CHINESE = ("{}", "一个{}", "有{}", "{}的照片", "画面里有{}", "图中的{}")
 
 
 def templates(name: str) -> list[str]:
@@ -29,7 +30,9 @@ def templates(name: str) -> list[str]:
     if name == "imagenet":
         imagenet = open_clip.zero_shot_metadata.OPENAI_IMAGENET_TEMPLATES
         return [template("{}") for template in imagenet] + list(IN_THE_SCENE)
-    return {"simple": ["a photo of a {}."], "scene": list(SCENE), "word": ["{}"]}[name]
+    return {"simple": ["a photo of a {}."], "scene": list(SCENE), "chinese": list(CHINESE), "word": ["{}"]}[
+        name
+    ]
 
 
 @torch.inference_mode()

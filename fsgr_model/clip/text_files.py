@@ -7,8 +7,8 @@ open_clip's config names them by their place on the hub; here they lie in a fold
 from pathlib import Path
 from typing import Any
 
-from fsgr_model.clip.model_building import build_tokenizer
-from fsgr_model.clip.open_clip_api import open_clip
+from fsgr_model.clip.model_building import build_tokenizer, read_tokenizer
+from fsgr_model.clip.open_clip_api import import_transformers, open_clip
 from fsgr_model.runtime.artifacts import load_json, sha256_file
 from fsgr_model.runtime.errors import UserError
 
@@ -16,6 +16,53 @@ Config = dict[str, Any]
 # Where they are in `data/clip/`, and how its config names them.
 TEXT = "text"
 TOWER, TOKENIZER = "hf_model_name", "hf_tokenizer_name"
+# What they are, and the files that have to lie beside the weights where there is no connection.
+WHAT = {TOKENIZER: "tokenizer", TOWER: "text tower"}
+FILES = {TOKENIZER: "tokenizer_config.json and the tokenizer's files beside it", TOWER: "config.json"}
+
+
+def text_places(config: Config) -> dict[str, str]:
+    """The place on the hub, or the folder, that a config names for `TOKENIZER` and `TOWER`, if any."""
+    text = config.get("text_cfg", {})
+    return {key: text[key] for key in WHAT if text.get(key)}
+
+
+def is_here(key: str, place: str) -> bool:
+    """Whether transformers finds these files in the hub's cache, without a connection.
+
+    Raises:
+        UserError: transformers is not installed, or what it needs.
+    """
+    transformers = import_transformers(f"the {WHAT[key]} {place}")
+    try:
+        if key == TOWER:
+            return transformers.AutoConfig.from_pretrained(place, local_files_only=True) is not None
+        return read_tokenizer(place, local_files_only=True) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def fetch_tokenizer(config: Config) -> None:
+    """Get the tokenizer's files where transformers has to read them: early, because weights take longer.
+
+    Raises:
+        UserError: transformers is not installed, or the files are not to be had.
+    """
+    if TOKENIZER in text_places(config):
+        build_tokenizer(config)
+
+
+def refuse_foreign_text(name: str, config: Config) -> None:
+    """Refuse to train texts that are read by the library transformers, whose tokens have other ends.
+
+    Raises:
+        UserError: the config has such a tower or tokenizer.
+    """
+    for key, place in text_places(config).items():
+        raise UserError(
+            f"clip.pretrained is demo, and clip.model {name} has {key} {place!r}; the training here needs "
+            "open_clip's own tokenizer and text tower: remove the key"
+        )
 
 
 def keep_text_files(config: Config, model: Any, folder: Path) -> Config:

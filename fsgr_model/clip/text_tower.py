@@ -14,6 +14,7 @@ from fsgr_model.clip.clip_vit import ClipBlock
 from fsgr_model.clip.loading import Clip
 from fsgr_model.clip.open_clip_api import open_clip
 from fsgr_model.clip.vit import Block, run_blocks
+from fsgr_model.runtime.device import at_least_float32
 from fsgr_model.runtime.errors import UserError
 
 
@@ -117,9 +118,10 @@ def text_embedding(clip_model: Any, token_BC: Tensor) -> Tensor:
     layers = causal_text_layers(clip_model)
     device = clip_model.logit_scale.device
     if layers is None:
-        return clip_model.encode_text(token_BC.to(device), normalize=True).float()
-    longest = int(token_BC.argmax(dim=1).max()) + 1
-    return F.normalize(layers.states(token_BC[:, :longest].to(device))[1].float(), dim=-1)
+        return at_least_float32(clip_model.encode_text(token_BC.to(device), normalize=True))
+    # A process may have no text of a batch.
+    longest = int(token_BC.argmax(dim=1).max()) + 1 if len(token_BC) else 1
+    return F.normalize(at_least_float32(layers.states(token_BC[:, :longest].to(device))[1]), dim=-1)
 
 
 def causal_text_layers(clip_model: Any) -> TextLayers | None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from fsgr_model.clip.resnet import ResNetTail, ResNetTrunk, see_by_resnet
 from fsgr_model.clip.split import VITS, Align, Tail, Trunk, see_by_blocks, tower_name
 from fsgr_model.clip.stages import FORMS, StagedTail, StagedTrunk, see_by_stages
+from fsgr_model.runtime.device import at_least_float32
 from fsgr_model.runtime.errors import UserError
 
 AnyTrunk = Trunk | ResNetTrunk | StagedTrunk
@@ -61,7 +62,8 @@ def image_and_patches(clip_model: nn.Module, images: Tensor) -> tuple[Tensor, Te
         UserError: as `make_trunk`.
     """
     image_BE, patch_BGE = kind_of(clip_model).see(clip_model, images)
-    return F.normalize(image_BE.float(), dim=-1), F.normalize(patch_BGE.float(), dim=-1)
+    image_BE, patch_BGE = at_least_float32(image_BE), at_least_float32(patch_BGE)
+    return F.normalize(image_BE, dim=-1), F.normalize(patch_BGE, dim=-1)
 
 
 def check_tower(clip_model: nn.Module) -> None:

@@ -19,8 +19,8 @@ import torch
 
 from fsgr_model.commands.bulk_file import line_of
 from fsgr_model.commands.caption_files import AnyCaptioner, caption_group, concept_names, scored
+from fsgr_model.inference.describing import DescribedImage
 from fsgr_model.inference.ensemble import EnsembleCaptioner
-from fsgr_model.inference.image_captioner import DescribedImage
 from fsgr_model.runtime.stopping import end_with_parent
 
 Group = Sequence[Path]
@@ -84,7 +84,7 @@ class Speaker:
             captions = [{key: each[key] for key in ("caption", "log_probability")} for each in captions]
         row = captions[0] | ({"captions": captions} if len(captions) > 1 else {})
         if self.detailed:
-            row["concepts"] = concept_names(self.captioner.codebook.names, described)
+            row["concepts"] = concept_names(self.captioner.concepts, described)
         return row
 
 
@@ -93,11 +93,11 @@ def identity(captioner: AnyCaptioner, detailed: bool) -> str:
     members = captioner.members if isinstance(captioner, EnsembleCaptioner) else [captioner]
     first = members[0]
     how = [first.decode.model_dump_json(), first.num_captions, first.seed, detailed]
-    digest = hashlib.sha256(json.dumps([how, [member.clip.identity for member in members]]).encode())
+    digest = hashlib.sha256(json.dumps([how, [member.identity for member in members]]).encode())
     for member in members:
-        for name, weight in sorted(member.assembly.captioner.state_dict().items()):
+        for name, weight in sorted(member.weights().items()):
             digest.update(f"{name} {tuple(weight.shape)}".encode())
-            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:12]
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from fsgr_model.datasets.image_file import BadImage, open_rgb
 from fsgr_model.datasets.picture_search import Search, counted, find_pictures, is_folder, suffix_of
+from fsgr_model.inference.describing import Caption, DescribedImage, Describer
 from fsgr_model.inference.ensemble import EnsembleCaptioner
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner
 from fsgr_model.inference.wishes import Unfulfilled, for_each
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import SHOWN
 
-AnyCaptioner = ImageCaptioner | EnsembleCaptioner
+AnyCaptioner = Describer | EnsembleCaptioner
 # The second is a picture as the captioner has prepared it.
 Show = Callable[[Path, Any, DescribedImage], None]
 
@@ -32,7 +32,7 @@ def caption_files(
         whether all images were captioned.
     """
     files, without = pictures_at(paths)
-    shows: list[Show] = [JsonLines(captioner.codebook.names) if as_json else print_text]
+    shows: list[Show] = [JsonLines(captioner.concepts) if as_json else print_text]
     if overlay is not None:
         shows.append(Sheets(captioner, overlay, files))
     failed: Counter[str] = Counter()
@@ -152,6 +152,7 @@ class Sheets:
     """Draws one PNG per image below `folder`: `<image>.png`, in subfolders if the images are in several."""
 
     def __init__(self, captioner: AnyCaptioner, folder: Path, files: Sequence[Path]) -> None:
+        captioner.check_maps()
         self.captioner = captioner
         self.folder = folder
         self.common = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
@@ -159,7 +160,7 @@ class Sheets:
     def __call__(self, path: Path, image: Any, described: DescribedImage) -> None:
         """Draw the label map and the attention of the words of the first caption."""
         caption = described.captions[0]
-        vocabulary = self.captioner.assembly.vocabulary
+        vocabulary = self.captioner.vocabulary
         sheet = CaptionSheet(
             image_path=path,
             caption=caption.text,
@@ -172,6 +173,6 @@ class Sheets:
         draw_caption_sheet(
             self.folder / name.with_name(name.name + ".png"),
             sheet,
-            self.captioner.codebook.names,
+            self.captioner.concepts,
             centre_only=self.captioner.crops_centre,
         )

@@ -20,12 +20,23 @@ def main() -> None:
     )
     parser.add_argument("--all-images", action="store_true", help="decode every image, not a sample of 200")
     parser.add_argument("--no-timing", action="store_true", help="leave out the 30 seconds of measuring")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="for so many processes, also those of several machines; default: runtime.processes",
+    )
     arguments = parser.parse_args()
+    if arguments.processes is not None and arguments.processes < 1:
+        parser.error(f"--processes {arguments.processes}: there is at least one")
     # This import takes seconds.
     from fsgr_model.checkup.checkup import check_project
 
     findings = check_project(
-        arguments.params, all_images=arguments.all_images, timing=not arguments.no_timing
+        arguments.params,
+        all_images=arguments.all_images,
+        timing=not arguments.no_timing,
+        processes=arguments.processes,
     )
     print(findings.verdict())
     if findings.problems:

@@ -2,6 +2,7 @@
 
 The folder works on another machine without this project's data: fsgr caption --model model/ ...
 With --push hf://owner/name it is on the Hugging Face hub: fsgr caption --model hf://owner/name ...
+With --onnx the network is written as ONNX graphs, which the same commands run with onnxruntime.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def main() -> None:
         metavar="hf://OWNER/NAME",
         help="upload it to the Hugging Face hub; a repository that is new there is private",
     )
+    parser.add_argument("--onnx", action="store_true", help="as ONNX graphs, for onnxruntime on a CPU")
     arguments = parser.parse_args()
     if arguments.out is None and arguments.push is None:
         parser.error("give --out FOLDER, --push hf://OWNER/NAME, or both")
@@ -35,7 +37,7 @@ def main() -> None:
         parse_address(arguments.push)
     with TemporaryDirectory() as temporary:
         out = arguments.out or Path(temporary) / "model"
-        export_model(arguments.phase, out)
+        export_model(arguments.phase, out, onnx=arguments.onnx)
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         print(f"{arguments.out or arguments.push}: {size / 1e6:.1f} MB; its README.md says what is in it")
         if arguments.push is not None:

@@ -38,11 +38,15 @@ def served(arguments: argparse.Namespace) -> "Served":
     from fsgr_model.inference.hub_model import local_folder
     from fsgr_model.inference.image_captioner import ImageCaptioner
     from fsgr_model.inference.model_folder import exported_model, pipeline_model
+    from fsgr_model.inference.onnx_folder import NO_MAPS, OnnxFiles
     from fsgr_model.page.app import Served
     from fsgr_model.page.project import Project
 
     if arguments.model is not None:
-        captioner = ImageCaptioner(exported_model(local_folder(arguments.model)))
+        exported = exported_model(local_folder(arguments.model))
+        if isinstance(exported, OnnxFiles):
+            raise UserError(f"the page shows where the network looked: {NO_MAPS}")
+        captioner = ImageCaptioner(exported)
         return Served(Path(arguments.model).resolve().name, captioner, None)
     if not Path("params.yaml").is_file():
         raise UserError(

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from fsgr_model.config.section import Count, Fraction, Section, Seed
 
+Language = Literal["en", "zh"]
+
 
 class DemoWorldParams(Section):
     """Size of the demo world, which the project draws itself."""
@@ -17,6 +19,10 @@ class DemoWorldParams(Section):
         0,
         description="scenes for the demo's CLIP only, of any combination, most with one kind of thing, as a "
         "real CLIP has seen far more than COCO; 0: it trains on the training split",
+    )
+    language: Language = Field(
+        "en",
+        description="language of captions and concepts: en, or zh: Chinese, whose words no space divides",
     )
 
 

@@ -9,16 +9,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, foreign_names
+from fsgr_model.config.dataset_params import KIND_OF_FORMAT, DatasetParams, DemoDataset, foreign_names
 from fsgr_model.config.decode_params import DecodeParams
 from fsgr_model.config.model_params import ModelParams
 from fsgr_model.config.moved import WHOLE_MEMORY, moved
+from fsgr_model.config.on_track_params import OnTrackParams
 from fsgr_model.config.section import Count, Fraction, Rate, Section, Seed
 from fsgr_model.config.text_params import TextParams
 from fsgr_model.config.training_params import OptimiserParams, ScstParams, XeParams
 from fsgr_model.runtime.artifacts import load_yaml
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.precision import Precision
+from fsgr_model.runtime.run_reports import Tool
 
 # What pydantic adds to the name of a parameter that may have one of several types.
 UNION_MEMBERS = ("str", "PerSplit", "prototypes", "learned", "literal['auto']", "constrained-int", "int")
@@ -37,6 +39,15 @@ class ClipTrainingParams(Section):
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(description="epochs of linear warm-up")
     shift: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="pictures are shifted by up to this share of their side, differently in every epoch"
+    )
+    crop_area: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="a random part of each picture, at least this share of its area, is drawn out to the "
+        "whole size in every step; 1: pictures are whole",
+    )
+    mirror_prob: Fraction = Field(0.0, description="probability that a picture is mirrored in a step")
+    colour_jitter: Fraction = Field(
+        0.0, description="contrast, saturation and brightness change by up to this share in every step"
     )
     gray_scale_prob: Fraction = Field(
         0.0,
@@ -85,8 +96,9 @@ class CodebookParams(Section):
     """The concepts of the semantic quantiser and of the label maps."""
 
     concepts: str = Field(description="text file, one concept per line, or dataset: its category names")
-    templates: Literal["imagenet", "simple", "scene"] = Field(
-        description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, or the demo's own few"
+    templates: Literal["imagenet", "simple", "scene", "chinese"] = Field(
+        description="prompts whose embeddings are averaged: the 85 of MaskCLIP, one, the demo's own few, or "
+        "Chinese ones"
     )
 
 
@@ -173,7 +185,7 @@ class RuntimeParams(Section):
     micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, strict=True)] = Field(
         "auto",
         description="images of a batch of XE or SCST that a process works on at once; auto: its whole share, "
-        "or, where a single process finds that they do not fit in the memory of its GPU, as many as do",
+        "or, where they do not fit in the memory of a GPU, as many as do",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         2, description="processes that decode images; 0: the main process decodes"
@@ -186,6 +198,11 @@ class RuntimeParams(Section):
     )
     save_minutes: Annotated[float, Field(gt=0)] = Field(
         5.0, description="minutes between two resume points within an epoch"
+    )
+    report_to: list[Tool] = Field(
+        [],
+        description="tools that are told the numbers of XE and SCST while they train, each an extra: "
+        "docs/howto/watch.md",
     )
 
 
@@ -223,6 +240,7 @@ class Params(Section):
         "probabilities: names of folders in data/members that fsgr export wrote",
     )
     evaluate: EvaluateParams
+    on_track: OnTrackParams = OnTrackParams()
     runtime: RuntimeParams = RuntimeParams()
 
     @model_validator(mode="after")
@@ -241,6 +259,15 @@ class Params(Section):
             raise ValueError(
                 f"evaluate.java: tokenizer is the official program of text.tokenizer: ptb, which is "
                 f"{tokenizer} here; take one of the two out"
+            )
+        if (
+            tokenizer == "ptb"
+            and isinstance(self.dataset, DemoDataset)
+            and self.dataset.demo.language == "zh"
+        ):
+            raise ValueError(
+                "dataset.demo.language: zh has no spaces between words, and text.tokenizer: ptb would make a "
+                "caption one word; set text.tokenizer: jieba, characters or words"
             )
         if tokenizer in ("characters", "jieba") and self.xe.alignment:
             raise ValueError(

@@ -132,7 +132,8 @@ def decode_rgb(data: bytes, name: str, most_pixels: int | None = None) -> Image.
         raise _unidentified(data, name) from None
     except Image.DecompressionBombError:
         assert Image.MAX_IMAGE_PIXELS is not None, "or Pillow would refuse nothing"
-        raise BadImage(name, reason=f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels") from None
+        most = most_pixels or 2 * Image.MAX_IMAGE_PIXELS
+        raise BadImage(name, reason=f"more than {most} pixels", remedy="make it smaller") from None
     except DECODING_ERRORS as error:
         raise BadImage(name, reason=f"cannot be decoded ({error})") from None
 

@@ -11,21 +11,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner, Voice
+from fsgr_model.inference.describing import Caption, DescribedImage, Describer, Voice
+from fsgr_model.inference.image_captioner import ImageCaptioner
 from fsgr_model.inference.mean_probability import (
     EnsembleState,
     mean_probabilities,
     refuse_other_words,
     step_together,
 )
-from fsgr_model.inference.model_folder import ModelFiles
+from fsgr_model.inference.model_folder import AnyFiles
+from fsgr_model.inference.onnx_captioner import OnnxCaptioner
+from fsgr_model.inference.onnx_folder import OnnxFiles
 from fsgr_model.runtime.errors import UserError
 
 Views = tuple[Tensor, ...]
 """A picture as the CLIP of each network sees it."""
 
 
-def load(files: Sequence[ModelFiles], **wishes: Any) -> "ImageCaptioner | EnsembleCaptioner":
+def load(files: Sequence[AnyFiles], **wishes: Any) -> "Describer | EnsembleCaptioner":
     """The captioner of one network or of several; `wishes` as `ImageCaptioner` takes them.
 
     Raises:
@@ -33,11 +36,15 @@ def load(files: Sequence[ModelFiles], **wishes: Any) -> "ImageCaptioner | Ensemb
     """
     if not files:
         raise UserError("no model is given; give one folder, or several for an ensemble")
-    first = ImageCaptioner(files[0], **wishes)
+    first = load_one(files[0], **wishes)
     if len(files) == 1:
         return first
-    device = first.assembly.device
-    return EnsembleCaptioner([first, *(ImageCaptioner(each, device=device) for each in files[1:])])
+    return EnsembleCaptioner([first, *(load_one(each, device=first.device) for each in files[1:])])
+
+
+def load_one(files: AnyFiles, **wishes: Any) -> Describer:
+    """The captioner of one network; `wishes` as `load` takes them."""
+    return OnnxCaptioner(files, **wishes) if isinstance(files, OnnxFiles) else ImageCaptioner(files, **wishes)
 
 
 class EnsembleCaptioner:
@@ -50,14 +57,14 @@ class EnsembleCaptioner:
         UserError: their word lists differ.
     """
 
-    def __init__(self, members: Sequence[ImageCaptioner]) -> None:
+    def __init__(self, members: Sequence[Describer]) -> None:
         self.members = members
         self.first = members[0]
-        self.assembly, self.codebook = self.first.assembly, self.first.codebook
+        self.vocabulary, self.concepts = self.first.vocabulary, self.first.concepts
         self.batch_size, self.crops_centre = self.first.batch_size, self.first.crops_centre
         for number, member in enumerate(members[1:], start=2):
-            refuse_other_words(self.assembly.vocabulary, member.assembly.vocabulary, f"model {number}")
-        self.step = step_together([member.assembly.captioner for member in members])
+            refuse_other_words(self.vocabulary, member.vocabulary, f"model {number}")
+        self.step = step_together(members)
 
     def prepare(self, picture: Image.Image) -> Views:
         """As `ImageCaptioner.prepare`, for each network."""
@@ -77,11 +84,12 @@ class EnsembleCaptioner:
     def read(self, word_BSL: Tensor, start: EnsembleState) -> Tensor:
         """Log-probabilities [B, S, L, V] of the word that follows each given word."""
         return mean_probabilities(
-            [
-                member.assembly.captioner.decoder(word_BSL, own)[0]
-                for member, own in zip(self.members, start.states, strict=True)
-            ]
+            [member.read(word_BSL, own) for member, own in zip(self.members, start.states, strict=True)]
         )
+
+    def check_maps(self) -> None:
+        """As `Describer.check_maps`, of the first."""
+        self.first.check_maps()
 
     def label_map(self, image: Views) -> NDArray:
         """As `ImageCaptioner.label_map`."""

@@ -8,12 +8,12 @@ Shapes: B images, S captions per image.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fsgr_model.inference.decoding import Step, word_log_probs
-from fsgr_model.network.captioner import Captioner
 from fsgr_model.network.decoder import DecoderState
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.text.vocabulary import Vocabulary
@@ -40,7 +40,14 @@ def mean_probabilities(logits: Sequence[Tensor]) -> Tensor:
     return log_probs.logsumexp(dim=0) - math.log(len(logits))
 
 
-def step_together(captioners: Sequence[Captioner]) -> Step:
+class Reads(Protocol):
+    """A network that reads words, a `Captioner` or what runs one."""
+
+    def step(self, word_BS: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """As `Captioner.step`."""
+
+
+def step_together(captioners: Sequence[Reads]) -> Step:
     """Reads one more word of every caption by all networks, whose state is an `EnsembleState`."""
 
     def step(word_BS: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState]:

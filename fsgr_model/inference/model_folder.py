@@ -8,6 +8,8 @@ An exported folder contains only what captioning needs, in the layout of `data/`
 - `params.yaml`         the parameters of the run, for decoding and label maps;
 - `metrics.json`        the scores, with where they come from;
 - `README.md`           the model card.
+
+A folder with ONNX graphs (`onnx_folder`) has them in place of the first, of `clip/` and of `codebook/`.
 """
 
 import shutil
@@ -18,6 +20,8 @@ import torch
 
 from fsgr_model.clip.loading import load_description
 from fsgr_model.config.params import Params, load_params
+from fsgr_model.inference import onnx_folder
+from fsgr_model.inference.onnx_folder import OnnxFiles
 from fsgr_model.network.assembly import restore
 from fsgr_model.reporting.model_card import model_card
 from fsgr_model.runtime.artifacts import load_json, sha256_file, whole_folder
@@ -32,7 +36,7 @@ SHARED = (
     "vocab/words.json",
     "vocab/embeddings.safetensors",
 )
-FILES = (*SHARED, WEIGHTS, "params.yaml", "metrics.json", "README.md")
+FILES = (*SHARED, WEIGHTS, "params.yaml", "metrics.json", "README.md", *onnx_folder.FILES)
 
 
 @dataclass(frozen=True)
@@ -47,27 +51,36 @@ class ModelFiles:
         return load_params(self.params_file)
 
 
+AnyFiles = ModelFiles | OnnxFiles
+
+
 def pipeline_model(phase: str, root: Path = Path()) -> ModelFiles:
     """The network of `phase` (xe or scst) that `dvc repro` trained in the project at `root`."""
     return ModelFiles(root / "data", root / "data" / "models" / phase, root / "params.yaml")
 
 
-def exported_model(folder: Path) -> ModelFiles:
-    """A folder that `fsgr export` wrote.
+def exported_model(folder: Path) -> AnyFiles:
+    """A folder that `fsgr export` wrote, with weights or with ONNX graphs.
 
     Raises:
         UserError: it is not such a folder.
     """
-    if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} has no {WEIGHTS}; give a folder that fsgr export wrote")
-    return ModelFiles(folder, folder, folder / "params.yaml")
+    if (folder / WEIGHTS).is_file():
+        return ModelFiles(folder, folder, folder / "params.yaml")
+    if (folder / onnx_folder.DESCRIPTION).is_file():
+        return OnnxFiles(folder)
+    raise UserError(f"{folder} has no {WEIGHTS}; give a folder that fsgr export wrote")
 
 
-def export_model(phase: str, out: Path, root: Path = Path()) -> None:
+def export_model(phase: str, out: Path, root: Path = Path(), *, onnx: bool = False) -> None:
     """Write the network of `phase` to the new folder `out`, and load it from there once.
 
+    Args:
+        onnx: write it as ONNX graphs, and compare these with it.
+
     Raises:
-        UserError: `out` exists, a file is missing, or the scores are those of other weights.
+        UserError: `out` exists, a file is missing, or the scores are those of other weights; or the network
+            has no form in ONNX.
     """
     if out.exists():
         raise UserError(f"{out} exists; remove it, or give another folder")
@@ -80,16 +93,26 @@ def export_model(phase: str, out: Path, root: Path = Path()) -> None:
     _check_scores(scores, files.weights / WEIGHTS, metrics)
     dataset = load_json(root / "data" / "dataset" / "report.json")
     clip = load_description(root / "data" / "clip")
-    card = model_card(phase, scores, dataset, clip, params=files.params())
+    card = model_card(phase, scores, dataset, clip, params=files.params(), onnx=onnx)
     with whole_folder(out) as folder:
-        for name in SHARED:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(files.artifacts / name, folder / name)
-        shutil.copyfile(files.weights / WEIGHTS, folder / WEIGHTS)
         shutil.copyfile(files.params_file, folder / "params.yaml")
         shutil.copyfile(metrics, folder / "metrics.json")
         (folder / "README.md").write_text(card, encoding="utf-8")
-        restore(folder, folder, torch.device("cpu"))
+        if onnx:
+            # Its library takes a second to import.
+            from fsgr_model.inference.onnx_export import write_graphs
+
+            write_graphs(files, folder)
+        else:
+            _copy_weights(files, folder)
+
+
+def _copy_weights(files: ModelFiles, folder: Path) -> None:
+    for name in SHARED:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(files.artifacts / name, folder / name)
+    shutil.copyfile(files.weights / WEIGHTS, folder / WEIGHTS)
+    restore(folder, folder, torch.device("cpu"))
 
 
 def _check_scores(scores: dict, weights: Path, metrics: Path) -> None:

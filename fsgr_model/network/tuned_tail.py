@@ -106,7 +106,7 @@ class TunedTail(nn.Module):
         block, adapter = self.frozen.blocks[number], self._adapter(number)
         if self.prompts is None:
             return run_block(block, tokens_BTW, adapter=adapter)
-        prompt_BPW = self.prompts(number, len(tokens_BTW)).to(tokens_BTW.dtype)
+        prompt_BPW = self.prompts(number, tokens_BTW.shape[0]).to(tokens_BTW.dtype)
         return run_prompted_block(block, tokens_BTW, prompt_BPW, adapter)
 
     def _adapter(self, number: int) -> nn.Module | None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from fsgr_model.inference.image_captioner import DescribedImage
+from fsgr_model.inference.describing import DescribedImage
 from fsgr_model.inference.wishes import Unfulfilled, for_each
 
 

@@ -19,13 +19,18 @@ from torch import Tensor
 
 from fsgr_model.datasets.image_file import BadImage, decode_rgb, read_image_bytes
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.inference.image_captioner import Caption, DescribedImage, ImageCaptioner, Region
+from fsgr_model.inference.describing import Caption, DescribedImage, Region
+from fsgr_model.inference.image_captioner import ImageCaptioner
 from fsgr_model.page.batches import Batches, TooMany
 from fsgr_model.page.guard import busy, refused
 from fsgr_model.runtime.errors import UserError
 
 # Pictures decoded at once, each up to 3 bytes a pixel.
 DECODERS = 2
+AS_FORM = (
+    "this is a form (multipart/form-data), as curl -F sends it; send the bytes of the picture alone: "
+    "curl --data-binary @photo.jpg ADDRESS"
+)
 
 
 @dataclass(frozen=True)
@@ -125,17 +130,25 @@ class CaptionEndpoint:
         except TooLong as error:
             return refused(413, str(error))
         except TimeoutError:
-            return refused(408, f"the picture did not arrive within {self.limits.seconds:g} s; send it again")
+            return self._too_slow()
         except TooMany:
             return busy(self.limits.waiting)
         except KeyError:
             return refused(404, "no test image has this id")
+        except SentAsForm:
+            return refused(415, AS_FORM)
         except BadImage as error:
             return refused(415, str(error))
         except Unmet as error:
             return refused(422, str(error))
         except UserError as error:
             return refused(500, str(error))
+
+    def _too_slow(self) -> Response:
+        """The answer to a picture that did not arrive; what may still come of it is not waited for."""
+        answer = refused(408, f"the picture did not arrive within {self.limits.seconds:g} s; send it again")
+        answer.headers["Connection"] = "close"
+        return answer
 
     async def _captioned(self, options: Options, data: bytes | None) -> dict[str, Any]:
         path = None if options.image_id is None else Path(self.records[options.image_id].path)
@@ -164,6 +177,7 @@ class CaptionEndpoint:
             TooLong: it has more bytes than are taken. The rest is read, though not kept: a browser listens
                 to the answer only when it has sent everything.
             TimeoutError: it took too long.
+            SentAsForm: it is a form, with the picture somewhere in it.
         """
         most = self.limits.bytes
         parts: list[bytes] = []
@@ -177,6 +191,8 @@ class CaptionEndpoint:
                     parts.clear()
         if length > most:
             raise TooLong(most)
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            raise SentAsForm
         return b"".join(parts)
 
     def _plain(self, described: DescribedImage) -> dict[str, Any]:
@@ -186,7 +202,7 @@ class CaptionEndpoint:
         """Label map, concepts, and the attention of each word of each caption, as rows of the patches."""
         maps = {"labels": captioner.label_map(image), "concepts": described.concept_SS}
         attention = [captioner.attention(image, caption) for caption in described.captions]
-        names = self.captioner.codebook.names
+        names = self.captioner.concepts
         shown = {int(each) for map_SS in maps.values() if map_SS is not None for each in np.unique(map_SS)}
         return {
             "centre_only": self.captioner.crops_centre,
@@ -209,6 +225,10 @@ def asked_too_much(options: Options) -> Iterator[None]:
         if options.decoding() == Options().decoding():
             raise
         raise Unmet(str(error)) from None
+
+
+class SentAsForm(Exception):
+    """The body is not the picture itself."""
 
 
 class TooLong(Exception):

@@ -60,7 +60,7 @@ def live_runs(project: Project) -> list[dict[str, Any]]:
     found = []
     for path in (project.root / ".resume").glob(f"*/{LIVE}"):
         try:
-            run = json.loads(path.read_text(encoding="utf-8"))
+            run = {"warnings": []} | json.loads(path.read_text(encoding="utf-8"))
             written_at = path.stat().st_mtime
         except FileNotFoundError:
             continue  # it ended between the two looks

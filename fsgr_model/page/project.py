@@ -13,12 +13,15 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import ImageRecord, Lists, read_instances, read_lists
 from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
+from fsgr_model.scoring.caption_tokens import tokenizer_of
 from fsgr_model.scoring.chair import invented_objects
 from fsgr_model.scoring.image_scores import BLEU_COLUMNS, ImageScores
+from fsgr_model.text.vocabulary import Vocabulary
 
 PHASES = ("scst", "xe")
 # Thumbnails of some 10 kB.
@@ -75,6 +78,11 @@ class Project:
         self.columns = {
             phase: Fresh([*lists, self._file(phase)], partial(self._columns, phase)) for phase in PHASES
         }
+        words = self.data / "vocab" / "words.json"
+        # What divides captions into words; scores can be here without the word list.
+        self.segmenter: Fresh[Segmenter] = Fresh(
+            [words], lambda: Vocabulary.load(words).segmenter if words.exists() else "ptb"
+        )
         # Two pictures of one id differ in their bytes, so the key has their hash.
         self._thumbnail = lru_cache(KEPT_THUMBNAILS)(draw_thumbnail)
 
@@ -125,7 +133,8 @@ class Project:
             return [[] for _ in scores.image_ids]
         marked = {scores.image_ids[row]: scores.captions[row] for row in np.flatnonzero(wrong)}
         references = {image_id: self.references(image_id) for image_id in marked}
-        found = invented_objects(references, marked, read_instances(self.data / "dataset"))
+        instances = read_instances(self.data / "dataset")
+        found = invented_objects(references, marked, instances, tokenizer_of(self.segmenter()))
         return [found.get(image_id, []) for image_id in scores.image_ids]
 
     def references(self, image_id: int) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fsgr_model.datasets.image_file import open_rgb
+from fsgr_model.reporting.fonts import flaws, font, tell_once
 from fsgr_model.reporting.sample_sheet import (
     CARD,
     centre,
@@ -20,7 +21,7 @@ from fsgr_model.reporting.sample_sheet import (
     overlay,
     small_png,
 )
-from fsgr_model.reporting.typesetting import INK, QUIET, draw_legend, draw_paragraph, font
+from fsgr_model.reporting.typesetting import INK, QUIET, draw_legend, draw_paragraph
 from fsgr_model.runtime.artifacts import whole_file
 
 WIDTH = 1200
@@ -53,7 +54,8 @@ class CaptionSheet:
 def draw_caption_sheet(path: Path, sheet: CaptionSheet, concepts: Sequence[str], centre_only: bool) -> None:
     """Write the sheet as a PNG, 1200 pixels wide.
 
-    The maps cover the whole picture, or with `centre_only` the square in its middle.
+    The maps cover the whole picture, or with `centre_only` the square in its middle. What cannot be drawn
+    right on this machine is said on stderr.
     """
     picture = open_rgb(sheet.image_path)
     picture = centre(picture) if centre_only else picture
@@ -63,6 +65,10 @@ def draw_caption_sheet(path: Path, sheet: CaptionSheet, concepts: Sequence[str],
     page.paste(words, (0, panels.height))
     with whole_file(path) as partial:
         partial.write_bytes(small_png(page))
+    maps = [sheet.label_SS] if sheet.concept_SS is None else [sheet.label_SS, sheet.concept_SS]
+    named = {int(label) for map_SS in maps for label in map_SS.flat}
+    for flaw in flaws([sheet.caption, *sheet.words, *(concepts[label] for label in named)]):
+        tell_once(flaw)
 
 
 def _panels(sheet: CaptionSheet, picture: Image.Image, concepts: Sequence[str]) -> Image.Image:
@@ -96,7 +102,7 @@ def _words(sheet: CaptionSheet, picture: Image.Image) -> Image.Image:
         x = MARGIN + number % TILES_PER_ROW * (TILE + GAP)
         y = number // TILES_PER_ROW * step
         page.paste(lit(fitted, attention_SS), (x, y))
-        drawing.text((x, y + fitted.height + 4), word, INK, font(17))
+        drawing.text((x, y + fitted.height + 4), word, INK, font(17, word))
     return page
 
 

@@ -19,8 +19,8 @@ An image-captioning network after FSGR (IEEE TCSVT 2025) on {clip}, trained by {
 fsgr caption --model <this folder> photo.jpg folder/
 ```
 
-captions pictures where the project that made it is installed (`pip install .` in its checkout{revision}), and
-so does Python:
+captions pictures where the project that made it is installed (`pip install {what}` in its
+checkout{revision}), and so does Python:
 
 ```python
 import fsgr_model
@@ -31,6 +31,20 @@ print(model.caption("photo.jpg"))
 
 Nothing else is needed, no network connection either. Images of any size and colour mode are {resize}.
 """
+GRAPHS = """## The graphs
+
+Each is float32, and any runtime for ONNX can run it. B images, S captions per image, P words read before.
+
+- `trunk.onnx`: `images` [B, 3, height, width], prepared as `onnx.json` says, to `tokens`.
+- `tail.onnx`: `tokens` to `concepts` of the patches, and for each layer of the decoder `image_keys_0`,
+  `image_values_0`, ...
+- `step.onnx`: `words` [B, S] int64, what the tail made but the concepts, and for each layer `word_keys_0`,
+  `word_values_0`, ... [B, S, heads, P, width] to `logits` [B, S, words] and `new_word_keys_0`,
+  `new_word_values_0`, ... of P + 1 words.
+
+A caption begins with word 2 (`<bos>`, P = 0) and ends with word 3 (`<eos>`); words 0, 1 and 2 are never said.
+The scores below are those of the network in PyTorch.
+"""
 RESIZED = {
     "squash": "resized to a square of {size} pixels, whatever their shape",
     "shortest": "resized by their shortest side and cropped to the {size} pixels in their middle",
@@ -38,18 +52,30 @@ RESIZED = {
 
 
 def model_card(
-    phase: str, scores: dict[str, Any], dataset: dict[str, Any], clip: dict[str, Any], *, params: Params
+    phase: str,
+    scores: dict[str, Any],
+    dataset: dict[str, Any],
+    clip: dict[str, Any],
+    *,
+    params: Params,
+    onnx: bool = False,
 ) -> str:
-    """Markdown, from the metrics file, the dataset's report, `clip.json` and the parameters of the run."""
+    """Markdown, from the metrics file, the dataset's report, `clip.json` and the parameters of the run.
+
+    Args:
+        onnx: the folder has ONNX graphs in place of weights.
+    """
     facts = {fact["what"]: fact["value"] for fact in scores["provenance"]}
     preprocessing = clip["preprocessing"]
     head = HEAD.format(
         clip=f"CLIP `{clip['model']}`",
         phase=PHASE_NAMES[phase],
+        what='".[onnx]"' if onnx else ".",
         revision=f", revision `{facts['git revision']}`" if "git revision" in facts else "",
         resize=RESIZED[preprocessing["resize_mode"]].format(size=preprocessing["size"]),
     )
-    parts = [head, _scores(scores, params), _training(dataset, clip, params), _limits(), _provenance(facts)]
+    parts = [head, *([GRAPHS] if onnx else [])]
+    parts += [_scores(scores, params), _training(dataset, clip, params), _limits(), _provenance(facts)]
     return "\n".join(parts)
 
 

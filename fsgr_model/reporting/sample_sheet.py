@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import ImageRecord
-from fsgr_model.reporting.typesetting import INK, QUIET, draw_legend, draw_paragraph, draw_tag, font
+from fsgr_model.reporting.fonts import flaws, font, tell_once
+from fsgr_model.reporting.typesetting import INK, QUIET, draw_legend, draw_paragraph, draw_tag
 from fsgr_model.runtime.artifacts import whole_file
 
 Colour = tuple[int, int, int]
@@ -107,7 +108,7 @@ def draw_sample_sheet(
     """Write the sheet as a PNG, 1600 pixels wide; in 256 colours if it grows larger than 1 MB otherwise.
 
     A label map covers the whole picture, or with `centre_only` the square in its middle (images that CLIP saw
-    resized by their shortest side and cropped).
+    resized by their shortest side and cropped). What cannot be drawn right on this machine is said on stderr.
 
     Raises:
         ValueError: there is no row, or a label map contains an id that is not a concept.
@@ -121,7 +122,7 @@ def draw_sample_sheet(
     heights = [max(card.height for card in band) for band in bands]
     top = MARGIN + 58
     sheet = Image.new("RGB", (SHEET_WIDTH, top + sum(heights) + GAP * (len(bands) - 1) + MARGIN), PAPER)
-    ImageDraw.Draw(sheet).text((MARGIN, MARGIN - 6), title, INK, font(26))
+    ImageDraw.Draw(sheet).text((MARGIN, MARGIN - 6), title, INK, font(26, title))
     for band, height in zip(bands, heights, strict=True):
         for column, card in enumerate(band):
             place = (MARGIN + column * (CARD_WIDTH + GAP), top)
@@ -130,6 +131,10 @@ def draw_sample_sheet(
         top += height + GAP
     with whole_file(path) as partial:
         partial.write_bytes(small_png(sheet))
+    named = {int(label) for label_map in maps for label in label_map.flat}
+    texts = [title, *(concepts[label] for label in named), *(row.remark for row in rows)]
+    for flaw in flaws([*texts, *(text for row in rows for each in row.texts for text in each)]):
+        tell_once(flaw)
 
 
 def draw_split_sheet(
@@ -202,7 +207,7 @@ def draw_card(
     if row.remark:
         draw_tag(drawing, (PADDING + 8, PADDING + side - 32), row.remark)
     for label, text in row.texts:
-        drawing.text((PADDING, y + 1), label, QUIET, font(TEXT_SIZE - 2))
+        drawing.text((PADDING, y + 1), label, QUIET, font(TEXT_SIZE - 2, label))
         y = (
             draw_paragraph(
                 drawing, (PADDING + LABEL_WIDTH, y), INNER_WIDTH - LABEL_WIDTH, text, size=TEXT_SIZE

@@ -1,9 +1,11 @@
-"""Text on pictures: word wrap and legends in the TrueType font that Pillow contains."""
+"""Text on pictures: word wrap, legends and paragraphs, from left to right or from right to left."""
 
+import unicodedata
 from collections.abc import Sequence
-from functools import cache
 
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont, features
+
+from fsgr_model.reporting.fonts import font, from_right
 
 INK = (33, 33, 36)
 QUIET = (134, 134, 140)
@@ -11,14 +13,8 @@ LINE_SPACING = 1.35
 SWATCH = 13
 LEGEND_SIZE = 15
 LEGEND_LINES = 2
-
-
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """Aileron at `size` pixels; it is part of Pillow, so every machine draws the same letters."""
-    loaded = ImageFont.load_default(size)
-    assert isinstance(loaded, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    return loaded
+# They never begin a line.
+CLOSING = "、。，．：；！？）」』】》…”’"
 
 
 def wrapped(text: str, width: int, face: ImageFont.FreeTypeFont) -> list[str]:
@@ -38,20 +34,39 @@ def wrapped(text: str, width: int, face: ImageFont.FreeTypeFont) -> list[str]:
 
 def _pieces(word: str, width: int, face: ImageFont.FreeTypeFont) -> list[str]:
     pieces = [""]
-    for letter in word:
+    for letter in letters(word):
         if pieces[-1] and face.getlength(pieces[-1] + letter) > width:
             pieces.append("")
         pieces[-1] += letter
     return pieces
 
 
+def letters(word: str) -> list[str]:
+    """Its letters, each with the marks on it and the closing signs after it; lines end between them."""
+    found: list[str] = []
+    for each in word:
+        if found and (unicodedata.category(each)[0] == "M" or each in CLOSING):
+            found[-1] += each
+        else:
+            found.append(each)
+    return found
+
+
 def draw_paragraph(
     drawing: ImageDraw.ImageDraw, place: tuple[int, int], width: int, text: str, *, size: int
 ) -> int:
-    """Draw wrapped text with its upper left corner at `place`; returns the y below it."""
+    """Draw wrapped text with its upper left corner at `place`; returns the y below it.
+
+    Text that runs from right to left stands at the right end of the width.
+    """
     x, y = place
-    for line in wrapped(text, width, font(size)):
-        drawing.text((x, y), line, INK, font(size))
+    face = font(size, text)
+    for line in wrapped(text, width, face):
+        if not from_right(text):
+            drawing.text((x, y), line, INK, face)
+        else:
+            direction = "rtl" if features.check("raqm") else None
+            drawing.text((x + width, y), line, INK, face, anchor="ra", direction=direction)
         y += round(size * LINE_SPACING)
     return y
 
@@ -63,7 +78,7 @@ def draw_legend(
     entries: Sequence[tuple[tuple[int, int, int], str]],
 ) -> int:
     """Draw colour swatches with names, at most two lines, then how many are left out; returns the y below."""
-    face = font(LEGEND_SIZE)
+    face = font(LEGEND_SIZE, "".join(name for _, name in entries))
     left, y = place
     x, line = left, 1
     for number, (colour, name) in enumerate(entries):
@@ -83,7 +98,7 @@ def draw_legend(
 
 def draw_tag(drawing: ImageDraw.ImageDraw, place: tuple[int, int], text: str) -> None:
     """Draw light text on a dark pill."""
-    face = font(LEGEND_SIZE)
+    face = font(LEGEND_SIZE, text)
     x, y = place
     drawing.rounded_rectangle((x, y, x + round(face.getlength(text)) + 18, y + 24), 12, INK)
     drawing.text((x + 9, y + 3), text, (255, 255, 255), face)

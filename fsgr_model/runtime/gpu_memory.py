@@ -57,6 +57,11 @@ def refuse_batch_size(images: int, parameter: str) -> Iterator[None]:
         ) from None
 
 
+def may_run_out(device: torch.device) -> bool:
+    """Whether PyTorch raises an error that can be caught when the memory of this device is too small."""
+    return device.type == "cuda"
+
+
 def largest_fitting(attempt: Callable[[int], object], images: int) -> int:
     """The first of images / 2, images / 4, ... that `attempt` can run with; 0 if not even 1 image fits."""
     while images := images // 2:

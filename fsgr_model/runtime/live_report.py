@@ -32,6 +32,7 @@ class LiveReport:
         done: float,
         history: Sequence[Mapping[str, float]],
         samples: Sequence[tuple[int, str]] = (),
+        warnings: Sequence[str] = (),
     ) -> None:
         """Write the file.
 
@@ -39,6 +40,7 @@ class LiveReport:
             done: epochs that are done, with the share of the one under way.
             history: a row per finished epoch.
             samples: captions of the last validation, by image id.
+            warnings: what has gone wrong, each with its epoch.
         """
         now = time.monotonic()
         if math.isnan(self.began_done):
@@ -55,6 +57,7 @@ class LiveReport:
             "seconds_left": left,
             "history": rows,
             "samples": [{"image_id": image_id, "caption": caption} for image_id, caption in samples],
+            "warnings": list(warnings),
         }
         save_json(self.folder / LIVE, content)
         self.written_at = now

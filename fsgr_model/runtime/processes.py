@@ -11,25 +11,31 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-import torch
+import psutil
 
 from fsgr_model.runtime.errors import UserError
-from fsgr_model.runtime.stopping import Stopped, end_with_parent
+from fsgr_model.runtime.gpus import taken_gpus
+from fsgr_model.runtime.resume import RESUME, project_root
+from fsgr_model.runtime.stopping import Stopped, end_with_parent, stop_request
+from fsgr_model.runtime.two_outputs import keep_log
 from fsgr_model.runtime.world import ALONE, ENDED, LOST, OthersLost, World, joined
 
 # Set by torchrun, and by this module in the processes that it starts itself.
 BY_TORCHRUN, LOGS = "TORCHELASTIC_RUN_ID", "FSGR_PROCESS_LOGS"
+# The process that starts the others, which end with it; torchrun itself does not tell.
+STARTED_BY = "FSGR_STARTED_BY"
 # Set for what `runtime.launcher` starts.
 LAUNCHED = "FSGR_LAUNCHED"
 # The exit code of a process that was told to end, and has said so.
 STOPPED = 77
 # The file of a process that lost the others: in which step, and who does not answer.
 LOSS = ".lost"
+# What process 0 says; torchrun has the files of the others in folders of their rank.
+CONSOLE, OF_OTHERS = "0.log", "*/attempt_*/{rank}/stderr.log"
 # How processes end for no cause of their own: torchrun ends those that are left, by SIGKILL after 30 s.
 EFFECTS = (LOST, STOPPED, -signal.SIGTERM)
 
@@ -49,28 +55,20 @@ def run_in_processes(
     if launcher is not None:
         launch(launcher, module)
         return
-    count = _number(asked)
-    if count == 1:
-        work(ALONE)
-    else:
-        start_processes(module, count)
-
-
-def _number(asked: int | Literal["auto"]) -> int:
-    gpus = torch.cuda.device_count()
-    if asked == "auto":
-        return max(1, gpus)
-    if gpus and asked > gpus:
-        raise UserError(
-            f"runtime.processes is {asked}, but this machine has {gpus} GPUs and each process takes one; "
-            "set it to auto"
-        )
-    return asked
+    with taken_gpus(asked) as gpus:
+        count = max(1, gpus) if asked == "auto" else asked
+        if count == 1:
+            work(ALONE)
+        else:
+            start_processes(module, count)
 
 
 def _work_with_others(work: Callable[[World], None]) -> None:
-    end_with_parent(os.getppid(), signal.SIGTERM)
+    if LOGS in os.environ and os.environ["RANK"] == "0":
+        keep_log(Path(os.environ[LOGS]) / CONSOLE)
     try:
+        # It may be gone already.
+        end_with_parent(int(os.environ.get(STARTED_BY, os.getppid())), signal.SIGTERM)
         with joined() as world:
             work(world)
     except Stopped as stop:
@@ -95,20 +93,22 @@ def launch(launcher: str, module: str) -> None:
             f"runtime.launcher ({launcher}) started {module} without torchrun; let it end with torchrun and "
             "its options, as in `srun torchrun --nnodes 2 ...`"
         )
-    # In a session of its own, so that Ctrl-C of a terminal reaches it once, and from here.
-    command = subprocess.Popen(
-        f"exec {launcher} -m {module}",
-        shell=True,
-        env={**os.environ, LAUNCHED: "yes"},
-        start_new_session=True,
-    )
-    try:
-        code = command.wait()
-    except Stopped:
-        command.send_signal(signal.SIGTERM)
-        command.wait()
-        # Process 0 has said what it saved.
-        sys.exit(1)
+    with stop_request() as stop:
+        try:
+            # In a session of its own, so that Ctrl-C of a terminal reaches it once, and from here.
+            with stop.deferred():
+                command = subprocess.Popen(
+                    f"exec {launcher} -m {module}",
+                    shell=True,
+                    env={**os.environ, LAUNCHED: "yes"},
+                    start_new_session=True,
+                )
+            code = command.wait()
+        except Stopped:
+            command.send_signal(signal.SIGTERM)
+            command.wait()
+            # Process 0 has said what it saved.
+            sys.exit(1)
     if code:
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
         raise UserError(
@@ -129,9 +129,8 @@ def start_processes(module: str, count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
-    given = os.environ.get(LOGS)
-    logs = Path(given) if given else Path(tempfile.mkdtemp(prefix="fsgr-processes-"))
-    os.environ[LOGS] = str(logs)
+    logs = new_log_folder(module)
+    os.environ |= {LOGS: str(logs), STARTED_BY: str(os.getpid())}
     # torchrun would give each a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
@@ -156,8 +155,20 @@ def start_processes(module: str, count: int) -> None:
         sys.exit(1)
     except ChildFailedError as error:
         _tell({rank: (one.exitcode, one.pid) for rank, one in error.failures.items()}, logs, count)
-    if given is None:
-        shutil.rmtree(logs)
+
+
+def new_log_folder(module: str) -> Path:
+    """A folder for what each process of a stage says. It stays until the next start of the stage."""
+    machine = platform.node()
+    parent, name = project_root() / RESUME / "logs", f"{module.rpartition('.')[2]}-{machine}"
+    for old in parent.glob(f"{name}-*"):
+        if not psutil.pid_exists(int(old.name.rpartition("-")[2])):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = parent / f"{name}-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    print(f"what each process says is kept in {folder}", flush=True)
+    return folder.resolve()
 
 
 def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoReturn:
@@ -178,11 +189,12 @@ def _tell(failures: dict[int, tuple[int, int]], logs: Path, count: int) -> NoRet
     # torchrun also ends one that hangs.
     if reason and (code in EFFECTS or not reason.endswith(ENDED)):
         what = f"{reason}{place}"
+        rank = int(reason.split()[1]) if reason.startswith("process ") else rank
     else:
         by_signal = f"was ended by {signal.Signals(-code).name}" if code < 0 else None
         how = by_signal or f"failed: {_last_line(logs, rank)}"
         what = f"process {rank} of {count} (pid {pid} on {platform.node()}) {how}{place}"
-    raise UserError(f"{what}; so all were ended; see the logs in {logs}; run the same command to continue")
+    raise UserError(f"{what}; so all were ended; see {_log_of(logs, rank)}; run the same command to continue")
 
 
 def _loss(logs: Path) -> tuple[str, str]:
@@ -195,7 +207,13 @@ def _loss(logs: Path) -> tuple[str, str]:
 
 def _last_line(logs: Path, rank: int) -> str:
     """The last that a process wrote to standard error."""
-    for log in logs.glob(f"*/attempt_*/{rank}/stderr.log"):
-        if lines := log.read_text(encoding="utf-8", errors="replace").split("\n"):
-            return next((line for line in reversed(lines) if line.strip()), "it said nothing")
-    return "it said nothing"
+    log = _log_of(logs, rank)
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
+    last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    # PyTorch marks the lines of a traceback.
+    return last.removeprefix(f"[rank{rank}]: ")
+
+
+def _log_of(logs: Path, rank: int) -> Path:
+    """The file of what a process said; the folder of all where it was not begun."""
+    return next(iter(logs.glob(CONSOLE if rank == 0 else OF_OTHERS.format(rank=rank))), logs)

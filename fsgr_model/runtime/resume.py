@@ -23,6 +23,7 @@ from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.runtime.world import World
 
 GONE = ".gone.partial"
+RESUME = Path(".resume")
 
 
 @dataclass(frozen=True)
@@ -102,4 +103,9 @@ def shared_resume_point(stage: str, fingerprint: str, world: World) -> Iterator[
 
 
 def _folder(stage: str, fingerprint: str) -> Path:
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / f"{stage}-{fingerprint}"
+    return project_root() / RESUME / f"{stage}-{fingerprint}"
+
+
+def project_root() -> Path:
+    """The folder of the project, also within the temporary copy of it that an experiment of DVC runs in."""
+    return Path(os.environ.get("DVC_ROOT", "."))

@@ -77,20 +77,25 @@ def open_rows(store: RowStore, place: Place, device: torch.device) -> Rows:
             return DiskRows(store, pinned=to_gpu)
 
 
-def choose_place(asked: AskedPlace, *, needed: int, step: int, device: torch.device) -> Place:
+def choose_place(
+    asked: AskedPlace, *, needed: int, step: int, device: torch.device, copies: int = 1
+) -> Place:
     """Where `needed` bytes of features fit beside the `step` bytes of a training step; the fastest if `auto`.
+
+    `copies`: the processes of this machine. Each would hold a copy in memory, so with several `auto` leaves
+    them in their file, whose pages in the system's cache they share.
 
     Raises:
         UserError: the place that is asked for does not exist, or is too small; the message has both numbers.
     """
-    free: dict[Place, float] = {"ram": psutil.virtual_memory().available}
+    free: dict[Place, float] = {"ram": psutil.virtual_memory().available / copies}
     if device.type == "cuda":
         free["gpu"] = torch.cuda.mem_get_info(device)[0] - step
     else:
         free["ram"] -= step
     usable = {place: USABLE[place] * count for place, count in free.items()}
     if asked == "auto":
-        fastest_first: tuple[Place, ...] = ("gpu", "ram")
+        fastest_first: tuple[Place, ...] = ("gpu", "ram") if copies == 1 else ("gpu",)
         return next((place for place in fastest_first if needed <= usable.get(place, 0)), "disk")
     if asked == "gpu" and device.type != "cuda":
         raise UserError(f"runtime.cache is gpu, but this run is on {device}; set it to auto, ram or disk")

@@ -8,6 +8,7 @@ loss is written once. Only PyTorch's collectives are used, and no process group 
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -49,9 +50,11 @@ class OthersLost(SystemExit):
 
 
 class World:
-    """A process alone: `rank` 0 of `size` 1. `together`: whether processes were started to work together."""
+    """A process alone: `rank` 0 of `size` 1. `together`: whether processes were started to work together;
+    `on_machine`: how many of them run on this machine.
+    """
 
-    rank, size, together = 0, 1, False
+    rank, size, together, on_machine = 0, 1, False, 1
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of the items of a batch; the parts in the order of ranks are all of them."""
@@ -69,8 +72,8 @@ class World:
         """What all processes made of the items that were dealt out, in the order of these."""
         return list(own)
 
-    def sum(self, numbers: Tensor) -> Tensor:
-        """The sum over processes of equally shaped tensors; without gradient."""
+    def sum(self, numbers: Tensor, kind: str = "counts") -> Tensor:
+        """The sum over processes of equally shaped tensors; without gradient. `kind` is for `bytes_given`."""
         return numbers
 
     def part(self, mean: Tensor, count: Tensor | int, of: str = "loss") -> Tensor:
@@ -91,8 +94,8 @@ class World:
         """The value of each process, which may be any object that pickles."""
         return [value]
 
-    def of_first(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrite these tensors by those of rank 0."""
+    def give(self, tensors: Sequence[Tensor], rank: int = 0) -> None:
+        """Overwrite these tensors, in every process, by those of one rank."""
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -100,6 +103,10 @@ class World:
     def seconds_waited(self) -> list[float]:
         """Of each process, the time in exchanges with the others since the last call; on a CPU."""
         return [0.0]
+
+    def bytes_given(self) -> dict[str, int]:
+        """The bytes that this process handed to PyTorch's collectives since the last call, by their kind."""
+        return {}
 
     def wait_for_first(self, door: str) -> None:
         """Wait, however long, until rank 0 has come to this `door`, which is used once in a run."""
@@ -116,7 +123,9 @@ class Group(World):
     def __init__(self, store: dist.Store, timeout: timedelta) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.store, self.timeout = store, timeout
-        self._seconds = 0.0
+        # torchrun tells it.
+        self.on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        self._seconds, self._bytes = 0.0, Counter[str]()
         self.places = self.everyones(f"process {self.rank} ({socket.gethostname()}, pid {os.getpid()})")
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
@@ -140,9 +149,10 @@ class Group(World):
         in_turn = zip_longest(*self.everyones(own), fillvalue=MISSING)
         return [item for item in chain.from_iterable(in_turn) if item is not MISSING]
 
-    def sum(self, numbers: Tensor) -> Tensor:
+    def sum(self, numbers: Tensor, kind: str = "counts") -> Tensor:
         """As `World`; every process gets the same bits."""
         total = numbers.detach().clone()
+        self.count_bytes(**{kind: total})
         with self._noticing_loss():
             dist.all_reduce(total)
         return total
@@ -165,11 +175,15 @@ class Group(World):
             dist.all_gather_object(found, value)
         return found
 
-    def of_first(self, tensors: Sequence[Tensor]) -> None:
+    def give(self, tensors: Sequence[Tensor], rank: int = 0) -> None:
         """As `World`."""
         with self._noticing_loss():
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                # Collectives want a plain layout.
+                given = tensor.detach().contiguous()
+                self.count_bytes(given=given)
+                dist.broadcast(given, src=rank)
+                tensor.detach().copy_(given)
 
     def wait(self) -> None:
         """As `World`."""
@@ -179,6 +193,16 @@ class Group(World):
         """As `World`."""
         seconds, self._seconds = self._seconds, 0.0
         return self.everyones(seconds)
+
+    def count_bytes(self, **tensor_of_kind: Tensor) -> None:
+        """Note what is handed to a collective."""
+        for kind, tensor in tensor_of_kind.items():
+            self._bytes[kind] += tensor.nbytes
+
+    def bytes_given(self) -> dict[str, int]:
+        """As `World`."""
+        found, self._bytes = dict(self._bytes), Counter()
+        return found
 
     def wait_for_first(self, door: str) -> None:
         """As `World`. No collective waits so long."""
@@ -230,12 +254,14 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: Group) -> Tensor:
         counts = [torch.zeros(1, dtype=torch.int64) for _ in range(group.size)]
-        dist.all_gather(counts, torch.tensor([len(rows)]))
+        own = torch.tensor([len(rows)])
+        dist.all_gather(counts, own)
         lengths = [int(count) for count in counts]
         longest = max(lengths)
         # Collectives want equal shapes.
         padded = rows.new_zeros((longest, *rows.shape[1:]))
         padded[: len(rows)] = rows
+        group.count_bytes(counts=own, gathered=padded)
         found = [torch.empty_like(padded) for _ in lengths]
         dist.all_gather(found, padded)
         ctx.group, ctx.first, ctx.count = group, sum(lengths[: group.rank]), len(rows)
@@ -244,7 +270,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.group.sum(gradient)[ctx.first : ctx.first + ctx.count], None
+        return ctx.group.sum(gradient, "gathered")[ctx.first : ctx.first + ctx.count], None
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from fsgr_model.scoring.caption_tokens import Tokenizer, tokens_of
 from fsgr_model.scoring.coco_synonyms import COCO_OTHER_PHRASES, COCO_SYNONYMS
+from fsgr_model.text.scripts import script_without_spaces
 
 BACKGROUND = "background"
 IRREGULAR_PLURALS = {
@@ -31,6 +33,9 @@ IRREGULAR_PLURALS = {
     "scissors": "scissors",
 }
 ENDINGS_WITH_MAN = ("man", "woman")
+# Chinese numbers and measure words; segmenters have some together with a noun as one word, such as 一朵花.
+NUMBERS, MEASURES = "一两三四五六七八九十几", "个只条头匹辆架艘把张朵棵株座栋盏顶台部瓶杯块片本双位名"
+COUNTED = tuple(map("".join, product(NUMBERS, MEASURES)))
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,9 @@ class ObjectNames:
     """Finds object categories in captions.
 
     A category is found by its name, its `synonyms` where the instance file has some, or else by our list of
-    other words for the COCO categories; in singular and plural. The longest name that matches counts: "hot
-    dog" is not a dog. Categories of the supercategory "background" are not objects.
+    other words for the COCO categories; in singular and plural, in Chinese also as one word with its number.
+    The longest name that matches counts: "hot dog" is not a dog. Categories of the supercategory "background"
+    are not objects.
     """
 
     def __init__(self, categories: Iterable[dict[str, Any]], tokenizer: Tokenizer = "python") -> None:
@@ -100,6 +106,8 @@ class ObjectNames:
     def _add(self, name: str, category_id: int | None) -> None:
         for form in (name, plural(name)):
             self._phrases[self.tokens(form)] = category_id
+        if self._tokenizer in ("jieba", "words") and script_without_spaces(name[-1:]):
+            self._phrases |= {(f"{counted}{name}",): category_id for counted in COUNTED}
 
     def tokens(self, text: str) -> tuple[str, ...]:
         return tokens_of(text, self._tokenizer)
@@ -149,10 +157,13 @@ def chair(
 
 
 def invented_objects(
-    references: dict[int, list[str]], results: dict[int, str], instances: dict[str, list[dict[str, Any]]]
+    references: dict[int, list[str]],
+    results: dict[int, str],
+    instances: dict[str, list[dict[str, Any]]],
+    tokenizer: Tokenizer = "python",
 ) -> dict[int, list[str]]:
     """The names of the objects that each caption invents, by image id; arguments as those of `chair`."""
-    names = ObjectNames(instances["categories"])
+    names = ObjectNames(instances["categories"], tokenizer)
     return {
         image_id: [names.objects[category_id] for category_id in mentions if category_id not in present]
         for image_id, (mentions, present) in zip(

@@ -159,14 +159,12 @@ def check_comparable(a: ImageScores, b: ImageScores) -> None:
                 f"{few(b.image_ids)}"
             )
         raise UserError(f"A and B must caption the same images; only one has {odd[:10]} ({len(odd)} in all)")
-    for what, of_a, of_b in (
-        ("against other references", a.references, b.references),
-        ("in another way", a.signature, b.signature),
+    for what, of_a, of_b, remedy in (
+        ("against other references", a.references, b.references, "against the same captions"),
+        ("in another way", a.signature, b.signature, "with one tokenizer"),
     ):
         if of_a != of_b:
-            raise UserError(
-                f"A and B were scored {what}: {of_a!r} and {of_b!r}; score both again, with one tokenizer"
-            )
+            raise UserError(f"A and B were scored {what}: {of_a!r} and {of_b!r}; score both again, {remedy}")
 
 
 def differences(a: ImageScores, b: ImageScores) -> list[Difference]:

@@ -1,10 +1,11 @@
 """When a caption score would be meaningless, and the reason to give in its place."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from fsgr_model.scoring.caption_tokens import Tokenizer, is_ptb, tokens_of
+from fsgr_model.scoring.caption_tokens import Tokenizer, tokens_of
 from fsgr_model.text.scripts import script_without_spaces
 
 # A zero width space divides words as well, where it is present.
@@ -25,15 +26,22 @@ def why_no_words(captions: Iterable[Sequence[str]], tokenizer: Tokenizer = "pyth
     """Why no metric that counts words can be had of these captions of images; None where it can.
 
     That is so if more than a tenth of them lack spaces in a script that writes words without spaces, and the
-    tokenizer divides words at spaces.
+    tokenizer divides words at spaces, or is jieba, which knows Chinese words alone.
     """
-    if not is_ptb(tokenizer):
+    if tokenizer not in ("python", "java", "jieba"):
         return None
     texts = [text for of_image in captions for text in of_image]
-    scripts = [script for text in texts if (script := unsegmented_script(text))]
+    script_of = not_chinese if tokenizer == "jieba" else unsegmented_script
+    scripts = [script for text in texts if (script := script_of(text))]
     if len(scripts) <= SHARE_NOT_SEGMENTED * len(texts):
         return None
     names = ", ".join(sorted(set(scripts)))
+    if tokenizer == "jieba":
+        return (
+            f"needs another segmenter: {len(scripts)} of {len(texts)} captions are {names} text, which jieba "
+            "takes apart into single signs; name words: text.tokenizer in params.yaml, --tokenizer of fsgr "
+            "score and fsgr compare (docs/howto/languages.md)"
+        )
     return (
         f"needs a segmenter: {len(scripts)} of {len(texts)} captions are {names} text without white space "
         "between its words, so that each would count as one word; name a segmenter: text.tokenizer in "
@@ -55,6 +63,25 @@ def unsegmented_script(text: str) -> str | None:
     longest = max(scripts, key=len, default=[])
     limit = SHORT_WORD if len(words) == 1 else LONGER_THAN_A_WORD
     return longest[0] if len(longest) > limit else None
+
+
+def not_chinese(text: str) -> str | None:
+    """The script of a caption that writes words without spaces and is not Chinese; None if it has none."""
+    for letter in text:
+        if script := script_without_spaces(letter):
+            name = unicodedata.name(letter)
+            if "KATAKANA" in name or name.startswith("HIRAGANA"):
+                return "Japanese"
+            if not name.startswith(("CJK", "BOPOMOFO")):
+                return script
+    return None
+
+
+def has_latin_words(texts: Iterable[str]) -> bool:
+    """Whether most letters of these captions are Latin ones, as those of English are; also of no letters."""
+    letters = [letter for text in texts for letter in text if letter.isalpha()]
+    latin = sum(letter.isascii() or unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
+    return 2 * latin >= len(letters)
 
 
 def why_no_cider(references: Mapping[int, Sequence[str]], tokenizer: Tokenizer = "python") -> str | None:

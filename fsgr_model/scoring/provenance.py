@@ -19,6 +19,8 @@ CIDER_SIGNATURE = (
     "CIDEr-D, n-grams 1-4, sigma 6, document frequencies of the evaluated references, no end token, "
     f"no post-processing, 1.0 is 100, pycocoevalcap {version('pycocoevalcap')}, tokens of "
 )
+# Sections of params.yaml on which no stage depends.
+WITHOUT_EFFECT = ("on_track", "runtime")
 JAVA = "Stanford's PTBTokenizer, by pycocoevalcap"
 
 
@@ -70,8 +72,9 @@ def git(*arguments: str) -> str:
 
 
 def parameters_fact(params_file: Path) -> Fact:
-    """Which parameters a run has: equal ones have equal fingerprints."""
-    return Fact(what=f"fingerprint of {params_file}", value=fingerprint(load_yaml(params_file)))
+    """Which parameters a run has: equal ones have equal fingerprints. Those without effect are left out."""
+    params = {name: value for name, value in load_yaml(params_file).items() if name not in WITHOUT_EFFECT}
+    return Fact(what=f"fingerprint of {params_file}", value=fingerprint(params))
 
 
 def sums_of_models(data: Path, phase: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from fsgr_model.scoring.coco_metrics import (
 )
 from fsgr_model.scoring.endings import BAD_ENDINGS
 from fsgr_model.scoring.image_scores import ImageScores
-from fsgr_model.scoring.meaning import ONE_IMAGE_NO_INTERVAL
+from fsgr_model.scoring.meaning import ONE_IMAGE_NO_INTERVAL, has_latin_words
 from fsgr_model.scoring.provenance import cider_signature
 
 Report = dict[str, Any]
@@ -34,6 +34,9 @@ NO_REFERENCES = "the test split has no references; scores come from the server t
 ENDINGS_ARE_ENGLISH = (
     "the words that must not end a caption are known for English only, and this text is divided by another "
     "tokenizer than ptb"
+)
+LETTERS_ARE_NOT_ENGLISH = (
+    "the words that must not end a caption are known for English only, and most letters here are not Latin"
 )
 CHAIR_METRICS = ("CHAIRi", "CHAIRs")
 REFERENCE_METRICS = (*WORD_METRICS, *CHAIR_METRICS)
@@ -51,6 +54,8 @@ def caption_report(
     spice: bool = False,
 ) -> tuple[Report, ImageScores]:
     """COCO metrics, CHAIR, the share of bad endings, the number of images, and `omitted`; and all by image.
+
+    With any but the usual words `tokenizer` is beside the numbers, where `dvc metrics diff` shows it.
 
     Args:
         references: image id -> raw captions.
@@ -73,6 +78,8 @@ def caption_report(
         _add_chair(scores, references, results, instances, tokenizer=tokenizer)
         _add_bad_endings(scores, results, tokenizer)
     report = scores.metrics | {"images": len(results), "omitted": scores.omitted}
+    if not is_ptb(tokenizer):
+        report["tokenizer"] = tokenizer
     by_image = image_scores(results, scores.columns, cider_signature(tokenizer), references)
     return report, replace(by_image, omitted=scores.omitted)
 
@@ -102,6 +109,9 @@ def _add_bad_endings(scores: ScoreReport, results: dict[int, str], tokenizer: To
     """The share of bad endings, or why there is none."""
     if not is_ptb(tokenizer):
         scores.omit("bad_endings", ENDINGS_ARE_ENGLISH)
+        return
+    if not has_latin_words(results.values()):
+        scores.omit("bad_endings", LETTERS_ARE_NOT_ENGLISH)
         return
     endings_N = bad_endings(results)
     scores.metrics["bad_endings"] = float(endings_N.mean())

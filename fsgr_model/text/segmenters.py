@@ -62,7 +62,10 @@ def described(segmenter: Segmenter) -> str:
         case "characters":
             return "single characters, in lower case, without punctuation"
         case "jieba":
-            return f"jieba {version('jieba')}, its own dictionary, in lower case, punctuation taken out first"
+            return (
+                f"jieba {version('jieba')}, its own dictionary, in lower case, punctuation taken out first, "
+                "words of other scripts whole"
+            )
         case "words":
             import icu4py
 
@@ -84,10 +87,24 @@ def _characters(text: str) -> list[str]:
 def _jieba(text: str) -> list[str]:
     """Words of jieba's exact mode; punctuation is taken out before, as it is where such scores are published.
 
-    A mark of punctuation within a number therefore joins its digits.
+    A mark of punctuation within a number therefore joins its digits. What jieba takes apart though its script
+    has spaces between words (caf, é) is put together again.
     """
     kept = "".join(letter for letter in text.lower() if letter.isspace() or _counts(letter))
-    return [word for word in _jieba_cut()(kept) if not word.isspace()]
+    words = [""]
+    for piece in _jieba_cut()(kept):
+        if words[-1] and _of_one_word(words[-1][-1], piece[0]):
+            words[-1] += piece
+        else:
+            words.append(piece)
+    return [word for word in words if word and not word.isspace()]
+
+
+def _of_one_word(letter: str, following: str) -> bool:
+    """Whether no word ends between two neighbours, one of them beyond ASCII, in a script with spaces."""
+    if (letter + following).isascii() or letter.isspace() or following.isspace():
+        return False
+    return not (script_without_spaces(letter) or script_without_spaces(following))
 
 
 @cache

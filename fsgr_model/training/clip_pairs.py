@@ -3,20 +3,21 @@
 Shapes: N images, B pairs per step, C context length.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsgr_model.clip.image_reading import Preprocess, check_files, read_batches
+from fsgr_model.clip.image_reading import Preprocess, check_files
 from fsgr_model.config.params import RuntimeParams
 from fsgr_model.datasets.normal_form import CaptionRecord, ImageRecord
 from fsgr_model.runtime.artifacts import fingerprint
-from fsgr_model.runtime.progress import progress
+from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.function_words import FUNCTION_WORDS
+from fsgr_model.training.clip_pictures import read_pictures
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 LONGEST_PHRASE = 3
@@ -25,7 +26,8 @@ LONGEST_PHRASE = 3
 @dataclass(frozen=True)
 class PairBatch:
     """`image_BCHW`: pictures; token ids of a caption and of a phrase of each, int64 [B, C], on the CPU;
-    `said_BB`: whether a caption of the image (row) says the phrase (column).
+    `said_BB`: whether a caption of the image (row) says the phrase (column). Of several processes, each has
+    its images as rows and the phrases of all as columns.
     """
 
     image_ids: list[int]
@@ -53,15 +55,25 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class PairGroup:
-    """The content of a step: rows of the images, and the token ids that were drawn for them."""
+    """The content of a step: rows of the images, and the token ids that were drawn for them.
+
+    A slice of it, a process's share, still has the phrases of the whole step in `compared`.
+    """
 
     rows: NDArray[np.int64]
     captions: list[torch.Tensor]
     phrases: list[torch.Tensor]
+    compared: list[torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> "PairGroup":
+        return replace(self, rows=self.rows[part], captions=self.captions[part], phrases=self.phrases[part])
 
 
 class Pairs:
-    """Images [N, 3, H, W] float16 and, for each, token ids [captions, C] of its captions.
+    """Pictures of N images and, for each, token ids [captions, C] of its captions.
 
     `said`: the words of all captions of an image in one text; a phrase is said if it is a substring.
     """
@@ -76,20 +88,19 @@ class Pairs:
         tokenizer: Tokenizer,
         *,
         runtime: RuntimeParams,
+        shared: Path | None = None,
+        world: World = ALONE,
     ) -> None:
+        """Of several processes, each decodes some of the pictures into the file `shared`, which all read."""
         check_files(records)
-        batches = read_batches(records, preprocess, batch=runtime.image_batch, workers=runtime.workers)
-        total = math.ceil(len(records) / runtime.image_batch)
-        shown = progress(batches, total, "images of CLIP's training", unit="batches")
         self.image_ids = [record.image_id for record in records]
-        self.images = torch.cat([images.half() for _, images in shown])
+        self.pictures = read_pictures(records, preprocess, runtime, shared=shared, world=world)
         self.tokens = [tokenizer([c.text for c in captions[image_id]]) for image_id in self.image_ids]
         self.said = ["".join(map(ids_as_text, tokens)) for tokens in self.tokens]
         self.function_tokens = function_tokens(tokenizer)
-        self.key = fingerprint([[r.sha256, [c.text for c in captions[r.image_id]]] for r in records])
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.image_ids)
 
     def epoch_groups(self, batch_size: int, *, seed: int, epoch: int) -> list[PairGroup]:
         """The content of each step of an epoch: a function of only seed and epoch.
@@ -106,23 +117,29 @@ class Pairs:
         ]
         size = min(batch_size, len(self))
         parts = [slice(end - size, end) for end in range(size, len(self) + 1, size)]
-        return [PairGroup(order[part], captions[part], phrases[part]) for part in parts]
+        return [PairGroup(order[part], captions[part], phrases[part], phrases[part]) for part in parts]
 
     def batches(self, groups: Sequence[PairGroup]) -> Iterator[PairBatch]:
         """A batch for each group."""
         for group in groups:
+            image_ids = [self.image_ids[row] for row in group.rows]
             yield PairBatch(
-                [self.image_ids[row] for row in group.rows],
-                self.images[torch.from_numpy(group.rows)],
+                image_ids,
+                self.pictures.tensors(image_ids),
                 torch.stack(group.captions),
                 torch.stack(group.phrases),
-                self.said_by(group.rows, group.phrases),
+                self.said_by(group.rows, group.compared),
             )
 
     def said_by(self, rows: NDArray[np.int64], phrases: Sequence[torch.Tensor]) -> torch.Tensor:
         """bool [B, B]: whether a caption of the image (row) says the phrase (column)."""
         spellings = [ids_as_text(phrase) for phrase in phrases]
         return torch.tensor([[phrase in self.said[row] for phrase in spellings] for row in rows])
+
+
+def pairs_key(records: Sequence[ImageRecord], captions: Mapping[int, Sequence[CaptionRecord]]) -> str:
+    """Changes with the pictures and captions of a training."""
+    return fingerprint([[r.sha256, [c.text for c in captions[r.image_id]]] for r in records])
 
 
 def words_of(tokens_C: torch.Tensor) -> list[int]:

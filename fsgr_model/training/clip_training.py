@@ -25,9 +25,13 @@ from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.resume import ResumePoint
+from fsgr_model.runtime.row_store import groups_of
+from fsgr_model.runtime.world import ALONE, World
+from fsgr_model.training.clip_draws import draw_clip_by_image
 from fsgr_model.training.clip_pairs import PairBatch, Pairs
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.optimiser import Optimiser
+from fsgr_model.training.picture_changes import change_pictures
 from fsgr_model.training.schedule import CosineRates
 from fsgr_model.training.task import Step, Task
 
@@ -68,15 +72,17 @@ class Contrast(Task[PairBatch]):
     name, section = "CLIP", "clip.training"
     uses_dropout = True
 
-    def __init__(self, embedding: CompactEmbedding, params: ClipTrainingParams) -> None:
+    def __init__(self, embedding: CompactEmbedding, params: ClipTrainingParams, world: World = ALONE) -> None:
         self.heads = nn.Module()
-        self.embedding, self.params = embedding, params
+        self.embedding, self.params, self.world = embedding, params, world
 
     def loss(self, model: Any, batch: PairBatch, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss on the pictures of the batch, each shifted and some of them grey."""
-        moved = move(batch.image_BCHW, self.params.shift)
-        images = drop_colours(moved, self.params.gray_scale_prob)
-        return batch_loss(model, self.embedding, images, batch), {}
+        """The loss on the pictures of the batch, each changed at random.
+
+        Of several processes, each compares the embeddings of all and has an equal part of the loss.
+        """
+        images = change_pictures(batch.image_BCHW, self.params, self.draws)
+        return batch_loss(model, self.embedding, images, batch, world=self.world) / self.world.size, {}
 
     def after_step(self, model: Any) -> None:
         """CLIP's clamp of the temperature."""
@@ -85,7 +91,13 @@ class Contrast(Task[PairBatch]):
 
 
 def train_clip(
-    model: Any, pairs: Pairs, params: ClipTrainingParams, point: ResumePoint, *, save_minutes: float
+    model: Any,
+    pairs: Pairs,
+    params: ClipTrainingParams,
+    point: ResumePoint,
+    *,
+    save_minutes: float,
+    world: World = ALONE,
 ) -> None:
     """Train a model in place, starting at the resume point; leave it on the CPU in evaluation mode.
 
@@ -96,9 +108,12 @@ def train_clip(
     embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
     model.to(pick_device())
     speed_up_training(model)
+    task = Contrast(embedding, params, world)
+    if world.together:
+        task.draws = draw_clip_by_image(model)
     Loop(
         model,
-        Contrast(embedding, params),
+        task,
         pairs,
         Optimiser(model, "muon", params.lr, weight_decay=params.weight_decay),
         params=params,
@@ -106,39 +121,31 @@ def train_clip(
         seed=params.seed,
         resume=point,
         save_minutes=save_minutes,
+        world=world,
     ).run()
     embedding.restore()
     model.cpu().eval()
 
 
-def move(images: torch.Tensor, shift: float) -> torch.Tensor:
-    """Each picture shifted by up to `shift` of its side, at random; its border fills the gap."""
-    most = round(shift * images.shape[-1])
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (most,) * 4, mode="replicate")
-    corners = torch.randint(2 * most + 1, (len(images), 2)).tolist()
-    return torch.stack(
-        [p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, corners, strict=True)]
-    )
-
-
-def drop_colours(images: torch.Tensor, chance: float) -> torch.Tensor:
-    """Each picture turned grey with probability `chance` (open_clip's `gray_scale_prob`), so that an object
-    that was never seen in some colour is still recognised by its shape.
-    """
-    if chance == 0:
-        return images
-    grey = torch.rand(len(images), 1, 1, 1) < chance
-    return torch.where(grey.to(images.device), images.mean(dim=1, keepdim=True), images)
-
-
 def batch_loss(
-    model: Any, embedding: CompactEmbedding, images: torch.Tensor, batch: PairBatch
+    model: Any,
+    embedding: CompactEmbedding,
+    images: torch.Tensor,
+    batch: PairBatch,
+    *,
+    world: World = ALONE,
 ) -> torch.Tensor:
-    """open_clip's loss of the images with their captions, plus those of images and patches with phrases."""
+    """open_clip's loss of the images with their captions, plus those of images and patches with phrases.
+
+    Of several processes, each gives some of the images, and gets the loss of all. Patches stay where they
+    are: only their scores travel.
+    """
     texts = [embedding.number(tokens_BC) for tokens_BC in (batch.caption_BC, batch.phrase_BC)]
     image_BE, patch_BGE = image_and_patches(model, images)
-    caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
+    image_BE, caption_BE, phrase_BE = (
+        world.gather(x_BE) for x_BE in (image_BE, *(text_embedding(model, text) for text in texts))
+    )
+    said_BB = world.gather(batch.said_BB)
     scale, bias = model.logit_scale.exp(), model.logit_bias
     of_texts, of_phrases = (
         (open_clip.ClipLoss(), phrase_loss)
@@ -148,13 +155,13 @@ def batch_loss(
     with torch.autocast(images.device.type, enabled=False):
         return (
             of_texts(image_BE, caption_BE, scale)
-            + of_phrases(scale * image_BE @ phrase_BE.T, batch.said_BB)
-            + of_phrases(scale * patch_scores(patch_BGE, phrase_BE), batch.said_BB)
+            + of_phrases(scale * image_BE @ phrase_BE.T, said_BB)
+            + of_phrases(scale * world.gather(patch_scores(patch_BGE, phrase_BE)), said_BB)
         )
 
 
 def patch_scores(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor) -> torch.Tensor:
-    """How well the patches of each image (row) show each phrase (column), [B, B].
+    """How well the patches of each image (row) show each phrase (column), [images, phrases].
 
     It is the mean of their cosines, weighted by their similarity to the phrase.
     """
@@ -186,7 +193,10 @@ def others_said(said_BB: torch.Tensor) -> torch.Tensor:
 def retrieval_accuracy(model: Any, pairs: Pairs) -> float:
     """Share of images whose own first caption is the likeliest among the first captions of all images."""
     image_NE = torch.cat(
-        [model.encode_image(part.float(), normalize=True) for part in pairs.images.split(64)]
+        [
+            model.encode_image(pairs.pictures.tensors(part).float(), normalize=True)
+            for part in groups_of(pairs.image_ids, 64)
+        ]
     )
     text_NE = model.encode_text(torch.stack([tokens[0] for tokens in pairs.tokens]), normalize=True)
     return ((image_NE @ text_NE.T).argmax(dim=1) == torch.arange(len(pairs))).float().mean().item()

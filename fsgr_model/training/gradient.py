@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from fsgr_model.runtime.device import Precision, autocast
-from fsgr_model.runtime.gpu_memory import largest_fitting, refuse_batch_size, suggest_batch_size
+from fsgr_model.runtime.gpu_memory import (
+    largest_fitting,
+    may_run_out,
+    refuse_batch_size,
+    suggest_batch_size,
+)
 from fsgr_model.runtime.world import World
 from fsgr_model.training.image_draws import draw_by_image
 from fsgr_model.training.micro_batches import Pieces, Report, scale_gradients
@@ -43,6 +48,7 @@ class Gradient(Generic[BatchT]):
         self.precision: Precision = precision
         self.world, self.batch_size, self.micro_batch = world, batch_size, micro_batch
         self.pieces: Pieces | None = None
+        self.tried = not (world.together and micro_batch == "auto" and may_run_out(self.device))
         self.step = Step(0, 1, 0)
         if micro_batch != "auto" and micro_batch < batch_size:
             self._cut(micro_batch)
@@ -54,6 +60,8 @@ class Gradient(Generic[BatchT]):
             this process's parts of the loss, detached, and of the report; `means` makes means of them.
         """
         self.step, found = step, None
+        if not self.tried:
+            self._try_together(batch)
         if self.pieces is None:
             try:
                 found = self._loss(batch)
@@ -82,6 +90,26 @@ class Gradient(Generic[BatchT]):
         if self.world.together:
             return refuse_batch_size(images, parameter)
         return suggest_batch_size(self._attempt(batch), images, parameter)
+
+    def _try_together(self, batch: BatchT) -> None:
+        """Try the first step in every process by itself, and cut batches if it does not fit in all.
+
+        One that ran out of memory within a step would leave the others waiting.
+        """
+        self.tried, images = True, len(batch.image_ids)
+        if not self.task.can_be_cut:
+            return
+        world, replays = self.task.world, self.task.replays
+        # It exchanges nothing.
+        self.task.world = Pieces(images, of=self.batch_size)
+        fitting = largest_fitting(self._attempt(batch), 2 * images)
+        self.task.world, self.task.replays = world, replays
+        found = self.world.everyones((fitting, images))
+        if all(fits >= wanted for fits, wanted in found):
+            return
+        self._cut(max(1, fitting))
+        shown = ", ".join(f"{fits} of {wanted}" for fits, wanted in found)
+        print(f"{self.task.name}: images that fit in each process: {shown}; so batches are cut", flush=True)
 
     def _cut_to_what_fits(self, batch: BatchT, error: torch.OutOfMemoryError) -> None:
         if self.world.together or self.micro_batch != "auto" or not self.task.can_be_cut:

@@ -38,10 +38,14 @@ class ImageDraws:
         call = torch.tensor(self.calls, device=self.key_B.device) * BY_CALL
         return mixed(mixed(self.key_B + call)[:, None] + place_N * BY_PLACE)
 
-    def exponential(self, count: int) -> Tensor:
-        """Exponential numbers of mean 1, float32 [B, count], from 40 bits each; above 0."""
+    def uniform(self, count: int) -> Tensor:
+        """Numbers between 0 and 1, neither of them included, float32 [B, count], from 40 bits each."""
         chance = ((self.words(count) >> (63 - BITS_OF_CHANCE)) & (2**BITS_OF_CHANCE - 1)).float() + 0.5
-        return -torch.log1p(-(chance * 2.0**-BITS_OF_CHANCE).clamp_(max=1 - 2.0**-24))
+        return (chance * 2.0**-BITS_OF_CHANCE).clamp_(max=1 - 2.0**-24)
+
+    def exponential(self, count: int) -> Tensor:
+        """Exponential numbers of mean 1, float32 [B, count]; above 0."""
+        return -torch.log1p(-self.uniform(count))
 
 
 def mixed(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.live_report import LiveReport
 from fsgr_model.runtime.progress import progress
 from fsgr_model.runtime.resume import ResumePoint
+from fsgr_model.runtime.run_signs import Watch
 from fsgr_model.runtime.stopping import Overdue, Stopped, StopRequest, stop_request
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
 from fsgr_model.runtime.world import ALONE, OthersLost, World
@@ -24,6 +25,7 @@ from fsgr_model.training.optimiser import Optimiser
 from fsgr_model.training.schedule import Schedule
 from fsgr_model.training.task import BatchT, Progress, Source, Step, Task
 from fsgr_model.training.together import check_weights_agree
+from fsgr_model.training.variety import Variety
 
 Score = Callable[[Any, torch.device], float]
 History = list[dict[str, float]]
@@ -51,6 +53,8 @@ class Loop(Generic[BatchT]):
         micro_batch: images that a process works on at once; auto: its whole share, or what fits of it.
         on_epoch: is called with the history after every epoch, so that it can be watched.
         samples: captions of the last validation, by image id, for whoever watches.
+        variety: how the captions of the last validation differ; None: there are none.
+        watch: what the run is held against; what is wrong after an epoch is said.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class Loop(Generic[BatchT]):
         micro_batch: int | Literal["auto"] = "auto",
         on_epoch: Callable[[History], None] = lambda history: None,
         samples: Callable[[], Samples] = tuple,
+        variety: Callable[[], Variety | None] = lambda: None,
+        watch: Watch | None = None,
     ) -> None:
         self.model, self.task, self.source, self.optimiser = model, task, source, optimiser
         self.world = world
@@ -97,6 +103,7 @@ class Loop(Generic[BatchT]):
             micro_batch=micro_batch,
         )
         self.on_epoch, self.samples = on_epoch, samples
+        self.variety, self.watch = variety, watch or Watch()
         self.live = LiveReport(resume.folder, task.name, params.epochs)
 
     @property
@@ -131,6 +138,8 @@ class Loop(Generic[BatchT]):
             self.model.load_state_dict(best, strict=False)
             # Rank 0 deletes the file.
             self.world.wait()
+            if sign := self.task.nothing_gained(self.progress.history):
+                print(f"warning: {self.task.name}: {sign}", flush=True)
         return self.progress.history
 
     def _around_epoch(self, stop: StopRequest) -> AbstractContextManager[None]:
@@ -147,9 +156,10 @@ class Loop(Generic[BatchT]):
 
     def _batches(self) -> Iterator[BatchT]:
         """The remaining batches of the epoch."""
-        now, started_at = self.progress, time.monotonic()
+        now, first, started_at = self.progress, self.progress.step, time.monotonic()
         groups = self.source.epoch_groups(self.batch_size, seed=self.seed, epoch=now.epoch)
         self.steps_per_epoch = len(groups)
+        self.world.bytes_given()
         coming = self.source.batches([self.world.share(group) for group in groups[now.step :]])
         yield from progress(coming, len(groups), self._place(), unit="steps", done=now.step)
         took = time.monotonic() - started_at
@@ -157,8 +167,15 @@ class Loop(Generic[BatchT]):
             share = self.source.waited / max(took, 1e-9)
             print(f"{self._place()}: waited {share:.1%} of {took:.1f} s for features")
         if self.world.together:
-            waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
-            print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
+            self._report_exchanges(len(groups) - first)
+
+    def _report_exchanges(self, steps: int) -> None:
+        waited = ", ".join(f"{seconds:.1f}" for seconds in self.world.seconds_waited())
+        print(f"{self._place()}: seconds of each process in exchanges with the others: {waited}")
+        given = ", ".join(
+            f"{kind} {count // max(steps, 1):,}" for kind, count in self.world.bytes_given().items()
+        )
+        print(f"{self._place()}: bytes that a process gives to the others in a step: {given}", flush=True)
 
     def _train_step(self, batch: BatchT) -> None:
         now = self.progress
@@ -185,6 +202,8 @@ class Loop(Generic[BatchT]):
         now.step += 1
         for key, value in numbers.items():
             now.sums[key] = now.sums.get(key, 0.0) + value
+        if math.isfinite(norm_value):
+            now.norm_sum, now.norm_steps = now.norm_sum + norm_value, now.norm_steps + 1
 
     def _finish_epoch(self, epoch: int, stop: StopRequest) -> None:
         """Validate, keep the best weights, add the epoch to the history, save."""
@@ -202,7 +221,7 @@ class Loop(Generic[BatchT]):
         means = {key: total / now.step for key, total in now.sums.items()}
         rate = self.schedule(epoch, now.step - 1, self.steps_per_epoch) if epoch else 0.0
         row = {"epoch": epoch, "lr": rate, **means}
-        now.history.append(row if score is None else row | {"val_CIDEr": score})
+        now.history.append(row if score is None else row | {"val_CIDEr": score} | self._counted())
         now.epochs_since_best += 1
         if score is not None and score > now.best:
             now.best, now.epochs_since_best = score, 0
@@ -211,11 +230,23 @@ class Loop(Generic[BatchT]):
         shown = "  ".join(f"{key} {value:.4g}" for key, value in now.history[-1].items() if key != "epoch")
         best = "  (best)" if score is not None and score == now.best else ""
         print(f"{self.task.name} epoch {epoch}: {shown}{best}", flush=True)
+        now.close_epoch(epoch)
+        self._warn(epoch, means)
+
+    def _warn(self, epoch: int, means: dict[str, float]) -> None:
+        """Say what is wrong with an epoch, and keep it for whoever watches."""
+        now = self.progress
+        signs = self.watch.signs(now.history, now.gradients)
         # In warm-up epochs the means include the steps of a network that has not learned anything yet.
-        known = epoch > max(1, self.schedule.warmup_epochs)
-        if known and (warning := self.task.warning(self.model, means)):
-            print(f"warning: {self.task.name} epoch {epoch}: {warning}", flush=True)
-        now.epoch, now.step, now.sums = epoch + 1, 0, {}
+        if epoch > (0 if self.task.begins_trained else max(1, self.schedule.warmup_epochs)):
+            signs += self.task.signs(self.model, means, self.variety(), now.history)
+        for sign in signs:
+            now.warnings.append(f"epoch {epoch}: {sign}")
+            print(f"warning: {self.task.name} epoch {epoch}: {sign}", flush=True)
+
+    def _counted(self) -> dict[str, float]:
+        variety = self.variety()
+        return {} if variety is None else {"val_distinct": variety.distinct}
 
     def _place(self) -> str:
         return f"{self.task.name} epoch {self.progress.epoch}/{self.epochs}"
@@ -276,7 +307,7 @@ class Loop(Generic[BatchT]):
             return
         now = self.progress
         share = now.step / self.steps_per_epoch if now.step else 0.0
-        self.live.write(now.epoch - 1 + share, now.history, self.samples())
+        self.live.write(now.epoch - 1 + share, now.history, self.samples(), now.warnings)
 
     def _save(self) -> None:
         if self.world.rank == 0:
@@ -293,6 +324,8 @@ class Loop(Generic[BatchT]):
         # No process reads what rank 0 has already replaced.
         self.world.wait()
         if saved is None:
+            # Prompts that start from patches may have other bits on another machine.
+            self.world.give(self.optimiser.weights())
             return
         tensors, progress_so_far = saved
         self.progress = Progress(**progress_so_far)

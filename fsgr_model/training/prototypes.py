@@ -117,7 +117,7 @@ class PrototypeSearch:
     """
 
     def __init__(self, model: Captioner, params: PrototypeParams, d_model: int, world: World = ALONE) -> None:
-        """Of several processes, all keep the same banks of the words of all, and one finds the prototypes."""
+        """Of several processes, all keep the same banks of the words of all; each finds some prototypes."""
         self.params, self.world = params, world
         self.memories = [module for module in model.decoder.modules() if isinstance(module, Prototypes)]
         rows = -(-ROWS_PER_PROTOTYPE * params.size // params.window)
@@ -166,18 +166,27 @@ class PrototypeSearch:
         late = self.banks.steps - self.params.window
         if late < 0 or late % self.params.refresh:
             return
+        finder_of = {layer: layer % self.world.size for layer in range(len(self.memories))}
         for layer, memory in enumerate(self.memories):
             key_ND, value_ND = (rows_ND.cpu() for rows_ND in self.banks.rows(layer))
             self._check_number(len(key_ND))
-            start_MD = memory.key_MD.cpu().numpy() if len(memory.key_MD) else None
             seed = int(torch.randint(2**31 - 1, ()))
-            key_MD = cluster(key_ND.numpy(), self.params.size, seed=seed, start_MD=start_MD)
-            near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.neighbours)
-            value_MkD = value_ND[torch.from_numpy(near_Mk)]
-            value_MD = (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
-            memory.replace(torch.from_numpy(key_MD), value_MD)
-            # The same input may give other bits on another machine.
-            self.world.of_first([memory.key_MD, memory.value_MD])
+            if finder_of[layer] == self.world.rank:
+                memory.replace(*self._find(memory, key_ND, value_ND, seed=seed))
+            else:
+                memory.replace(*torch.zeros(2, self.params.size, key_ND.shape[1]))
+        for layer, memory in enumerate(self.memories):
+            self.world.give([memory.key_MD, memory.value_MD], finder_of[layer])
+
+    def _find(
+        self, memory: Prototypes, key_ND: Tensor, value_ND: Tensor, *, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values [M, D] of a layer's prototypes."""
+        start_MD = memory.key_MD.cpu().numpy() if len(memory.key_MD) else None
+        key_MD = cluster(key_ND.numpy(), self.params.size, seed=seed, start_MD=start_MD)
+        near_Mk, weight_Mk = neighbours(key_MD, key_ND.numpy(), self.params.neighbours)
+        value_MkD = value_ND[torch.from_numpy(near_Mk)]
+        return torch.from_numpy(key_MD), (torch.from_numpy(weight_Mk)[..., None] * value_MkD).sum(dim=1)
 
     def _check_number(self, found: int) -> None:
         needed = max(self.params.size, self.params.neighbours)

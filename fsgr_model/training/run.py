@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fsgr_model.clip.token_cache import token_shape
+from fsgr_model.config.on_track_params import ScoreRange
 from fsgr_model.config.training_params import OptimiserParams, PhaseParams, ScstParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.network.assembly import Assembly, describe, save_weights
@@ -17,6 +17,8 @@ from fsgr_model.runtime.artifacts import fingerprint, whole_file, whole_folder
 from fsgr_model.runtime.device import Precision
 from fsgr_model.runtime.resume import shared_resume_point
 from fsgr_model.runtime.row_cache import AskedPlace, choose_place, open_rows
+from fsgr_model.runtime.run_reports import Tool, reports
+from fsgr_model.runtime.run_signs import Watch
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.text.caption_table import CaptionTable
 from fsgr_model.training.batches import Batch, CaptionedImages
@@ -35,7 +37,8 @@ class Run:
     """The paths that a stage reads, writes and resumes from, and what XE and SCST have in common.
 
     `data` is the folder of all artifacts; `train_images`: how many are trained on, None: all.
-    `world`: the processes that share the work.
+    `world`: the processes that share the work. `expected`: the scores that it should have; `report_to`: the
+    tools that are told of it. These two change nothing of what is trained.
     """
 
     stage: str
@@ -50,6 +53,8 @@ class Run:
     train_images: int | None = None
     world: World = ALONE
     micro_batch: int | Literal["auto"] = "auto"
+    expected: Sequence[ScoreRange] = ()
+    report_to: Sequence[Tool] = ()
 
 
 @contextmanager
@@ -77,7 +82,7 @@ def training_loop(
     validation_images = captioned_images(val, vocabulary, params, shuffle_seed=shuffle_seed)
     needed = step_bytes(assembly.captioner, largest_step(images, params))
     print(describe_need(task.name, needed, images=params.batch_size, device=assembly.device))
-    hold_features([images, validation_images], run.cache, needed, assembly.device)
+    hold_features([images, validation_images], run.cache, needed, device=assembly.device, world=run.world)
     validation = make_validation(
         validation_images, val.tokens, vocabulary, params, precision=run.precision, world=run.world
     )
@@ -105,7 +110,16 @@ def training_loop(
         visual_factor=run.optimiser.visual_lr_factor,
         heads=task.heads,
     )
-    with shared_resume_point(run.stage, fingerprint(made_of), run.world) as resume:
+    told = run.report_to if run.world.rank == 0 else ()
+    with (
+        shared_resume_point(run.stage, fingerprint(made_of), run.world) as resume,
+        reports(told, resume.folder.name) as others,
+    ):
+
+        def on_epoch(history: list[dict[str, float]]) -> None:
+            write_curve(run.curve, history)
+            others.tell(history, validation.samples)
+
         print(f"{task.name} on {assembly.device}\n{describe_rates(schedule.rates)}", flush=True)
         yield Loop(
             assembly.captioner,
@@ -123,8 +137,10 @@ def training_loop(
             precision=run.precision,
             world=run.world,
             micro_batch=run.micro_batch,
-            on_epoch=partial(write_curve, run.curve),
+            on_epoch=on_epoch,
             samples=lambda: validation.samples,
+            variety=lambda: validation.variety,
+            watch=watch(run, images, params),
         )
 
 
@@ -146,6 +162,19 @@ def write_curve(path: Path, history: list[dict[str, float]]) -> None:
         unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def watch(run: Run, images: CaptionedImages, params: PhaseParams) -> Watch:
+    """What a run is held against: its expected scores, and the length of the annotators' captions."""
+    table = CaptionTable.of(images.captions)
+    # Those that are sampled begin behind the first token.
+    captions = int(table.captions_A.sum())
+    usual_length = (int(table.words_per_image().sum()) - captions) / max(captions, 1)
+    return Watch(
+        {each.epoch: (each.low, each.high) for each in run.expected},
+        named=f"on_track.{'scst' if isinstance(params, ScstParams) else 'xe'}",
+        usual_length=usual_length if isinstance(params, ScstParams) else None,
+    )
+
+
 def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
     """The largest possible step: every image has as many caption words as the image with the most."""
     if isinstance(params, ScstParams):
@@ -158,11 +187,16 @@ def largest_step(images: CaptionedImages, params: PhaseParams) -> StepSize:
 
 
 def hold_features(
-    splits: Sequence[CaptionedImages], asked: AskedPlace, step: int, device: torch.device
+    splits: Sequence[CaptionedImages],
+    asked: AskedPlace,
+    step: int,
+    *,
+    device: torch.device,
+    world: World = ALONE,
 ) -> None:
     """Choose where features of these splits are kept, given `step` bytes of a step, and put them there."""
     needed = sum(len(images.store) * images.store.row_bytes for images in splits)
-    place = choose_place(asked, needed=needed, step=step, device=device)
+    place = choose_place(asked, needed=needed, step=step, device=device, copies=world.on_machine)
     for images in splits:
         images.tokens = open_rows(images.store, place, device)
     print(f"features: {needed / GB:.2f} GB, runtime.cache: {place}", flush=True)

@@ -24,12 +24,17 @@ from fsgr_model.text.vocabulary import PAD
 from fsgr_model.training.batches import Batch
 from fsgr_model.training.rewards import Reward, RewardSum, as_sum
 from fsgr_model.training.task import Step, Task
+from fsgr_model.training.variety import Variety
+
+# Samples with a smaller share of the score that the likeliest captions had come from an unsure network.
+UNSURE = 0.6
 
 
 class SelfCritical(Task[Batch]):
     """Policy gradient on a reward, or on a sum of several."""
 
     name, section = "SCST", "scst"
+    begins_trained = True
     uses_dropout = False
     can_be_cut = True
     counted = MappingProxyType({"reward": "samples", "length": "samples"})
@@ -143,6 +148,31 @@ class SelfCritical(Task[Batch]):
         if any(means[name if len(self.reward.parts) > 1 else "reward"] > 0 for name in gained):
             return None
         return "no sampled caption had any reward: start from a network that XE has trained longer"
+
+    def validation_warnings(
+        self, means: dict[str, float], variety: Variety, before: dict[str, float]
+    ) -> list[str]:
+        """The network told images apart before: many captions should still differ. And its samples, which
+        are all that training learns from, should not be much worse than what it says.
+        """
+        found = super().validation_warnings(means, variety, before)
+        if fewer := variety.fewer_than(before.get("val_distinct", 0)):
+            found = [fewer]
+        sampled, likeliest = self._sampled_cider_d(means), before["val_CIDEr"]
+        if sampled is not None and sampled < UNSURE * likeliest:
+            found.append(
+                f"sampled captions have CIDEr-D {sampled:.3g}, while the likeliest captions had "
+                f"{likeliest:.3g} before this training: the network was unsure of its words, and such "
+                "samples teach word pairs, not sentences; train XE longer (xe.epochs, lr) before SCST"
+            )
+        return found
+
+    def _sampled_cider_d(self, means: dict[str, float]) -> float | None:
+        """The mean CIDEr-D of the samples without its weight, if it is rewarded."""
+        if "cider_d" not in self.reward.parts:
+            return None
+        several = len(self.reward.parts) > 1
+        return means["cider_d"] if several else means["reward"] / self.reward.parts["cider_d"].weight
 
     def rewards(self, image_ids: list[int], caption_BSL: Tensor) -> Tensor:
         """The sum of the rewards of every sample, [B, S] float32 on the samples' device."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fsgr_model.runtime.world import ALONE, World
 from fsgr_model.training.image_draws import BY_IMAGE, ImageDraws, mixed
+from fsgr_model.training.variety import Variety
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Progress:
     """The progress of a run; it is saved in every resume point.
 
     `epoch` counts from 1 and `step` counts the finished steps of that epoch; `sums` are over those steps.
+    `norm_sum` is over the norms of their gradients that were finite, `norm_steps` of them; `gradients` has a
+    row per finished epoch of training; `warnings` are what has been said so far.
     """
 
     epoch: int = 1
@@ -55,6 +58,18 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best: float = -math.inf
     epochs_since_best: int = 0
+    norm_sum: float = 0.0
+    norm_steps: int = 0
+    gradients: list[dict[str, float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def close_epoch(self, epoch: int) -> None:
+        """Begin the epoch after this one; where it was of training, it adds its row to `gradients`."""
+        if self.step:
+            norm = self.norm_sum / max(self.norm_steps, 1)
+            self.gradients.append({"norm": norm, "skipped": 1 - self.norm_steps / self.step})
+        self.epoch, self.step, self.sums = epoch + 1, 0, {}
+        self.norm_sum, self.norm_steps = 0.0, 0
 
 
 class AnyBatch(Protocol):
@@ -103,6 +118,8 @@ class Task(Generic[BatchT]):
     world: World = ALONE
     # How random numbers are drawn by image, where processes share batches; None: from PyTorch's generator.
     draws: ImageDraws | None = None
+    # Whether it goes on with a trained network, so that its first epoch can be judged already.
+    begins_trained = False
     name: str
     section: str
     uses_dropout: bool
@@ -126,6 +143,32 @@ class Task(Generic[BatchT]):
     def warning(self, model: Any, means: dict[str, float]) -> str | None:
         """A warning if the means of an epoch after the warm-up suggest that nothing is learned."""
         return None
+
+    def validation_warnings(
+        self, means: dict[str, float], variety: Variety, before: dict[str, float]
+    ) -> list[str]:
+        """Warnings if validation captions hardly differ after an epoch with these means.
+
+        `before`: the row of the history of the network before training, with `val_CIDEr` and `val_distinct`.
+        """
+        return [warning] if (warning := variety.one_for_many()) else []
+
+    def signs(
+        self, model: Any, means: dict[str, float], variety: Variety | None, history: list[dict[str, float]]
+    ) -> list[str]:
+        """All warnings after an epoch; `history` begins with the network before training."""
+        found = [sign] if (sign := self.warning(model, means)) else []
+        return found + (self.validation_warnings(means, variety, history[0]) if variety else [])
+
+    def nothing_gained(self, history: list[dict[str, float]]) -> str | None:
+        """A warning if no epoch scored above the network before training, whose weights are then kept."""
+        first, *scores = (row["val_CIDEr"] for row in history)
+        if max(scores, default=first) > first:
+            return None
+        return (
+            f"no epoch scored above the network before it (validation CIDEr {first:.4g}), so the weights "
+            f"that it began with are kept; change {self.section}.epochs or its learning rate"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the task itself for a resume point, by name."""

@@ -25,7 +25,7 @@ def sum_gradients(weights: Sequence[nn.Parameter], world: World) -> None:
         of_type = [weight for weight in used if weight.dtype == dtype]
         own = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in of_type]
         # One call for all of them, as a call costs more than a small gradient.
-        total = world.sum(torch.cat([gradient.reshape(-1) for gradient in own]))
+        total = world.sum(torch.cat([gradient.reshape(-1) for gradient in own]), "gradients")
         for weight, part in zip(of_type, total.split([weight.numel() for weight in of_type]), strict=True):
             weight.grad = part.view_as(weight).clone()
 

@@ -16,6 +16,7 @@ from fsgr_model.scoring.document_frequencies import DocumentFrequencies
 from fsgr_model.scoring.meaning import why_no_cider, why_no_words
 from fsgr_model.text.vocabulary import Vocabulary
 from fsgr_model.training.batches import CaptionedImages
+from fsgr_model.training.variety import Variety
 
 # Images whose captions are shown to whoever watches a run.
 SAMPLES = 6
@@ -24,7 +25,7 @@ SAMPLES = 6
 class Validation:
     """Scores greedy captions of all validation images; CIDEr-D as published (1.0 stands for 100%).
 
-    `samples`: image ids and captions of some images of the last validation.
+    `samples`: image ids and captions of some images of the last validation; `variety`: of all of them.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Validation:
         self.world = world
         self.vocabulary = vocabulary
         self.samples: list[tuple[int, str]] = []
+        self.variety: Variety | None = None
         self.images = images
         self.cider_d = cider_d
         self.groups = images.groups(params.batch_size)
@@ -50,8 +52,8 @@ class Validation:
     def score(self, model: Captioner, device: torch.device) -> float:
         """Mean CIDEr-D. The network is left in evaluation mode."""
         model.eval()
-        scores: list[float] = []
-        samples: list[tuple[int, list[int]]] = []
+        scored: list[tuple[float, list[str]]] = []
+        samples: list[tuple[int, str]] = []
         for batch in self.images.batches(self.world.deal(self.groups)):
             with autocast(device, self.precision):
                 encoded = model.encode(batch.to(device).tokens_BTW)
@@ -59,16 +61,16 @@ class Validation:
                     model.step, encoded.start, len(batch.image_ids), max_length=self.max_length
                 )
             caption_BL = caption_B1L[:, 0].cpu().numpy()
-            scores.append(float(self.cider_d.score(caption_BL, batch.image_ids).sum()))
-            if len(samples) < SAMPLES:
-                samples += list(zip(batch.image_ids, caption_BL.tolist(), strict=True))
-        self.samples = [
-            (image_id, self.vocabulary.decode(caption)) for image_id, caption in samples[:SAMPLES]
-        ]
+            captions = [self.vocabulary.decode(caption) for caption in caption_BL.tolist()]
+            scored.append((float(self.cider_d.score(caption_BL, batch.image_ids).sum()), captions))
+            samples += zip(batch.image_ids, captions, strict=True)
+        self.samples = samples[:SAMPLES]
         # In the order of one process, so that the sum has its bits.
-        total = 0.0
-        for score in self.world.collect(scores):
+        total, everything = 0.0, []
+        for score, captions in self.world.collect(scored):
             total += score
+            everything += captions
+        self.variety = Variety.of(everything)
         return total / len(self.images.image_ids)
 
 

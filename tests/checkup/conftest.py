@@ -48,8 +48,10 @@ class Project:
         path.write_text(yaml.safe_dump(self.values))
         return path
 
-    def check(self, all_images: bool = False, timing: bool = False) -> Findings:
-        return check_project(self.params_file, all_images=all_images, timing=timing, data=self.root)
+    def check(self, all_images: bool = False, timing: bool = False, processes: int | None = None) -> Findings:
+        return check_project(
+            self.params_file, all_images=all_images, timing=timing, data=self.root, processes=processes
+        )
 
     def problems(self, **options: bool) -> list[str]:
         return self.check(**options).problems

@@ -184,6 +184,12 @@ def test_more_images_to_train_on_than_there_are(project: Project) -> None:
     assert project.check().problems == []
 
 
+def test_a_tool_that_is_told_of_runs_must_be_installed(project: Project, monkeypatch) -> None:
+    monkeypatch.setattr("fsgr_model.runtime.run_reports.find_spec", lambda name: None)
+    project.values["runtime"] = {"report_to": ["tensorboard"]}
+    assert "runtime.report_to: tensorboard is not installed" in project.problem()
+
+
 def test_published_counts(project: Project) -> None:
     entries = [karpathy_entry(each, split) for each, split in [(11, "train"), (21, "val"), (31, "test")]]
     (project.small.root / "dataset_coco.json").write_text(json.dumps({"images": entries}))

@@ -140,7 +140,7 @@ def test_a_repository_with_the_older_name(hub: Hub, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(hub_download, "hf_hub_download", ask)
     monkeypatch.setattr(hub_download, "hf_hub_url", partial(hf_hub_url, endpoint=hub.url))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    path = _download("ViT-B-16", "openai", open_clip.get_pretrained_cfg("ViT-B-16", "openai"))
+    path = _download("ViT-B-16", {}, "openai", open_clip.get_pretrained_cfg("ViT-B-16", "openai"))
     assert path.name == "open_clip_pytorch_model.bin" and path.read_bytes() == WEIGHTS
 
 

@@ -182,9 +182,72 @@ def test_files_that_cannot_be_had_are_named(key, tmp_path):
         prepared(folder, tmp_path / "clip")
 
 
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_tokenizer_without_its_vocabulary_is_refused(tower, tmp_path):
+    """transformers makes one that knows no word, without a warning."""
+    folder = write_folder(tmp_path / "model", TOWERS[tower][1], tower)
+    (folder / "tokenizer.json").unlink()
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    names = {"M2M100Config": "NllbTokenizer", "MT5Config": "T5Tokenizer"}
+    described["tokenizer_class"] = names.get(tower, tower.replace("Config", "Tokenizer"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    with pytest.raises(
+        UserError, match=r"its hf_tokenizer_name .* cannot be fetched .*vocabulary is missing"
+    ):
+        prepared(folder, tmp_path / "clip")
+    assert not (tmp_path / "clip").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("SiglipTokenizer requires the SentencePiece library but it was not found"),
+        ValueError(
+            "`tiktoken` is required to read a `tiktoken` file. Install it with `pip install tiktoken`."
+        ),
+    ],
+    ids=["slow", "fast"],
+)
+def test_a_vocabulary_of_sentencepiece_without_its_package(error, tmp_path, monkeypatch):
+    """What transformers 5.17 says of a spiece.model, by the class of the tokenizer."""
+
+    def without_package(*_: Any, **__: Any) -> None:
+        raise error
+
+    folder = write_folder(tmp_path / "model", SIGLIP_TEXT | {"vocab_size": len(PIECES)})
+    transformers = import_transformers("this test")
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", without_package)
+    with pytest.raises(
+        UserError, match=r"vocabulary of sentencepiece, .* pip install \"transformers\[sentencepiece\]>=5,<6"
+    ):
+        prepared(folder, tmp_path / "clip")
+
+
+def test_words_of_a_vocabulary_of_sentencepiece(tmp_path):
+    """SigLIP's own files have no tokenizer.json."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    texts, trained = tmp_path / "texts.txt", tmp_path / "trained"
+    texts.write_text("a dog on a sofa\n\u72d7 and \u732b\nno dog and a cat\n" * 50, encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(texts), model_prefix=str(trained), vocab_size=30, pad_id=0, eos_id=1, unk_id=2, bos_id=-1
+    )
+    folder = write_folder(tmp_path / "model", SIGLIP_TEXT | {"vocab_size": 30, "context_length": 12})
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "SiglipTokenizer"}))
+    trained.with_suffix(".model").rename(folder / "spiece.model")
+    own = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    clip = loaded(prepared(folder, tmp_path / "clip"))
+    for text in ("a dog", "\u72d7 and a cat"):
+        expected = [*own.encode(text), 1]
+        assert clip.tokenizer([text])[0, : len(expected)].tolist() == expected
+
+
 def test_without_transformers_the_message_says_how_to_install_it(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "model", TOWERS["XLMRobertaConfig"][1], "XLMRobertaConfig")
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(UserError, match=r"text tower of clip\.model .* pip install \"transformers>=5,<6\""):
+    with pytest.raises(
+        UserError, match=r"text tower of clip\.model .* pip install \"transformers\[sentencepiece\]>=5,<6\""
+    ):
         prepared(folder, tmp_path / "clip")
     assert not (tmp_path / "clip").exists()

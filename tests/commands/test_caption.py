@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fsgr_model.commands import caption
 from fsgr_model.commands.caption_files import JsonLines
-from fsgr_model.inference import image_captioner
+from fsgr_model.inference import describing
 from fsgr_model.inference.captioning import speak
 from fsgr_model.inference.decoding import State, Step
-from fsgr_model.inference.image_captioner import Caption, DescribedImage
+from fsgr_model.inference.describing import Caption, DescribedImage
 from fsgr_model.inference.wishes import Unfulfilled
 from fsgr_model.reporting.caption_sheet import CaptionSheet, draw_caption_sheet
 from fsgr_model.runtime.errors import run_command
@@ -350,7 +350,7 @@ def test_a_picture_without_a_caption_is_named_and_the_rest_goes_on(
             raise Unfulfilled("1 of 3 images", [1])
         return speak(step, start, num_images, **options)
 
-    monkeypatch.setattr(image_captioner, "speak", speak_but_one)
+    monkeypatch.setattr(describing, "speak", speak_but_one)
     code, out, err = run(*paths)
     assert (code, out) == (1, alone)
     assert f"no caption of {paths[1]} fulfils" in err and len(err.splitlines()) == 1

@@ -160,6 +160,16 @@ def test_runtime_may_be_left_out_since_no_result_depends_on_it(tmp_path: Path) -
     assert (runtime.workers, runtime.image_batch) == (2, 3)
 
 
+def test_a_range_of_scores_is_in_order_and_may_be_left_out(tmp_path: Path) -> None:
+    """No result depends on it either."""
+    low_first = {"epoch": 2, "low": 1.5, "high": 1.5}
+    assert "low (1.5) must be below high (1.5)" in refusal(VALUES | {"on_track": {"xe": [low_first]}})
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump({name: value for name, value in VALUES.items() if name != "on_track"})
+    )
+    assert load_params(tmp_path / "params.yaml").on_track.xe == []
+
+
 @pytest.mark.parametrize(
     "text", ["", "7", "[]", "a: b: c", "lr: 2001-99-99", "\tlr: 1", 
              "lr: !!python/object/apply:os.system [ls]",

@@ -49,6 +49,16 @@ def test_same_seed_same_bytes(dataset: Dataset, folder: Path, tmp_path: Path) ->
     assert [image.sha256 for image in other.images] != [image.sha256 for image in dataset.images]
 
 
+def test_every_version_of_pillow_draws_the_same(tmp_path: Path) -> None:
+    """Seen with 12.3 and 13.0, which differ in how they resize wider and flatter at once."""
+    assignments = [Assignment(image_id, "train", "") for image_id in (1, 2, 3)]
+    draw_pictures(load_world(WORLD_FILE), assignments, 5, tmp_path, place="data", processes=1)
+    pixels = hashlib.sha256()
+    for path in sorted((tmp_path / "images").rglob("*.png")):
+        pixels.update(np.asarray(Image.open(path)).tobytes())
+    assert pixels.hexdigest().startswith("04b146416f1df57d")
+
+
 @pytest.mark.slow
 def test_result_does_not_depend_on_process_count(tmp_path: Path) -> None:
     world = load_world(WORLD_FILE)

@@ -149,7 +149,7 @@ def run_meteor() -> None:
 @driver("a download")
 def download() -> None:
     with patch.object(sources.open_clip, "download_pretrained", lambda tag: "weights"):
-        sources._download("name", "tag", {})
+        sources._download("name", {}, "tag", {})
 
 
 class Served(io.BytesIO):
@@ -170,7 +170,7 @@ def fetch(size: int) -> None:
     of_hub = {"hf_hub_download": found, "hf_hub_url": lambda *names, revision: "https://example.org"}
     served = patch.object(hub_download.urllib.request, "urlopen", lambda *given, timeout: Served(b"abc"))
     with patch.multiple(hub_download, **of_hub), served:
-        sources._download("name", "tag", {"hf_hub": "someone/clip/weights.bin"})
+        sources._download("name", {}, "tag", {"hf_hub": "someone/clip/weights.bin"})
 
 
 @driver("a file of the hub")

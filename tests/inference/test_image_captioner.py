@@ -10,7 +10,8 @@ import torch
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.datasets.normal_form import read_images
 from fsgr_model.inference.beam_search import beam_search
-from fsgr_model.inference.image_captioner import Caption, ImageCaptioner
+from fsgr_model.inference.describing import Caption
+from fsgr_model.inference.image_captioner import ImageCaptioner
 from fsgr_model.inference.model_folder import ModelFiles, pipeline_model
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.row_store import RowStore

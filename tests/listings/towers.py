@@ -55,9 +55,12 @@ weights. {works} of the architectures work, with {works_tags} of the tags ({shar
   *Stages*: it takes the way of the mean, through the norm and the projections behind the pool, our choice.
   What `labels.attention` and `model.align` say of the last block comes before it; towers in stages have no
   attention there, and take `value` or `plain` only.
-- **Tuned**: whether `model.tail` can train adapters and prompts inside its blocks.
+- **Tuned**: whether `model.tail` can train adapters and prompts inside its blocks. It can in every
+  transformer: an adapter follows what the attention adds to the tokens, and prompts are further keys and
+  values without a place in the picture. Towers in stages mix neighbours, by convolutions or in windows
+  (Swin), where a prompt has no place; a ResNet's tail is its attention pool, which adds nothing to tokens.
 - **Tokenizer**: open_clip's own, or one of transformers, which is an extra: `pip install
-  "transformers>=5,<6"`. Some have a text tower of transformers too.
+  "transformers[sentencepiece]>=5,<6"`. Some have a text tower of transformers too.
 
 Written by `python -m tests.listings.towers`; a test compares some of the rows, a nightly one all.
 

@@ -9,10 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from fsgr_model.page.app import Access, Served, make_app
 from fsgr_model.page.server import Place, address, listening
+
+# A state is waited for, never a time; this is only how long a machine under load may need for it.
+LONGEST_S = 60
+expect.set_options(timeout=1000 * LONGEST_S)
+# The tab has what it asked for, and every picture that is to be seen.
+QUIET = """() => !document.querySelector("[aria-busy]")
+  && [...document.images].every((image) => image.complete || image.loading === "lazy")"""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -70,6 +77,10 @@ class Watched:
     beyond: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
 
+    def quiet(self) -> None:
+        """Wait until the tab has come with its pictures, so that nothing moves any more."""
+        self.page.wait_for_function(QUIET)
+
     def check(self, allowed: tuple[str, ...] = ()) -> None:
         """Nothing was asked for elsewhere; there is no error in the console but the `allowed`."""
         assert self.beyond == []
@@ -78,8 +89,9 @@ class Watched:
 
 @contextmanager
 def opened(browser: Browser, at: str, **options: Any) -> Iterator[Watched]:
-    """A new window of the browser at this address."""
-    context = browser.new_context(**({"viewport": {"width": 1280, "height": 860}} | options))
+    """A new window of the browser at this address; nothing in it is animated."""
+    usual = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"}
+    context = browser.new_context(**(usual | options))
     watched = Watched(context.new_page())
 
     def only_here(route: Route) -> None:
@@ -92,7 +104,7 @@ def opened(browser: Browser, at: str, **options: Any) -> Iterator[Watched]:
 
     context.route("**/*", only_here)
     page = watched.page
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(1000 * LONGEST_S)
     page.on("pageerror", lambda error: watched.console.append(f"error: {error}"))
     page.on(
         "console",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fsgr_model.inference.image_captioner import Caption, DescribedImage
+from fsgr_model.inference.describing import Caption, DescribedImage
 from fsgr_model.inference.wishes import Unfulfilled
 from fsgr_model.page.batches import Batches, TooMany
 

@@ -4,7 +4,6 @@ They run where a Chromium is installed (`apt-get install chromium`): make test-b
 """
 
 import io
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +15,15 @@ pytest.importorskip("starlette", reason="fsgr page needs the extra `page`")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from fsgr_model.inference.image_captioner import ImageCaptioner
 from fsgr_model.inference.model_folder import pipeline_model
 from fsgr_model.page.app import Served
 from fsgr_model.page.captions import Limits
 from fsgr_model.page.project import Project
-from fsgr_model.runtime.live_report import LiveReport
+from fsgr_model.runtime.artifacts import load_json, save_json
+from fsgr_model.runtime.live_report import LIVE, LiveReport
 from tests.page.browser import Running, Watched, chromium, find_chromium, opened, running
 
 pytestmark = [
@@ -45,6 +45,7 @@ def served(project: Path, scored: Path) -> Served:
     captioner = ImageCaptioner(pipeline_model("xe", project))
     (scored / "plots").mkdir(exist_ok=True)
     rows = "".join(f"{epoch}\t{epoch / 10}\n" for epoch in range(12))
+    (scored / "plots" / "scst.tsv").write_text("epoch\treward\n1\t0.5\n")
     (scored / "plots" / "xe.tsv").write_text("epoch\tval_CIDEr\n" + rows)
     return Served("small", captioner, Project(scored), Limits(pixels=2_000_000))
 
@@ -131,6 +132,7 @@ def test_a_part_of_the_picture_is_drawn_or_typed(watched: Watched) -> None:
     page.on("request", lambda request: asked.append(request.url) if "/api/caption" in request.url else None)
     choose(watched, "part.jpg", jpeg((400, 400)))
     expect(page.locator(".word").first).to_be_visible()
+    watched.quiet()
     box = page.locator(".picture").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.25)
@@ -141,6 +143,7 @@ def test_a_part_of_the_picture_is_drawn_or_typed(watched: Watched) -> None:
     part = [float(each) for each in asked[-1].split("region=")[1].split(",")]
     assert part == pytest.approx([0.5, 0.25, 0.75, 0.75], abs=0.01)
     expect(page.locator(".frame")).to_be_visible()
+    watched.quiet()
     page.locator(".word").first.hover()
     left_half = (
         "() => { const c = document.querySelector('.picture canvas');"
@@ -180,6 +183,7 @@ def test_a_rotated_picture_and_its_layer_are_upright(watched: Watched) -> None:
     """EXIF orientation 6: the camera was held upright, so 80 x 60 is shown as 60 x 80."""
     choose(watched, "turned.jpg", jpeg((80, 60), orientation=6))
     expect(watched.page.get_by_text("turned.jpg, 60 × 80")).to_be_visible()
+    watched.quiet()
     box, layer = (watched.page.locator(f".picture {name}").bounding_box() for name in ("img", "canvas"))
     assert box and layer and box["height"] > box["width"]
     assert all(abs(box[side] - layer[side]) < 2 for side in ("x", "y", "width", "height"))
@@ -245,22 +249,24 @@ def test_curves_and_runs_under_way(watched: Watched, here: Running, scored: Path
     page = watched.page
     folder = scored / ".resume" / "train_xe-seen"
     folder.mkdir(parents=True, exist_ok=True)
-    LiveReport(folder, "XE", epochs=4).write(1.5, [{"epoch": 1, "loss": 2.5}], [(141, "a red wall")])
+    warned = ["epoch 1: the gradient of every step was 0"]
+    LiveReport(folder, "XE", epochs=4).write(1.5, [{"epoch": 1, "loss": 2.5}], [(141, "a red wall")], warned)
     page.goto(f"{here.address}#train")
     expect(page.get_by_role("img", name="xe: val_CIDEr by epoch: workspace ends at 1.1")).to_be_visible()
     expect(page.get_by_text("1.5 of 4 epochs; time left unknown")).to_be_visible()
+    one = page.get_by_role("img", name="scst: reward by epoch")
+    assert one.locator("text[text-anchor=middle]").all_text_contents() == ["1"], "of its only epoch"
     expect(page.get_by_text("141: a red wall")).to_be_visible()
-    (folder / "live.json").write_text(
-        json.dumps(json.loads((folder / "live.json").read_text()) | {"done": 2.0})
-    )
+    expect(page.get_by_text(warned[0])).to_be_visible()
+    save_json(folder / LIVE, load_json(folder / LIVE) | {"done": 2.0})
     expect(page.get_by_text("2.0 of 4 epochs")).to_be_visible()
-    (folder / "live.json").unlink()
+    (folder / LIVE).unlink()
     expect(page.get_by_text("No run is under way.")).to_be_visible()
     watched.check()
 
 
 def test_the_keyboard_alone_is_enough(watched: Watched) -> None:
-    """Tab to Look, Enter; Tab to the first picture, Enter; the next one by an arrow; Escape."""
+    """Tab to Look, Enter; Tab to the first picture, Enter; the next two by arrows; Escape; Tab to Try."""
     page = watched.page
 
     def tab_to(selector: str) -> None:
@@ -273,16 +279,23 @@ def test_the_keyboard_alone_is_enough(watched: Watched) -> None:
     tab_to("nav a[href='#look']")
     page.keyboard.press("Enter")
     expect(page.locator(".tile").first).to_be_visible()
+    watched.quiet()
     tab_to(".tile")
     page.keyboard.press("Enter")
     heading = page.get_by_role("dialog").get_by_role("heading").first
     expect(heading).to_be_visible()
-    before = heading.inner_text()
-    page.keyboard.press("ArrowRight")
-    expect(heading).not_to_have_text(before)
+    seen = [heading.inner_text()]
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+        expect(heading).not_to_have_text(seen[-1])
+        seen.append(heading.inner_text())
+    assert len(set(seen)) == 3
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
-    page.goto(page.url.partition("#")[0], wait_until="networkidle")
+    expect(page).to_have_url(re.compile("#look$"))
+    tab_to("nav a[href='#try']")
+    page.keyboard.press("Enter")
+    expect(page.locator("input[type=file]")).to_be_visible()
     tab_to("input[type=file]")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
@@ -308,7 +321,7 @@ def test_contrast_labels_and_width_of_every_tab(browser, here, scheme, width) ->
                 page.get_by_role("button", name="Compare").click()
             shown = {"try": ".word", "look": ".tile", "compare": ".changed mark", "train": ".plot"}[tab]
             expect(page.locator(shown).first).to_be_visible()
-            page.wait_for_load_state("networkidle")
+            watched.quiet()
             found = Axe().run(page)
             assert found.violations_count == 0, f"{tab}: {found.generate_report()}"
             assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
@@ -326,3 +339,35 @@ def test_a_server_that_stops_is_told_and_one_that_returns_is_used(browser: Brows
         page.get_by_role("link", name="Train").click()
         expect(page.get_by_text("Is fsgr page still running?")).to_be_visible()
         watched.check(allowed=("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"))
+
+
+def seen_later(page: Page) -> None:
+    """The page has done what an answer that has come makes it do: it has read a later one besides."""
+    page.evaluate("fetch('/api/about').then((answer) => answer.json())")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def test_a_tab_that_is_left_while_it_loads_shows_nothing(watched: Watched) -> None:
+    """Nor does a picture that is closed before it has come, or a run of pictures overtake one another."""
+    page = watched.page
+    held: list[Route] = []
+    page.route("**/api/look/*", lambda route: held.append(route), times=1)
+    page.get_by_role("link", name="Look").click()
+    expect(page.locator("main[aria-busy]")).to_be_visible()
+    page.get_by_role("link", name="Try").click()
+    with page.expect_response("**/api/look/*"):
+        held[0].continue_()
+    seen_later(page)
+    expect(page.locator("input[type=file]")).to_be_visible()
+    assert page.locator(".tile").count() == 0
+    page.get_by_role("link", name="Look").click()
+    watched.quiet()
+    page.route("**/api/image/141", lambda route: held.append(route), times=1)
+    page.evaluate("location.hash = '#look/141'")
+    page.evaluate("location.hash = '#look/143'")
+    expect(page.get_by_text("Picture 143")).to_be_visible()
+    with page.expect_response("**/api/image/141"):
+        held[1].continue_()
+    seen_later(page)
+    assert page.get_by_role("dialog").get_by_role("heading").first.inner_text().startswith("Picture 143")
+    watched.check()

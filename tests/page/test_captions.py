@@ -1,8 +1,12 @@
 """`/api/caption`: the captions of the model itself; what is too large or broken is refused in a line."""
 
 import io
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -10,13 +14,17 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="fsgr page needs the extra `page`")
 
+import uvicorn
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from fsgr_model.datasets.image_file import open_rgb
 from fsgr_model.inference.image_captioner import ImageCaptioner
 from fsgr_model.inference.model_folder import pipeline_model
 from fsgr_model.page.app import Access, Served, make_app
 from fsgr_model.page.captions import Limits
+from fsgr_model.page.server import Place, address, listening
+from tests.datasets.test_hostile_images import png_that_claims
 
 HERE = "http://127.0.0.1"
 LIMITS = Limits(bytes=60_000, pixels=5_000, seconds=0.3)
@@ -149,6 +157,20 @@ def test_pictures_of_the_project_go_by_id(client) -> None:
     assert client.post("/api/caption?image_id=151").status_code == 404
 
 
+@contextmanager
+def serving(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """The page under uvicorn in a thread, as a client beyond this process meets it."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
 def png(width: int, height: int) -> bytes:
     written = io.BytesIO()
     Image.new("RGB", (width, height), "red").save(written, "PNG")
@@ -162,12 +184,36 @@ def png(width: int, height: int) -> bytes:
         (b"hello", 415, "not an image"),
         (png(60, 60)[:-30], 415, "cannot be decoded"),
         (png(101, 50), 415, "101 x 50 pixels, more than 5000"),
+        (png_that_claims(20_000, 20_000), 415, "more than 5000 pixels; make it smaller"),
         (bytes(60_001), 413, "may have 60000 bytes"),
     ],
 )
 def test_what_cannot_be_captioned_is_refused(content, status, told, client) -> None:
     answer = client.post("/api/caption", content=content)
     assert answer.status_code == status and told in answer.json()["error"]
+
+
+def test_a_form_is_refused_with_the_command_that_is_right(client) -> None:
+    """As `curl -F file=@photo.jpg` sends it."""
+    answer = client.post("/api/caption", files={"file": ("photo.png", png(20, 20), "image/png")})
+    assert answer.status_code == 415 and "curl --data-binary @photo.jpg" in answer.json()["error"]
+
+
+def test_a_picture_that_does_not_arrive_is_given_up(captioner) -> None:
+    """The client sends half of it and waits: it is told, and others are answered meanwhile."""
+    place = Place("127.0.0.1", 0)
+    served = Served("small", captioner, None, LIMITS)
+    with (
+        listening(place) as listener,
+        serving(make_app(served, Access()), listener),
+        socket.create_connection(listener.getsockname(), timeout=3) as slow,
+    ):
+        head = "POST /api/caption HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
+        slow.sendall(head.encode() + bytes(500))
+        with urlopen(address(place, listener, Access()) + "api/about", timeout=10) as other:
+            assert other.status == 200
+        answer = slow.makefile().read()  # up to the end of the connection
+    assert answer.startswith("HTTP/1.1 408 ") and "did not arrive within 0.3 s; send it again" in answer
 
 
 def test_bytes_are_counted_as_they_come(client) -> None:

@@ -11,6 +11,7 @@ pytest.importorskip("starlette", reason="fsgr page needs the extra `page`")
 
 from starlette.testclient import TestClient
 
+from fsgr_model.config.text_params import Segmenter
 from fsgr_model.page.app import Access, Served, make_app
 from fsgr_model.page.comparing import marked
 from fsgr_model.page.project import Project
@@ -58,9 +59,34 @@ def test_only_what_git_lists_is_compared(name: str, client: TestClient) -> None:
 
 def test_words_that_differ_are_marked() -> None:
     a, b = marked("a red dog in the snow", "a small red cat in snow")
-    assert [word for word, differs in a if differs] == ["dog", "the"]
-    assert [word for word, differs in b if differs] == ["small", "cat"]
-    assert " ".join(word for word, _ in b) == "a small red cat in snow"
+    assert [piece.strip() for piece, differs in a if differs] == ["dog", "the"]
+    assert [piece.strip() for piece, differs in b if differs] == ["small", "cat"]
+    assert "".join(piece for piece, _ in b) == "a small red cat in snow"
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "a", "b", "marks_a", "marks_b"),
+    [
+        (
+            "characters",
+            "一只小狗，在 草地上。",
+            "一只白猫，在 草地上",
+            ["小", "狗，"],
+            ["白", "猫，"],
+        ),
+        ("jieba", "一只棕色的小狗在草地上", "一只小狗在Hot Dog上", ["棕色", "的", "草地"], ["Hot ", "Dog"]),
+        ("words", "สุนัขกำลังวิ่ง 2 ตัว", "แมวกำลังวิ่ง 2 ตัว", ["สุนัข"], ["แมว"]),
+    ],
+)
+def test_words_of_captions_without_spaces_are_marked(
+    segmenter: Segmenter, a: str, b: str, marks_a: list[str], marks_b: list[str]
+) -> None:
+    if segmenter != "characters":
+        pytest.importorskip({"jieba": "jieba", "words": "icu4py"}[segmenter])
+    of_a, of_b = marked(a, b, segmenter)
+    assert ["".join(piece for piece, _ in each) for each in (of_a, of_b)] == [a, b]
+    assert [piece for piece, differs in of_a if differs] == marks_a
+    assert [piece for piece, differs in of_b if differs] == marks_b
 
 
 def test_revisions_are_branches_tags_and_experiments(tmp_path: Path) -> None:

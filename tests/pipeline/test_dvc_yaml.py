@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fsgr_model.scoring.provenance import WITHOUT_EFFECT
 from tests.listings import stage_deps
 from tests.listings.stage_deps import ROOT
 
@@ -13,7 +14,7 @@ STAGES = stage_deps.stages(stage_deps.PAGE.read_text(encoding="utf-8"))
 
 
 def parameters_read(path: Path) -> set[str]:
-    """Every longest chain `params.a.b` where a stage has the whole file, the untracked section runtime aside.
+    """Every longest chain `params.a.b` where a stage has the whole file, the untracked sections aside.
 
     That is its `main`, and whatever takes `params: Params`.
     """
@@ -29,7 +30,7 @@ def parameters_read(path: Path) -> set[str]:
             chains.add(".".join(reversed(names)))
     for chain in chains:
         parts |= {other for other in chains if chain.startswith(other + ".")}
-    return {chain for chain in chains - parts if not chain.startswith("runtime")}
+    return {chain for chain in chains - parts if not chain.startswith(WITHOUT_EFFECT)}
 
 
 def takes_params(function: ast.FunctionDef) -> bool:

@@ -43,7 +43,8 @@ class Training:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "console.txt"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        (folder / "sitecustomize.py").write_text(FAILS_ON_REQUEST)
+        environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "OMP_NUM_THREADS": "1"}
         with self.log.open("w") as console:
             self.command = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.train_xe"],
@@ -80,11 +81,23 @@ class Training:
         return "\n".join(self.log.read_text().splitlines()[-2:])
 
 
+# Python runs it at the start of each process: a signal that else means nothing becomes an error of it.
+FAILS_ON_REQUEST = """
+import signal
+
+def fail(number, frame):
+    raise ValueError("row 7 is damaged")
+
+signal.signal(signal.SIGUSR1, fail)
+"""
 AT = r"in XE epoch \d+/60, step \d"
 FAULTS = [
     (1, signal.SIGKILL, rf"process 1 of 2 \(pid \d+ on .+\) was ended by SIGKILL {AT}"),
     (0, signal.SIGKILL, rf"process 0 of 2 \(pid \d+ on .+\) was ended by SIGKILL {AT}"),
+    (1, signal.SIGUSR1, rf"process 1 of 2 \(pid .+\) failed: ValueError: row 7 is damaged {AT}"),
     (1, signal.SIGTERM, r"stopped by a signal to another process; saved XE epoch \d+/60, step \d"),
+    (1, signal.SIGINT, r"stopped by a signal to another process; saved XE epoch \d+/60, step \d"),
+    (None, signal.SIGTERM, r"stopped by SIGTERM; saved XE epoch \d+/60, step \d"),
     (None, signal.SIGINT, r"stopped by SIGINT; saved XE epoch \d+/60, step \d"),
 ]
 

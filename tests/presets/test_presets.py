@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 import yaml
@@ -33,6 +34,9 @@ LATER = (
     "decode.groups",
     "decode.sampling",
     "text.tokenizer",
+    "on_track.xe",
+    "on_track.scst",
+    "dataset.demo.language",
     "ensemble",
 )
 
@@ -96,3 +100,21 @@ def test_the_large_clip_is_cut_at_half_of_its_blocks() -> None:
     for name in ("coco", "coco_vitl"):
         clip = load_params(ROOT / "presets" / f"{name}.yaml").clip
         assert 2 * clip.cut == open_clip.get_model_config(clip.model)["vision_cfg"]["layers"]
+
+
+def test_the_ranges_of_the_demo_are_three_deviations_around_its_seeds() -> None:
+    """As docs/experiments/learning.md says, from its own table."""
+    text = (ROOT / "docs" / "experiments" / "learning.md").read_text()
+    rows = re.findall(r"^\| seed \d+ \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert len(rows) == 3
+    on_track = load_params(ROOT / "params.yaml").on_track
+    found = [(each.epoch, each.low, each.high) for each in [*on_track.xe, *on_track.scst]]
+    for (epoch, low, high), column, of in zip(found, zip(*rows, strict=True), (1, 2, 1), strict=True):
+        scores = [float(cell) for cell in column]
+        middle, spread = mean(scores), 3 * stdev(scores)
+        assert (epoch, low, high) == (
+            of,
+            *(pytest.approx(middle + side, abs=0.006) for side in (-spread, spread)),
+        )
+        assert all(low < score < high for score in scores)
+        assert f"{low:g} to {high:g}" in text

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fsgr_model.datasets.normal_form import ImageRecord
+from fsgr_model.reporting.fonts import font
 from fsgr_model.reporting.sample_sheet import (
     LARGEST_FILE,
     MARGIN,
@@ -21,7 +22,7 @@ from fsgr_model.reporting.sample_sheet import (
     draw_sample_sheet,
     overlay,
 )
-from fsgr_model.reporting.typesetting import font, wrapped
+from fsgr_model.reporting.typesetting import wrapped
 
 CONCEPTS = ["dog", "grass", "sky"]
 LONG = "a very long caption that goes on and on about a dog on the grass below a sky of many colours " * 2

@@ -137,6 +137,38 @@ def test_what_is_known_of_english_only_is_left_out_with_the_reason() -> None:
     assert caption_report(REFERENCES, invented, INSTANCES, "off", tokenizer="characters")[0]["CHAIRi"] == 0.5
 
 
+def test_jieba_scores_no_other_language_without_spaces() -> None:
+    pytest.importorskip("jieba")
+    thai = {1: ["สุนัขวิ่งบนหญ้า"], 2: ["เด็กอ่านหนังสือ"], 3: ["รถบัสจอดอยู่"]}
+    japanese = {1: ["犬が走る"], 2: ["子供が本を読む"], 3: ["バスが止まる"]}
+    for name, references in (("Thai", thai), ("Japanese", japanese)):
+        results = {number: texts[0] for number, texts in references.items()}
+        report = score_captions(references, results, "off", "jieba")
+        assert report.metrics == {}
+        assert f"3 of 3 captions are {name} text, which jieba takes apart" in report.omitted[0]["reason"]
+        assert score_captions(references, results, "off", "characters").metrics["CIDEr"] > 0
+    assert "CIDEr" in score_captions(REFERENCES, RESULTS, "off", "jieba").metrics
+
+
+def test_captions_in_other_letters_have_no_english_endings() -> None:
+    arabic = {1: "كلب يركض على العشب", 2: "طفلان يقرآن كتابا على"}
+    references = {number: [text] for number, text in arabic.items()}
+    report, by_image = caption_report(references, arabic, None, "off", tokenizer="python")
+    reasons = {row["metric"]: row["reason"] for row in report["omitted"]}
+    assert "most letters here are not Latin" in reasons["bad_endings"]
+    assert "bad_ending" not in by_image.columns and report["CIDEr"] == pytest.approx(10.0)
+    english = {1: "a dog on a", 2: "a café"}
+    report, _ = caption_report({n: [t] for n, t in english.items()}, english, None, "off", tokenizer="python")
+    assert report["bad_endings"] == 0.5
+
+
+def test_metrics_name_the_tokenizer_where_it_is_not_the_usual_one() -> None:
+    """As text: `dvc metrics diff` shows numbers and texts of the top level, and no lists."""
+    by_characters, _ = caption_report(REFERENCES, RESULTS, None, "off", tokenizer="characters")
+    by_words, _ = caption_report(REFERENCES, RESULTS, None, "off", tokenizer="python")
+    assert by_characters["tokenizer"] == "characters" and "tokenizer" not in by_words
+
+
 def test_the_reward_of_chair_divides_the_names_as_the_captions() -> None:
     """A category of two letters is found in captions that are divided into letters."""
     divided = {

@@ -29,12 +29,10 @@ from fsgr_model.runtime.artifacts import load_json
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import resume_point
 from fsgr_model.runtime.stopping import Stopped
-from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, ids_as_text
+from fsgr_model.training.clip_pairs import Pairs, cut_phrase, function_tokens, ids_as_text, pairs_key
 from fsgr_model.training.clip_training import (
     CompactEmbedding,
     batch_loss,
-    drop_colours,
-    move,
     patch_scores,
     phrase_loss,
     retrieval_accuracy,
@@ -59,9 +57,9 @@ def pairs(dataset):
     return read_pairs(dataset, "train")
 
 
-def read_pairs(dataset, split, captions=None):
+def read_pairs(dataset, split):
     preprocess = build_preprocess(default_preprocessing(CONFIG, {"resize_mode": "squash"}))
-    images, captions = read_images(dataset, split), captions or read_captions(dataset)
+    images, captions = read_images(dataset, split), read_captions(dataset)
     return Pairs(images, captions, preprocess, build_tokenizer(CONFIG), runtime=RuntimeParams(workers=0))
 
 
@@ -100,7 +98,8 @@ def vanish():
     raise KeyboardInterrupt
 
 
-INTERRUPTED = PARAMS.model_copy(update={"batch_size": 4, "shift": 0.1, "gray_scale_prob": 0.5})
+CHANGES = {"shift": 0.1, "gray_scale_prob": 0.5, "crop_area": 0.5, "mirror_prob": 0.5, "colour_jitter": 0.3}
+INTERRUPTED = PARAMS.model_copy(update={"batch_size": 4, **CHANGES})
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +301,7 @@ def test_text_embedding_is_open_clips(pairs, text):
 def test_image_and_patches_are_those_of_the_pipeline(pairs, changes):
     torch.manual_seed(2)
     model = build_model(tiny_config(**{"pool_type": "avg"} | changes), "tiny").eval()
-    images = pairs.images[:3].float()
+    images = pairs.pictures.tensors(pairs.image_ids[:3]).float()
     with torch.no_grad():
         image_BE, patch_BGE = image_and_patches(model, images)
         wanted = model.encode_image(images, normalize=True)
@@ -386,26 +385,6 @@ def test_texts_of_transformers_are_not_trained_here(key, dataset, tmp_path):
     assert not (tmp_path / "clip").exists()
 
 
-def test_moved_pictures_are_shifted_whole():
-    ramp = torch.arange(32.0).expand(1, 3, 32, 32)
-    torch.manual_seed(0)
-    moved = [move(ramp, 1 / 12)[0, 0] for _ in range(100)]
-    shifts = {int(picture[0, 16]) - 16 for picture in moved}
-    assert shifts == set(range(-3, 4))
-    assert all(torch.equal(picture[5], picture[20]) for picture in moved)
-
-
-def test_some_pictures_lose_their_colours_and_nothing_else():
-    torch.manual_seed(0)
-    images = torch.rand(400, 3, 4, 4)
-    dropped = drop_colours(images, 0.25)
-    grey = (dropped == dropped[:, :1]).flatten(1).all(dim=1)
-    assert 60 < grey.sum() < 140
-    assert torch.equal(dropped[~grey], images[~grey])
-    torch.testing.assert_close(dropped[grey].mean(dim=1), images[grey].mean(dim=1))
-    assert drop_colours(images, 0.0) is images
-
-
 def test_a_batch_larger_than_the_split_is_all_of_it(pairs):
     (step,) = batches_of(pairs, 100, seed=1, epoch=1)
     assert len(step.image_ids) == 12
@@ -427,8 +406,9 @@ def test_a_loss_that_is_not_finite_stops(pairs):
         train(model, pairs, PARAMS, "key")
 
 
-def test_key_changes_with_pictures_and_captions(pairs, dataset):
-    captions = read_captions(dataset)
-    first = captions[11][0]
-    captions[11][0] = replace(first, text="something else")
-    assert read_pairs(dataset, "train", captions).key != pairs.key
+def test_key_changes_with_pictures_and_captions(dataset):
+    records, captions = read_images(dataset, "train"), read_captions(dataset)
+    before = pairs_key(records, captions)
+    assert pairs_key(records[1:], captions) != before
+    captions[11][0] = replace(captions[11][0], text="something else")
+    assert pairs_key(records, captions) != before

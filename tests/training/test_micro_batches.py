@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from fsgr_model.config.training_params import ContrastParams
+from fsgr_model.training import gradient
 from fsgr_model.training.loop import Loop
 from fsgr_model.training.xe import CrossEntropy
 from pipeline.train_scst import train_scst
@@ -79,6 +80,24 @@ def test_a_batch_that_does_not_fit_is_cut(run_in, model_params, xe_params, by_im
     run = run_in("cut")
     train_xe(run, 1e-3, model_params, xe_params)
     assert "2 images fit in memory at once, so batches are cut" in capsys.readouterr().out
+    assert_same(weights_and_curve(run), by_image[1])
+
+
+def test_several_processes_cut_what_one_of_them_cannot_hold(
+    tmp_path, run_in, model_params, xe_params, by_image, monkeypatch
+):
+    """They have two and three of five images; the second one can hold two."""
+    whole = CrossEntropy.loss
+
+    def loss(task, model, batch, step):
+        if len(batch.image_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(task, model, batch, step)
+
+    monkeypatch.setattr(CrossEntropy, "loss", loss)
+    monkeypatch.setattr(gradient, "may_run_out", lambda device: True)
+    run = run_in("cut")
+    in_processes(2, tmp_path / "2", trained, run, train_xe, 1e-3, model_params, xe_params)
     assert_same(weights_and_curve(run), by_image[1])
 
 

@@ -298,6 +298,33 @@ def test_a_process_that_hangs_is_named(tmp_path):
     assert is_first
 
 
+def exchanged(world):
+    weights = [torch.nn.Parameter(torch.ones(shape)) for shape in ((3, 5), (7,), (2, 2))]
+    for weight in weights[:2]:
+        weight.grad = torch.ones_like(weight)
+    sum_gradients(weights, world)
+    world.gather(torch.ones(world.rank + 1, 4))
+    return world.bytes_given(), world.bytes_given()
+
+
+def test_bytes_are_counted_by_kind_and_gradients_weigh_what_is_trained(tmp_path):
+    for found, after in in_processes(2, tmp_path / "2", exchanged):
+        # Whether each of three weights has a gradient, and how many rows there are, as int64; two rows of 4.
+        assert found == {"counts": 3 * 8 + 8, "gradients": (15 + 7) * 4, "gathered": 2 * 4 * 4}
+        assert after == {}
+
+
+def given(world):
+    weight = torch.nn.Parameter(torch.full((2, 3), float(world.rank)).T)
+    world.give([weight], 1)
+    return weight.detach().numpy()
+
+
+def test_all_get_the_weights_of_one(tmp_path):
+    for found in in_processes(2, tmp_path / "2", given):
+        assert (found == 1).all()
+
+
 def weights_that_differ(world):
     with pytest.raises(UserError, match="weight and 0 further weights differ between processes"):
         check_weights_agree({"weight": torch.full((3,), float(world.rank)), "same": torch.ones(2)}, world)

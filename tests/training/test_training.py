@@ -149,7 +149,7 @@ def test_auxiliary_losses_resume_exactly_heads_included(
 def test_every_auxiliary_loss_has_its_own_column(runs, model_params, full_xe_params):
     rows = history_of(runs(1e-3, model_params, full_xe_params))
     levels = ["image_caption", "region_phrase", "patch_word"]
-    assert set(rows[0]) == {"epoch", "lr", "loss", "xe", "contrast", *levels, "val_CIDEr"}
+    assert set(rows[0]) == {"epoch", "lr", "loss", "xe", "contrast", *levels, "val_CIDEr", "val_distinct"}
     assert [row["region_phrase"] == "" for row in rows] == [True, True, False, False, False, False]
     weights = dict(zip(levels, [0.05, 0.1, 0.05], strict=True))
     expected = float(rows[5]["xe"]) + 0.25 * float(rows[5]["contrast"])
@@ -173,7 +173,7 @@ def test_without_auxiliary_losses_neither_label_maps_nor_text_tower_are_read(
         monkeypatch.setattr(name, refuse)
     run = run_in("run")
     train_xe(run, 1e-3, model_params, xe_params)
-    assert set(history_of(run)[0]) == {"epoch", "lr", "loss", "val_CIDEr"}
+    assert set(history_of(run)[0]) == {"epoch", "lr", "loss", "val_CIDEr", "val_distinct"}
     for change in ({"contrast": CONTRAST}, {"alignment": ALIGNMENT}):
         with pytest.raises(AssertionError, match="read"):
             train_xe(run_in("other"), 1e-3, model_params, xe_params.model_copy(update=change))

@@ -2,14 +2,13 @@
 
 import os
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from PIL import Image
 
 from fsgr_model.config.decode_params import DecodeParams
-from fsgr_model.inference.image_captioner import Caption, DescribedImage
+from fsgr_model.inference.describing import Caption, DescribedImage
 
 
 class FreeCaptioner:
@@ -20,12 +19,12 @@ class FreeCaptioner:
     def __init__(self, batch_size: int = 4, weight: float = 1.0) -> None:
         self.batch_size = batch_size
         self.decode = DecodeParams(beam_size=1, max_length=5)
-        self.clip = SimpleNamespace(identity={"name": "none"})
-        self.codebook = SimpleNamespace(names=["wall"])
+        self.identity = {"name": "none"}
+        self.concepts = ["wall"]
         network = torch.nn.Linear(1, 1)
         torch.nn.init.constant_(network.weight, weight)
         torch.nn.init.zeros_(network.bias)
-        self.assembly = SimpleNamespace(captioner=network)
+        self.weights = network.state_dict
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         return np.asarray(picture)[0, 0]

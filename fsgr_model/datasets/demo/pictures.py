@@ -80,8 +80,10 @@ def _lit(sprite: Image.Image) -> Image.Image:
 
 def _shadow(canvas: Image.Image, left: int, top: int, sprite: Image.Image) -> None:
     """Draw a soft dark ellipse on the ground; it belongs to the background, so to no thing's mask."""
-    shade = Image.new("L", (sprite.width, max(4, sprite.width // 6)))
+    height = max(4, sprite.width // 6)
     pen = Pen(Image.new("L", (64, 64)), (0,))
     pen.ellipse((0.5, 0.5), (0.48, 0.48), fill=(70,), outline=False)
-    shade = pen.image.resize(shade.size, Image.Resampling.BILINEAR)
-    canvas.paste((30, 30, 50), (left, top + sprite.height - shade.height // 2), shade)
+    # Width before height: in one call, Pillow 13 rounds another way than those before it.
+    wide = pen.image.resize((sprite.width, 64), Image.Resampling.BILINEAR)
+    shade = wide.resize((sprite.width, height), Image.Resampling.BILINEAR)
+    canvas.paste((30, 30, 50), (left, top + sprite.height - height // 2), shade)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from fsgr_model.config.dataset_params import DemoWorldParams
+from fsgr_model.config.dataset_params import DemoWorldParams, Language
 from fsgr_model.config.text_params import Segmenter
 from fsgr_model.datasets.demo.backdrops import PAINTERS, WEATHER
 from fsgr_model.datasets.demo.grammar import write_captions
@@ -76,8 +76,15 @@ def draw_demo_world(
     Raises:
         UserError: the world file is missing or wrong, or names something that has no drawing.
     """
-    assignments = _assign(params)
-    return draw_pictures(_drawable(world_file), assignments, seed, folder, place=place, segmenter=segmenter)
+    return draw_pictures(
+        _drawable(world_file),
+        _assign(params),
+        seed,
+        folder,
+        place=place,
+        segmenter=segmenter,
+        language=params.language,
+    )
 
 
 def draw_pretraining(
@@ -94,7 +101,15 @@ def draw_pretraining(
     """
     ids = range(FIRST_PRETRAINING_ID, FIRST_PRETRAINING_ID + params.pretraining_images)
     assignments = [Assignment(image_id, "train", "any") for image_id in ids]
-    return draw_pictures(_drawable(world_file), assignments, seed, folder, place=place, segmenter=segmenter)
+    return draw_pictures(
+        _drawable(world_file),
+        assignments,
+        seed,
+        folder,
+        place=place,
+        segmenter=segmenter,
+        language=params.language,
+    )
 
 
 def draw_pictures(
@@ -106,14 +121,22 @@ def draw_pictures(
     place: str,
     processes: int | None = None,
     segmenter: Segmenter = "ptb",
+    language: Language = "en",
 ) -> Dataset:
-    """Draw the assigned pictures in `processes` processes; 1: in this process, None: one process per core."""
+    """Draw the assigned pictures in `processes` processes; 1: in this process, None: one process per core.
+
+    Raises:
+        UserError: the world has no words of the language.
+    """
+    world.nouns(language)
     if processes is None:
         processes = max(1, min(os.cpu_count() or 1, len(assignments) // IMAGES_PER_PROCESS))
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    draw = partial(draw_one, world=world, seed=seed, folder=folder, place=place, segmenter=segmenter)
+    draw = partial(
+        draw_one, world=world, seed=seed, folder=folder, place=place, segmenter=segmenter, language=language
+    )
     drawn = list(progress(_map(draw, assignments, processes), len(assignments), "demo world", unit="images"))
-    return _collect(world, drawn)
+    return _collect(categories(world, language), drawn)
 
 
 def draw_one(
@@ -124,6 +147,7 @@ def draw_one(
     folder: Path,
     place: str,
     segmenter: Segmenter = "ptb",
+    language: Language = "en",
 ) -> Drawn:
     """Sample, draw, caption and annotate one picture, and write its PNG file."""
     scene_rng, paint_rng, words_rng = np.random.default_rng([seed, assignment.image_id]).spawn(3)
@@ -133,7 +157,8 @@ def draw_one(
     for thing, mask in zip(scene.things, picture.visible, strict=True):
         areas[thing.group] += int(np.count_nonzero(mask))
     by_size = [group for group, _ in areas.most_common()]
-    texts = write_captions(world, scene, find_relations(scene, picture), by_size, rng=words_rng)
+    relations = find_relations(scene, picture)
+    texts = write_captions(world, scene, relations, by_size, rng=words_rng, language=language)
     return Drawn(
         record=_save(picture, assignment, folder, place),
         texts=texts,
@@ -142,12 +167,12 @@ def draw_one(
     )
 
 
-def categories(world: WorldSpec) -> list[dict[str, Any]]:
+def categories(world: WorldSpec, language: Language = "en") -> list[dict[str, Any]]:
     """COCO categories with ids from 1: objects, then backgrounds; `synonyms` are the nouns of captions."""
     rows = []
-    for category_id, (name, nouns) in enumerate(world.synonyms().items(), start=1):
-        above = "object" if name in world.objects else "background"
-        rows.append({"id": category_id, "name": name, "supercategory": above, "synonyms": nouns})
+    for category_id, (key, nouns) in enumerate(world.nouns(language).items(), start=1):
+        above = "object" if key in world.objects else "background"
+        rows.append({"id": category_id, "name": nouns[0], "supercategory": above, "synonyms": nouns})
     return rows
 
 
@@ -201,7 +226,7 @@ def _save(picture: Picture, assignment: Assignment, folder: Path, place: str) ->
 
 def _instances(world: WorldSpec, scene: Scene, picture: Picture) -> list[dict[str, Any]]:
     """Things from back to front with colour and size, then the background; visible pixels only."""
-    ids = {row["name"]: row["id"] for row in categories(world)}
+    ids = {key: category_id for category_id, key in enumerate(world.synonyms(), start=1)}
     rows = []
     for thing, mask in zip(scene.things, picture.visible, strict=True):
         group = scene.groups[thing.group]
@@ -224,7 +249,8 @@ def _annotation(category_id: int, mask: Mask) -> dict[str, Any]:
     }
 
 
-def _collect(world: WorldSpec, drawn: list[Drawn]) -> Dataset:
+def _collect(named: list[dict[str, Any]], drawn: list[Drawn]) -> Dataset:
+    """The dataset of these pictures; `named`: the categories of their instances."""
     caption_ids, instance_ids = count(FIRST_CAPTION_ID), count(FIRST_INSTANCE_ID)
     captions = [
         CaptionRecord(each.record.image_id, next(caption_ids), text, tokens)
@@ -239,7 +265,7 @@ def _collect(world: WorldSpec, drawn: list[Drawn]) -> Dataset:
     return Dataset(
         images=[each.record for each in drawn],
         captions=captions,
-        instances={"categories": categories(world), "annotations": annotations},
+        instances={"categories": named, "annotations": annotations},
         report=_report(drawn, len(captions), len(annotations)),
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from fsgr_model.config.dataset_params import Language
 from fsgr_model.config.section import Section
 from fsgr_model.runtime.artifacts import load_yaml
 from fsgr_model.runtime.errors import UserError
@@ -92,16 +93,21 @@ class ChanceSpec(Section):
     stop: Chance
 
 
-class CaptionSpec(Section):
-    """The grammar: sentence patterns with their chances, and how much a caption says."""
+class Patterns(Section):
+    """Sentence patterns with their chances: of things in a place, of what one does, of a relation of two."""
+
+    listed: Words
+    doing: Words
+    related: Words
+
+
+class CaptionSpec(Patterns):
+    """The grammar of English, and how much a caption of any language says."""
 
     per_image: int
     words: tuple[int, int]
     all_things: Chance
     chances: ChanceSpec
-    listed: Words
-    doing: Words
-    related: Words
 
 
 class HeldOutSpec(Section):
@@ -109,6 +115,42 @@ class HeldOutSpec(Section):
 
     colours: list[tuple[str, str]]
     pairs: list[tuple[str, str]]
+
+
+class ChineseObject(Section):
+    """A kind of object in Chinese: its measure words, its nouns, and verbs that 在 or 着 can follow."""
+
+    measure: Words
+    nouns: Annotated[list[str], Field(min_length=1)]
+    doing: list[str]
+
+
+class ChinesePlace(Section):
+    """A kind of place in Chinese; the fields of `BackgroundSpec`, without the weather."""
+
+    nouns: Annotated[list[str], Field(min_length=1)]
+    where: Words
+    on: Words
+    above: Words
+    scenes: Words
+
+
+class ChineseSpec(Patterns):
+    """The grammar of Chinese, with a word for all that the world shows.
+
+    `alone`: the adverb that is said only of what is alone; `characters`: fewest and most in a caption.
+    """
+
+    sizes: dict[str, Words]
+    colours: dict[str, Words]
+    objects: dict[str, ChineseObject]
+    backgrounds: dict[str, ChinesePlace]
+    weather: dict[str, Words]
+    relations: dict[Relation, Words]
+    count_words: dict[int, Words]
+    moods: MoodSpec
+    alone: str
+    characters: tuple[int, int]
 
 
 class WorldSpec(Section):
@@ -126,6 +168,7 @@ class WorldSpec(Section):
     moods: MoodSpec
     captions: CaptionSpec
     held_out: HeldOutSpec
+    chinese: ChineseSpec | None = None
 
     @model_validator(mode="after")
     def _names_exist(self) -> "WorldSpec":
@@ -151,6 +194,24 @@ class WorldSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _chinese_names_everything(self) -> "WorldSpec":
+        for name in ("sizes", "colours", "objects", "backgrounds", "weather") if self.chinese else ():
+            theirs, ours = getattr(self, name), getattr(self.chinese, name)
+            _known(ours, theirs, f"chinese.{name}")
+            if missing := [each for each in theirs if each not in ours]:
+                raise ValueError(f"chinese.{name}: no words for {missing[0]!r}; add them")
+        return self
+
+    @model_validator(mode="after")
+    def _chinese_nouns_are_unambiguous(self) -> "WorldSpec":
+        nouns = self.nouns("zh") if self.chinese else {}
+        for (one, its), (other, theirs) in combinations(nouns.items(), 2):
+            for noun, also in product(its, theirs):
+                if noun in also or also in noun:
+                    raise ValueError(f"{one} ({noun}) and {other} ({also}): one noun holds the other")
+        return self
+
+    @model_validator(mode="after")
     def _training_keeps_colours(self) -> "WorldSpec":
         for name in self.objects:
             if len(self.training_colours(name)) < 2:
@@ -162,6 +223,22 @@ class WorldSpec(Section):
         return [
             colour for colour in self.objects[kind].colours if (kind, colour) not in self.held_out.colours
         ]
+
+    def nouns(self, language: Language) -> dict[str, list[str]]:
+        """The name of each object and background in a language, then every other noun that captions use.
+
+        Raises:
+            UserError: the file has no words of this language.
+        """
+        if language == "en":
+            return self.synonyms()
+        if self.chinese is None:
+            raise UserError(
+                "dataset.demo.language is zh, but the world file has no section `chinese`; take that of "
+                "data/demo/world.yaml, or set dataset.demo.language: en"
+            )
+        kinds = {name: self.chinese.objects[name].nouns for name in self.objects}
+        return kinds | {name: self.chinese.backgrounds[name].nouns for name in self.backgrounds}
 
     def synonyms(self) -> dict[str, list[str]]:
         """Every noun, singular and plural, that captions use for each object and background."""

@@ -72,6 +72,6 @@ function card(row) {
 }
 
 function caption(label, words) {
-  const parts = words.flatMap(([word, differs]) => [differs ? el("mark", {}, word) : word, " "]);
-  return el("p", {}, el("span", { class: "quiet" }, `${label} `), ...parts);
+  const parts = words.map(([word, differs]) => (differs ? el("mark", {}, word) : word));
+  return el("div", { class: "said" }, el("span", { class: "quiet" }, label), el("p", { dir: "auto" }, ...parts));
 }

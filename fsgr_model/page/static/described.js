@@ -48,15 +48,19 @@ function captionOf(caption, attention, maps) {
         blur: () => maps.showLayer(),
         click: look,
       },
-      word.text,
-      el("small", {}, percent),
+      el("bdi", {}, word.text),
+      el("small", { dir: "ltr" }, percent),
     );
     button.style.borderBottomColor = `color-mix(in srgb, var(--accent) ${percent}, transparent)`;
     return button;
   });
   const whole = Math.exp(caption.log_probability);
   const shown = whole >= 0.001 ? whole.toFixed(3) : whole.toExponential(1);
-  return el("p", { class: "caption" }, ...words, el("small", { class: "quiet" }, ` probability ${shown}`));
+  return el(
+    "div", { class: "caption" },
+    el("p", { dir: "auto" }, ...words),
+    el("small", { class: "quiet" }, `probability ${shown}`),
+  );
 }
 
 /** The canvas over a picture: a layer of concepts, or the attention of a word. */
@@ -105,7 +109,7 @@ class Maps {
     this.legend.replaceChildren(...[...colours].map(([id, colour]) => {
       const swatch = el("span", { class: "swatch" });
       swatch.style.background = colour;
-      return el("li", {}, swatch, this.found.names[id]);
+      return el("li", {}, swatch, el("bdi", {}, this.found.names[id]));
     }));
     if (!map) {
       this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);

@@ -85,25 +85,32 @@ class Look {
     return el(
       "a",
       { class: "tile", href: `#look/${id}` },
-      el("img", { src: picture(id, data.versions[row], 224), alt: "", decoding: "async" }),
+      el("img", { "data-src": picture(id, data.versions[row], 224), alt: "", decoding: "async" }),
       el("span", { class: "score" }, `${score}`),
-      el("p", {}, data.captions[row]),
+      el("p", { dir: "auto" }, data.captions[row]),
     );
   }
 
   async open(id) {
+    this.wanted = id;
     if (id === undefined) {
       this.dialog.close();
       return;
     }
+    let content;
     try {
       const found = await ask(`/api/image/${encodeURIComponent(id)}`);
-      this.id = found.image_id;
-      this.dialog.replaceChildren(this.close(), this.detail(found));
+      content = () => {
+        this.id = found.image_id;
+        return this.detail(found);
+      };
     } catch (error) {
-      this.dialog.replaceChildren(this.close(), el("p", { class: "bad" }, error.message));
+      content = () => el("p", { class: "bad" }, error.message);
     }
-    if (!this.dialog.open) this.dialog.showModal();
+    if (this.wanted !== id) return; // another one was asked for meanwhile, or none
+    this.dialog.replaceChildren(this.close(), content());
+    if (this.dialog.open) this.dialog.querySelector("button").focus(); // the one that had the focus is gone
+    else this.dialog.showModal();
   }
 
   close() {
@@ -114,11 +121,11 @@ class Look {
     const source = picture(found.image_id, found.version, 1024);
     const image = el("img", { src: source, alt: `picture ${found.image_id}` });
     const place = el("div", {});
-    const texts = found.references.map((text) => el("li", {}, text));
+    const texts = found.references.map((text) => el("li", { dir: "auto" }, text));
     const phases = Object.entries(found.phases).map(([phase, of]) => el(
       "section", {},
-      el("h2", {}, `${phase}: ${of.caption}`),
-      of.invented.length ? el("p", { class: "bad" }, `named, but not there: ${of.invented.join(", ")}`) : null,
+      el("h2", {}, `${phase}: `, el("bdi", {}, of.caption)),
+      of.invented.length ? el("p", { class: "bad" }, "named, but not there: ", el("bdi", {}, of.invented.join(", "))) : null,
       scoreTable(of.scores),
     ));
     const look = async (event) => {
@@ -156,6 +163,7 @@ class Look {
   }
 
   leave() {
+    this.wanted = undefined;
     this.grid.leave();
     if (this.dialog.open) this.dialog.close();
   }

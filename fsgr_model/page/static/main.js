@@ -10,8 +10,10 @@ const main = document.getElementById("main");
 let about = null;
 let shown = null; // the tab that is shown: its name, and what it returned
 
+const asked = () => location.hash.slice(1).split("/");
+
 async function show() {
-  const [name, ...rest] = location.hash.slice(1).split("/");
+  const [name] = asked();
   const tab = name in TABS ? name : about.decode ? "try" : "look";
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${tab}`) link.setAttribute("aria-current", "page");
@@ -21,18 +23,24 @@ async function show() {
     notice("");
     shown?.view?.leave?.();
     document.title = `${tab[0].toUpperCase()}${tab.slice(1)} · FSGR captioning`;
-    main.replaceChildren();
+    // One of its own for each tab: what comes late for a tab that was left is not seen.
+    const room = el("div");
+    main.replaceChildren(room);
     const entry = { name: tab, view: null };
     shown = entry;
+    main.setAttribute("aria-busy", "true");
     try {
-      entry.view = await TABS[tab](main, about);
+      entry.view = await TABS[tab](room, about);
     } catch (error) {
-      if (shown === entry) main.replaceChildren(el("p", { class: "bad" }, error.message));
+      room.replaceChildren(el("p", { class: "bad" }, error.message));
       return;
+    } finally {
+      if (shown === entry) main.removeAttribute("aria-busy");
     }
     if (shown !== entry) return entry.view?.leave?.();
   }
-  shown.view?.go?.(rest);
+  // What is asked for may have changed while the tab came.
+  shown.view?.go?.(asked().slice(1));
 }
 
 try {

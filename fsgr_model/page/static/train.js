@@ -104,6 +104,7 @@ class Train {
           + (run.seconds_left === null ? "time left unknown" : `at most ${duration(run.seconds_left)} left`)),
         silent > OLD_SECONDS ? el("p", { class: "bad" }, `It has said nothing for ${duration(silent)}: it may have been stopped.`) : null,
         el("p", { class: "quiet" }, said.join(", ")),
+        ...run.warnings.map((warning) => el("p", { class: "bad" }, warning)),
         samples.length ? el("p", {}, "Captions of the last validation:") : null,
         samples.length ? el("ul", {}, ...samples) : null,
       );
