@@ -212,7 +212,7 @@ def gain(known: dict[str, Any], cells: dict[str, Any]) -> str:
         statistics.mean(run["CIDEr"] for run in runs) - known[START]["CIDEr"]
         for runs in (cells.values(), alone.values())
     )
-    return f"{gained / of:.0%}" if of else ""
+    return f"{gained / of:.1%}" if of else ""
 
 
 def shown(values: Sequence[float], form: str) -> str:

@@ -53,15 +53,14 @@ class Rule(Protocol):
     def __call__(self, log_prob_BSV: Tensor, spoken: Spoken) -> None: ...
 
 
-NEVER_SPOKEN = (UNK, PAD, BOS)
+# <unk>, <pad> and <bos>, which lie together: one fill for all, which a CUDA graph can record.
+NEVER_SPOKEN = slice(UNK, EOS)
 
 
 def word_log_probs(logits: Tensor) -> Tensor:
     """Log-probabilities of the words that a caption may have, float32; <unk>, <pad> and <bos> have none."""
     logits = at_least_float32(logits).clone()
-    # One after the other: a list of indices would be copied to the device, which a CUDA graph cannot record.
-    for word in NEVER_SPOKEN:
-        logits[..., word].fill_(-torch.inf)
+    logits[..., NEVER_SPOKEN].fill_(-torch.inf)
     return logits.log_softmax(dim=-1)
 
 

@@ -42,7 +42,7 @@ def test_the_table_has_a_row_for_each_setting_with_the_spread_of_its_seeds() -> 
             "| 1 cider_d; baseline mean | 1 | 0.500 | ",
         ),
         # Seed 43 beside seed 43; nothing where that of CIDEr-D is missing.
-        ("", "100%", "80%", ""),
+        ("", "100.0%", "80.0%", ""),
         strict=False,
     ):
         assert line.startswith(start) and line.endswith(f" | {gain} |")

@@ -54,7 +54,7 @@ def members(project: Path, tmp_path: Path) -> Path:
     torch.manual_seed(1)
     for name, tensor in tensors.items():
         if name.startswith("decoder."):
-            tensors[name] = tensor + 0.4 * tensor.std(correction=0) * torch.randn_like(tensor)
+            tensors[name] = tensor + 1.5 * tensor.std(correction=0) * torch.randn_like(tensor)
     save_tensors(folder / "other" / "model.safetensors", tensors, facts)
     return folder
 
