@@ -42,7 +42,7 @@ RESNET = {
 }
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_option_of_the_network(name: str, tiny_data: Path, model_params: ModelParams, tmp_path: Path):
     params = ModelParams.model_validate(model_params.model_dump() | NETWORKS[name])
