@@ -11,6 +11,7 @@ kill hits one of them or the command that started them. Results are added to ben
 """
 
 import argparse
+import csv
 import json
 import math
 import random
@@ -77,18 +78,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stages", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
     parser.add_argument("--processes", type=int, default=1, help="that share a stage's work")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="no kill begins later than that")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="of each stage, after which no kill begins"
+    )
     parser.add_argument("--folder", type=Path, help="an empty or earlier folder for the copy; it is kept")
     given = parser.parse_args()
     before = load_json(OUT) if OUT.exists() else {}
-    end = time.monotonic() + 60 * given.minutes
     several = f", {given.processes} processes" if given.processes > 1 else ""
     with tempfile.TemporaryDirectory() as temporary:
         changes = TINY | {"runtime.processes": given.processes}
         scratch = Scratch((given.folder or Path(temporary)).resolve(), changes)
         for stage in given.stages:
             draw = random.Random(f"{given.seed} {stage}")
-            tally = Trial(scratch, stage, draw).run(-(-given.kills // len(given.stages)), end)
+            tally = Trial(scratch, stage, draw).run(-(-given.kills // len(given.stages)), given.minutes)
             before[f"{stage}, seed {given.seed}{several}"] = asdict(tally)
             print(stage, json.dumps(asdict(tally)), flush=True)
             save_json(OUT, before)
@@ -112,15 +114,15 @@ class Trial:
         # Of the last attempt that ended by itself.
         self.seconds = 0.0
 
-    def run(self, kills: int, end: float = math.inf) -> Tally:
-        """So many kills, fewer if the clock comes to `end`."""
+    def run(self, kills: int, minutes: float = math.inf) -> Tally:
+        """So many kills, fewer if they take longer than so many minutes."""
         self._prepare()
         self._clear()
         self._attempt(self.stage)
         shutil.rmtree(self.whole, ignore_errors=True)
         self._copy_to(self.whole)
         self._clear()
-        killed_before = False
+        killed_before, end = False, time.monotonic() + 60 * minutes
         while (go_on := self.tally.kills < kills and time.monotonic() < end) or killed_before:
             # After the last kill, the run that continues to the end.
             delay = self.draw.uniform(0, self.seconds) if go_on else None
@@ -189,9 +191,18 @@ class Trial:
         """What a killed run left in the place of its outputs is whole, or is not there."""
         for output in filter(Path.exists, self.outputs):
             self.tally.killed_after_outputs += 1
+            if output.suffix == ".tsv":
+                self._check_curve(output)
+                continue
             for name, digest in digests(output).items():
                 if digests(self.whole / output.name).get(name) != digest:
                     self.tally.half_written.append(f"{output.name}/{name} after kill {self.tally.kills}")
+
+    def _check_curve(self, curve: Path) -> None:
+        """A curve is written anew after every epoch: it has the first rows of the whole one."""
+        found, expected = rows_of(curve), rows_of(self.whole / curve.name)
+        if found != expected[: len(found)]:
+            self.tally.half_written.append(f"{curve.name} after kill {self.tally.kills}")
 
     def _compare(self) -> None:
         for output in self.outputs:
@@ -225,6 +236,13 @@ class Trial:
     def _clear(self) -> None:
         for output in self.outputs:
             shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
+
+
+def rows_of(curve: Path) -> list[dict[str, str]]:
+    """The rows of a curve, without what they lack: a column comes with the first epoch that has it."""
+    with curve.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [{name: value for name, value in row.items() if value} for row in rows]
 
 
 def digests(output: Path) -> dict[str, str]:

@@ -145,7 +145,7 @@ def batch_loss(
     image_BE, caption_BE, phrase_BE = (
         world.gather(x_BE) for x_BE in (image_BE, *(text_embedding(model, text) for text in texts))
     )
-    score_BB, said_BB = (world.gather(x_BB) for x_BB in (patch_scores(patch_BGE, phrase_BE), batch.said_BB))
+    said_BB = world.gather(batch.said_BB)
     scale, bias = model.logit_scale.exp(), model.logit_bias
     of_texts, of_phrases = (
         (open_clip.ClipLoss(), phrase_loss)
@@ -156,7 +156,7 @@ def batch_loss(
         return (
             of_texts(image_BE, caption_BE, scale)
             + of_phrases(scale * image_BE @ phrase_BE.T, said_BB)
-            + of_phrases(scale * score_BB, said_BB)
+            + of_phrases(scale * world.gather(patch_scores(patch_BGE, phrase_BE)), said_BB)
         )
 
 

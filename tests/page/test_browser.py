@@ -45,6 +45,7 @@ def served(project: Path, scored: Path) -> Served:
     captioner = ImageCaptioner(pipeline_model("xe", project))
     (scored / "plots").mkdir(exist_ok=True)
     rows = "".join(f"{epoch}\t{epoch / 10}\n" for epoch in range(12))
+    (scored / "plots" / "scst.tsv").write_text("epoch\treward\n1\t0.5\n")
     (scored / "plots" / "xe.tsv").write_text("epoch\tval_CIDEr\n" + rows)
     return Served("small", captioner, Project(scored), Limits(pixels=2_000_000))
 
@@ -253,6 +254,8 @@ def test_curves_and_runs_under_way(watched: Watched, here: Running, scored: Path
     page.goto(f"{here.address}#train")
     expect(page.get_by_role("img", name="xe: val_CIDEr by epoch: workspace ends at 1.1")).to_be_visible()
     expect(page.get_by_text("1.5 of 4 epochs; time left unknown")).to_be_visible()
+    one = page.get_by_role("img", name="scst: reward by epoch")
+    assert one.locator("text[text-anchor=middle]").all_text_contents() == ["1"], "of its only epoch"
     expect(page.get_by_text("141: a red wall")).to_be_visible()
     expect(page.get_by_text(warned[0])).to_be_visible()
     save_json(folder / LIVE, load_json(folder / LIVE) | {"done": 2.0})

@@ -19,7 +19,8 @@ export function plot(title, lines) {
     drawn.append(svg("line", { class: "axis", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y, y2: y }));
     drawn.append(svg("text", { x: EDGE.left - 5, y: y + 4, "text-anchor": "end" }, short(value)));
   }
-  for (const value of new Set(ticks(scale.x).map(Math.round))) {
+  const epochs = ticks(scale.x).map(Math.round).filter((value) => value >= scale.x.low && value <= scale.x.high);
+  for (const value of new Set(epochs)) {
     drawn.append(svg("text", { x: scale.x.at(value), y: HEIGHT - 6, "text-anchor": "middle" }, value));
   }
   points.forEach((of, number) => {
