@@ -107,7 +107,7 @@ def test_artifacts_are_outputs_of_stages() -> None:
     assert all(artifact["type"] == "model" and artifact["desc"] for artifact in page["artifacts"].values())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_clone_gets_what_captioning_needs(first: Machine, tmp_path: Path) -> None:
     clone, *_ = blocks("Use them on another machine")
     picture = tmp_path / "photo.png"
@@ -119,7 +119,7 @@ def test_a_clone_gets_what_captioning_needs(first: Machine, tmp_path: Path) -> N
     assert not (data / "features").exists() and not (data / "dataset").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_change_runs_its_stages_on_what_they_need(second: Machine) -> None:
     _, command = blocks("Use them on another machine")
     assert stages_run(second.run(command)) == set(), "nothing has changed"
@@ -131,7 +131,7 @@ def test_a_change_runs_its_stages_on_what_they_need(second: Machine) -> None:
     assert not (second.folder / "data" / "word_lists").joinpath("none").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_experiment_travels(first: Machine, second: Machine) -> None:
     run, apply = blocks("Share an experiment")
     first.run(run)
@@ -142,7 +142,7 @@ def test_an_experiment_travels(first: Machine, second: Machine) -> None:
     assert captions.is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_version_of_the_model_travels(first: Machine, tmp_path: Path) -> None:
     register, get = blocks("Number the versions of a model")
     first.run(register)
@@ -152,7 +152,7 @@ def test_a_version_of_the_model_travels(first: Machine, tmp_path: Path) -> None:
     assert (tmp_path / "weights" / "model.safetensors").read_bytes() == weights
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_check_before_a_release(second: Machine) -> None:
     """In a clone of the server: it is of its lock, until something is committed that the lock knows not."""
     check = "PYTHONPATH=$PWD python -m tests.listings.lock"

@@ -275,7 +275,7 @@ def test_a_graph_that_computes_something_else_leaves_nothing(
     assert not list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_large_weights_lie_beside_their_graph(project: Path, paths, plain, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(onnx_export, "MOST_BYTES", 20_000)
     export_model("xe", tmp_path / "model", project, onnx=True)
