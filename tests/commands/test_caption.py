@@ -290,7 +290,7 @@ def test_the_n_best_come_with_a_probability_for_each_word(run, tmp_path: Path) -
     [
         (["--min-words", 6], lambda words: len(words) >= 6),
         (["--max-words", 2], lambda words: len(words) <= 2),
-        (["--target-words", 3, "--length-penalty", -2], lambda words: len(words) <= 4),
+        (["--target-words", 6, "--length-penalty", -2], lambda words: len(words) >= 5),
         (["--begin", "A  Blue"], lambda words: words[:2] == ["a", "blue"]),
         (["--must", "blue", "--must", "a wall"], lambda words: {"blue", "a", "wall"} <= set(words)),
         (["--must-not", "red", "--must-not", "a"], lambda words: not {"red", "a"} & set(words)),

@@ -211,6 +211,8 @@ def test_an_object_without_a_drawing_is_refused(tmp_path: Path) -> None:
     dragon = (
         "objects:\n  dragon: {zone: air, colours: [red, green], nouns: {dragon: dragons}, doing: [flying]}\n"
     )
-    (tmp_path / "world.yaml").write_text(text.replace("objects:\n", dragon, 1), encoding="utf-8")
+    in_chinese = "\n  objects:\n    dragon: {measure: {条: 1}, nouns: [龙], doing: [飞]}\n"
+    text = text.replace("objects:\n", dragon, 1).replace("\n  objects:\n", in_chinese, 1)
+    (tmp_path / "world.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="object 'dragon' has no drawing"):
         draw_demo_world(tmp_path / "world.yaml", SMALL, 5, tmp_path, place="data/dataset")
