@@ -186,13 +186,16 @@ def _check_captions_have_words(raw: RawDataset) -> None:
 def _demo_size(params: DemoDataset, findings: Findings) -> DatasetSize:
     world = load_world(Path(params.root) / params.watch)
     counts = (params.demo.train_images, params.demo.val_images, params.demo.test_images)
+    nouns = world.nouns(params.demo.language)
+    # No tokenizer makes more words of a Chinese caption than it has characters.
+    chinese = world.chinese if params.demo.language == "zh" else None
     size = DatasetSize(
         dict(zip(SPLITS, counts, strict=True)),
         world.captions.per_image,
-        world.captions.words[1],
+        chinese.characters[1] if chinese else world.captions.words[1],
         Counter(),
         captions=world.captions.per_image * sum(counts),
-        categories=len(world.synonyms()),
+        categories=len(nouns),
     )
     _tell_counts(size, findings)
     return size

@@ -163,19 +163,27 @@ def test_the_world_looks_the_same_in_both_languages(tmp_path: Path) -> None:
     assert sum(found.named) > len(first) / 2 and not any(found.invented)
 
 
-def test_what_a_world_file_lacks_in_chinese_is_told(tmp_path: Path) -> None:
+def test_what_a_world_file_lacks_in_chinese_is_told_where_chinese_is_asked_for(tmp_path: Path) -> None:
     values = yaml.safe_load(WORLD_FILE.read_text("utf-8"))
-    del values["chinese"]["objects"]["dog"]
     path = tmp_path / "world.yaml"
-    path.write_text(yaml.safe_dump(values, allow_unicode=True), "utf-8")
-    with pytest.raises(UserError, match=r"chinese\.objects: no words for 'dog'; add them"):
-        load_world(path)
-    values["chinese"]["objects"]["dog"] = {"measure": {"只": 1.0}, "nouns": ["猫"], "doing": ["等候"]}
-    path.write_text(yaml.safe_dump(values, allow_unicode=True), "utf-8")
+
+    def nouns() -> dict[str, list[str]]:
+        path.write_text(yaml.safe_dump(values, allow_unicode=True), "utf-8")
+        world = load_world(path)
+        assert len(world.nouns("en")) == 24
+        return world.nouns("zh")
+
+    dog = values["chinese"]["objects"].pop("dog")
+    with pytest.raises(
+        UserError, match=r"chinese\.objects of the world file has no words for 'dog'; add them"
+    ):
+        nouns()
+    values["chinese"]["objects"]["dog"] = dog | {"nouns": ["猫"]}
     with pytest.raises(UserError, match=r"cat \(猫\) and dog \(猫\): one noun holds the other"):
-        load_world(path)
+        nouns()
+    del values["chinese"]
     with pytest.raises(UserError, match=r"language is zh, but the world file has no section `chinese`"):
-        WORLD.model_copy(update={"chinese": None}).nouns("zh")
+        nouns()
 
 
 def test_chinese_needs_a_tokenizer_that_knows_no_spaces(tmp_path: Path) -> None:

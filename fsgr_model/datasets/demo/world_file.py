@@ -194,24 +194,6 @@ class WorldSpec(Section):
         return self
 
     @model_validator(mode="after")
-    def _chinese_names_everything(self) -> "WorldSpec":
-        for name in ("sizes", "colours", "objects", "backgrounds", "weather") if self.chinese else ():
-            theirs, ours = getattr(self, name), getattr(self.chinese, name)
-            _known(ours, theirs, f"chinese.{name}")
-            if missing := [each for each in theirs if each not in ours]:
-                raise ValueError(f"chinese.{name}: no words for {missing[0]!r}; add them")
-        return self
-
-    @model_validator(mode="after")
-    def _chinese_nouns_are_unambiguous(self) -> "WorldSpec":
-        nouns = self.nouns("zh") if self.chinese else {}
-        for (one, its), (other, theirs) in combinations(nouns.items(), 2):
-            for noun, also in product(its, theirs):
-                if noun in also or also in noun:
-                    raise ValueError(f"{one} ({noun}) and {other} ({also}): one noun holds the other")
-        return self
-
-    @model_validator(mode="after")
     def _training_keeps_colours(self) -> "WorldSpec":
         for name in self.objects:
             if len(self.training_colours(name)) < 2:
@@ -228,17 +210,32 @@ class WorldSpec(Section):
         """The name of each object and background in a language, then every other noun that captions use.
 
         Raises:
-            UserError: the file has no words of this language.
+            UserError: the file has no words of this language, lacks some, or two concepts share a noun.
         """
-        if language == "en":
-            return self.synonyms()
-        if self.chinese is None:
+        return self.synonyms() if language == "en" else self._chinese_nouns()
+
+    def _chinese_nouns(self) -> dict[str, list[str]]:
+        if (words := self.chinese) is None:
             raise UserError(
                 "dataset.demo.language is zh, but the world file has no section `chinese`; take that of "
                 "data/demo/world.yaml, or set dataset.demo.language: en"
             )
-        kinds = {name: self.chinese.objects[name].nouns for name in self.objects}
-        return kinds | {name: self.chinese.backgrounds[name].nouns for name in self.backgrounds}
+        for name in ("sizes", "colours", "objects", "backgrounds", "weather"):
+            if missing := [each for each in getattr(self, name) if each not in getattr(words, name)]:
+                raise UserError(
+                    f"dataset.demo.language is zh, but chinese.{name} of the world file has no words for "
+                    f"{missing[0]!r}; add them"
+                )
+        kinds = {name: words.objects[name].nouns for name in self.objects}
+        found = kinds | {name: words.backgrounds[name].nouns for name in self.backgrounds}
+        for (one, its), (other, theirs) in combinations(found.items(), 2):
+            for noun, also in product(its, theirs):
+                if noun in also or also in noun:
+                    raise UserError(
+                        f"chinese nouns of the world file: {one} ({noun}) and {other} ({also}): one noun "
+                        "holds the other; each names one concept"
+                    )
+        return found
 
     def synonyms(self) -> dict[str, list[str]]:
         """Every noun, singular and plural, that captions use for each object and background."""
