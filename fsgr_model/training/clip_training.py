@@ -10,6 +10,7 @@ A model with a bias of its logits, as SigLIP has, is trained with the sigmoid lo
 Shapes: N images, B pairs per step, G patches, C context length, E joint width.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from fsgr_model.clip.towers import image_and_patches
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.row_store import groups_of
 from fsgr_model.runtime.world import ALONE, World
@@ -102,9 +104,15 @@ def train_clip(
     """Train a model in place, starting at the resume point; leave it on the CPU in evaluation mode.
 
     Raises:
-        UserError: the loss is not finite, or the memory of the GPU is too small.
+        UserError: the loss is not finite, the memory of the GPU is too small, or a step has fewer pictures
+            than there are processes.
         Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
     """
+    if (pictures := min(params.batch_size, len(pairs))) < world.size:
+        raise UserError(
+            f"a step of clip.training has {pictures} pictures for {world.size} processes; each needs one: "
+            "set runtime.processes lower, or clip.training.batch_size higher"
+        )
     embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
     model.to(pick_device())
     speed_up_training(model)
@@ -142,9 +150,8 @@ def batch_loss(
     """
     texts = [embedding.number(tokens_BC) for tokens_BC in (batch.caption_BC, batch.phrase_BC)]
     image_BE, patch_BGE = image_and_patches(model, images)
-    image_BE, caption_BE, phrase_BE = (
-        world.gather(x_BE) for x_BE in (image_BE, *(text_embedding(model, text) for text in texts))
-    )
+    caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
+    image_BE, caption_BE, phrase_BE = gather_together(world, [image_BE, caption_BE, phrase_BE])
     said_BB = world.gather(batch.said_BB)
     scale, bias = model.logit_scale.exp(), model.logit_bias
     of_texts, of_phrases = (
@@ -158,6 +165,17 @@ def batch_loss(
             + of_phrases(scale * image_BE @ phrase_BE.T, said_BB)
             + of_phrases(scale * world.gather(patch_scores(patch_BGE, phrase_BE)), said_BB)
         )
+
+
+def gather_together(world: World, parts: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """Each of the parts [B, E] with the rows of all processes.
+
+    It is one exchange. The gradients of several would be exchanged in the order that each process's backward
+    pass comes to them, which depends on its number of rows.
+    """
+    if world.size == 1:
+        return parts
+    return world.gather(torch.cat(list(parts), dim=-1)).split([part.shape[-1] for part in parts], dim=-1)
 
 
 def patch_scores(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor) -> torch.Tensor:

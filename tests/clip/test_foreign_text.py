@@ -230,7 +230,13 @@ def test_words_of_a_vocabulary_of_sentencepiece(tmp_path):
     texts, trained = tmp_path / "texts.txt", tmp_path / "trained"
     texts.write_text("a dog on a sofa\n\u72d7 and \u732b\nno dog and a cat\n" * 50, encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
-        input=str(texts), model_prefix=str(trained), vocab_size=30, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        input=str(texts),
+        model_prefix=str(trained),
+        vocab_size=30,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
         hard_vocab_limit=False,
     )
     folder = write_folder(tmp_path / "model", SIGLIP_TEXT | {"vocab_size": 30, "context_length": 12})
