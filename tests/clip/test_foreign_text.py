@@ -84,7 +84,7 @@ def write_folder(folder: Path, text: dict[str, Any], tower: str | None = None) -
     torch.manual_seed(3)
     model = build_model(text_files_beside(config, folder), "foreign")
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    described = {"model_cfg": config, "preprocess_cfg": {}}
+    described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(described))
     return folder
 
