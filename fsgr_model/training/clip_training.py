@@ -10,7 +10,6 @@ A model with a bias of its logits, as SigLIP has, is trained with the sigmoid lo
 Shapes: N images, B pairs per step, G patches, C context length, E joint width.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -151,7 +150,7 @@ def batch_loss(
     texts = [embedding.number(tokens_BC) for tokens_BC in (batch.caption_BC, batch.phrase_BC)]
     image_BE, patch_BGE = image_and_patches(model, images)
     caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
-    image_BE, caption_BE, phrase_BE = gather_together(world, [image_BE, caption_BE, phrase_BE])
+    image_BE, caption_BE, phrase_BE = (world.gather(x_BE) for x_BE in (image_BE, caption_BE, phrase_BE))
     said_BB = world.gather(batch.said_BB)
     scale, bias = model.logit_scale.exp(), model.logit_bias
     of_texts, of_phrases = (
@@ -165,17 +164,6 @@ def batch_loss(
             + of_phrases(scale * image_BE @ phrase_BE.T, said_BB)
             + of_phrases(scale * world.gather(patch_scores(patch_BGE, phrase_BE)), said_BB)
         )
-
-
-def gather_together(world: World, parts: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """Each of the parts [B, E] with the rows of all processes.
-
-    It is one exchange. The gradients of several would be exchanged in the order that each process's backward
-    pass comes to them, which depends on its number of rows.
-    """
-    if world.size == 1:
-        return parts
-    return world.gather(torch.cat(list(parts), dim=-1)).split([part.shape[-1] for part in parts], dim=-1)
 
 
 def patch_scores(patch_BGE: torch.Tensor, phrase_BE: torch.Tensor) -> torch.Tensor:

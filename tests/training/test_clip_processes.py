@@ -199,3 +199,14 @@ def test_layers_that_draw_by_place_are_refused():
         draw_clip_by_image(model)
     model["block"].drop_prob = 0.0
     draw_clip_by_image(model)
+
+
+def of_some_layout(world):
+    numbers = torch.arange(6.0).view(2, 3)
+    return world.sum(numbers if world.rank == 0 else numbers.T.contiguous().T).tolist()
+
+
+def test_sums_go_by_place_however_a_process_lays_its_numbers_out(tmp_path):
+    """Gradients of products with one picture are transposed."""
+    for found in in_processes(2, tmp_path / "2", of_some_layout):
+        assert found == [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]
