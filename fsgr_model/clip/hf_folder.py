@@ -64,7 +64,10 @@ def read_clip_folder(folder: Path) -> ClipFolder:
         described = load_json(path)
         if not isinstance(described, dict) or "model_cfg" not in described:
             raise UserError(f"clip.model: {path} has no model_cfg; get it again")
-        return ClipFolder(described["model_cfg"], described.get("preprocess_cfg"), weights, file)
+        wanted = described.get("preprocess_cfg") or {}
+        # open_clip would take OpenAI's for what is not there.
+        says_it = {"mean", "std"} <= wanted.keys()
+        return ClipFolder(described["model_cfg"], wanted if says_it else None, weights, file)
     wanted = hf_preprocessing(folder / "preprocessor_config.json")
     try:
         return ClipFolder(hf_config(folder / "config.json", weights), wanted, open_clip_names(weights), file)

@@ -151,7 +151,9 @@ class Group(World):
 
     def sum(self, numbers: Tensor, kind: str = "counts") -> Tensor:
         """As `World`; every process gets the same bits."""
-        total = numbers.detach().clone()
+        # Collectives add memory to memory, whatever the strides: a transposed gradient here and a plain one
+        # in another process would be mixed, without an error (findings/torch_all_reduce_strides.sh).
+        total = numbers.detach().clone(memory_format=torch.contiguous_format)
         self.count_bytes(**{kind: total})
         with self._noticing_loss():
             dist.all_reduce(total)

@@ -24,6 +24,7 @@ from fsgr_model.clip.towers import image_and_patches
 from fsgr_model.config.params import ClipTrainingParams
 from fsgr_model.kernels.training import speed_up_training
 from fsgr_model.runtime.device import pick_device
+from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import ResumePoint
 from fsgr_model.runtime.row_store import groups_of
 from fsgr_model.runtime.world import ALONE, World
@@ -102,9 +103,15 @@ def train_clip(
     """Train a model in place, starting at the resume point; leave it on the CPU in evaluation mode.
 
     Raises:
-        UserError: the loss is not finite, or the memory of the GPU is too small.
+        UserError: the loss is not finite, the memory of the GPU is too small, or a step has fewer pictures
+            than there are processes.
         Stopped: SIGTERM or Ctrl-C came; a resume point was saved.
     """
+    if (pictures := min(params.batch_size, len(pairs))) < world.size:
+        raise UserError(
+            f"a step of clip.training has {pictures} pictures for {world.size} processes; each needs one: "
+            "set runtime.processes lower, or clip.training.batch_size higher"
+        )
     embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
     model.to(pick_device())
     speed_up_training(model)
@@ -142,9 +149,8 @@ def batch_loss(
     """
     texts = [embedding.number(tokens_BC) for tokens_BC in (batch.caption_BC, batch.phrase_BC)]
     image_BE, patch_BGE = image_and_patches(model, images)
-    image_BE, caption_BE, phrase_BE = (
-        world.gather(x_BE) for x_BE in (image_BE, *(text_embedding(model, text) for text in texts))
-    )
+    caption_BE, phrase_BE = (text_embedding(model, text) for text in texts)
+    image_BE, caption_BE, phrase_BE = (world.gather(x_BE) for x_BE in (image_BE, caption_BE, phrase_BE))
     said_BB = world.gather(batch.said_BB)
     scale, bias = model.logit_scale.exp(), model.logit_bias
     of_texts, of_phrases = (

@@ -77,6 +77,13 @@ def test_folder_of_open_clip(prefix: str, model: nn.Module, tmp_path: Path) -> N
         prepare(f"{prefix}{folder}", tmp_path / "other", preprocess_as="ViT-B-16/openai")
 
 
+@pytest.mark.parametrize("said", [{}, {"std": DEVIATION}, {"mean": MEAN, "interpolation": "bilinear"}])
+def test_a_folder_that_says_it_in_part_is_asked_for_it(said: dict, model: nn.Module, tmp_path: Path) -> None:
+    folder = write_open_clip(tmp_path / "tiny", model, preprocess_cfg=said)
+    with pytest.raises(UserError, match=r"open_clip has no tag of tiny; set clip\.preprocess_as"):
+        prepare(folder, tmp_path / "clip")
+
+
 def test_a_folder_that_does_not_say_how_pictures_are_prepared(model: nn.Module, tmp_path: Path) -> None:
     folder = write_open_clip(tmp_path / "tiny", model)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": QUICK}))

@@ -84,7 +84,7 @@ def write_folder(folder: Path, text: dict[str, Any], tower: str | None = None) -
     torch.manual_seed(3)
     model = build_model(text_files_beside(config, folder), "foreign")
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    described = {"model_cfg": config, "preprocess_cfg": {}}
+    described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(described))
     return folder
 
@@ -230,7 +230,13 @@ def test_words_of_a_vocabulary_of_sentencepiece(tmp_path):
     texts, trained = tmp_path / "texts.txt", tmp_path / "trained"
     texts.write_text("a dog on a sofa\n\u72d7 and \u732b\nno dog and a cat\n" * 50, encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
-        input=str(texts), model_prefix=str(trained), vocab_size=30, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        input=str(texts),
+        model_prefix=str(trained),
+        vocab_size=30,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
         hard_vocab_limit=False,
     )
     folder = write_folder(tmp_path / "model", SIGLIP_TEXT | {"vocab_size": 30, "context_length": 12})

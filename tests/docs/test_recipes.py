@@ -172,7 +172,8 @@ def write_mine(project: Path) -> None:
 def write_clip_folder(project: Path) -> None:
     folder = project / "data" / "my_clip"
     folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP, "preprocess_cfg": {}}))
+    described = {"model_cfg": CLIP, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (folder / "open_clip_config.json").write_text(json.dumps(described))
     save_file(build_model(CLIP, "tiny").state_dict(), folder / "open_clip_model.safetensors")
 
 

@@ -104,7 +104,7 @@ def _captions(numbers: Sequence[int] = ALL_IDS) -> list[Values]:
 
 def _write_clip(folder: Path) -> None:
     folder.mkdir()
-    config = {"model_cfg": CLIP_CONFIG, "preprocess_cfg": {}}
+    config = {"model_cfg": CLIP_CONFIG, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     Path("tiny.json").write_text(json.dumps(CLIP_CONFIG))
     weights = build_model(CLIP_CONFIG, "tiny").state_dict()

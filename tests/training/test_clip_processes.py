@@ -1,6 +1,7 @@
 """A CLIP that several processes train is the one that a process trains."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fsgr_model.config.params import ClipTrainingParams, RuntimeParams
 from fsgr_model.datasets.normal_form import read_captions, read_images
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.resume import shared_resume_point
+from fsgr_model.runtime.world import ALONE
 from fsgr_model.training.clip_draws import ImagePatchDropout, draw_clip_by_image
 from fsgr_model.training.clip_pairs import PairBatch, Pairs
 from fsgr_model.training.clip_training import CompactEmbedding, Contrast, train_clip
@@ -77,7 +79,7 @@ class DoubleBatch(PairBatch):
 
 
 def gradients(world, dataset, folder, kind, double):
-    """The summed gradients and losses of three steps, of 5, 12 and 2 pictures."""
+    """The summed gradients and losses of three steps, of 5, 12 and 3 pictures."""
     pairs = read_pairs(dataset, world, folder / "pictures.h5")
     model = new_model(kind)
     embedding = CompactEmbedding(model, torch.unique(torch.cat(pairs.tokens)))
@@ -87,7 +89,7 @@ def gradients(world, dataset, folder, kind, double):
     task.draws = draw_clip_by_image(model)
     optimiser = Optimiser(model.train(), "muon", 1e-3, weight_decay=0)
     found = []
-    for size in (5, 12, 2):
+    for size in (5, 12, 3):
         group = pairs.epoch_groups(size, seed=3, epoch=1)[0]
         (batch,) = pairs.batches([world.share(group)])
         batch = (DoubleBatch if double else PairBatch)(**vars(batch)).to(torch.device("cpu"))
@@ -134,6 +136,12 @@ def distance(found, weight, name):
         (query, _, value), (query_too, _, value_too) = np.split(found, 3), np.split(weight, 3)
         found, weight = np.concatenate((query, value)), np.concatenate((query_too, value_too))
     return np.linalg.norm(found - weight) / max(np.linalg.norm(weight), 1e-12)
+
+
+def test_more_processes_than_pictures_of_a_step_are_refused(dataset):
+    pairs, many = read_pairs(dataset, ALONE, None), SimpleNamespace(size=9)
+    with pytest.raises(UserError, match="has 8 pictures for 9 processes; each needs one"):
+        train_clip(new_model("softmax"), pairs, PARAMS, None, save_minutes=60, world=many)
 
 
 # Muon makes the smallest directions of a gradient as long as the others, and with them its rounding.
@@ -191,3 +199,14 @@ def test_layers_that_draw_by_place_are_refused():
         draw_clip_by_image(model)
     model["block"].drop_prob = 0.0
     draw_clip_by_image(model)
+
+
+def of_some_layout(world):
+    numbers = torch.arange(6.0).view(2, 3)
+    return world.sum(numbers if world.rank == 0 else numbers.T.contiguous().T).tolist()
+
+
+def test_sums_go_by_place_however_a_process_lays_its_numbers_out(tmp_path):
+    """Gradients of products with one picture are transposed."""
+    for found in in_processes(2, tmp_path / "2", of_some_layout):
+        assert found == [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]
