@@ -36,7 +36,7 @@ def test_it_runs_and_every_aim_has_a_measured_ratio(name):
     assert aimed and all(row.ratio is not None or row.fraction is not None for row in aimed)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", MODULES)
 def test_it_runs_compiled(name):
     rows = MODULES[name].measure(tiny(torch.float32, compile=True))

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi, snapshot_download
 
-from fsgr_model.inference import hub_model
+from fsgr_model.inference import hub_model, onnx_folder
 from fsgr_model.inference.hub_model import is_address, local_folder, parse_address, push
-from fsgr_model.inference.model_folder import FILES
+from fsgr_model.inference.model_folder import FILES, SHARED
 from fsgr_model.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -197,12 +197,13 @@ def test_what_is_pushed_is_what_is_loaded(hub: Hub, project: Path, tmp_path: Pat
     assert pushed.returncode == 0, pushed.stderr
     (commit,) = hub.commits
     assert f"hf://me/small@{commit} has it" in pushed.stdout and hub.private == [True]
-    assert set(hub.commits[commit]) == set(FILES)
+    of_weights = set(FILES) - (set(onnx_folder.FILES) - set(SHARED))
+    assert set(hub.commits[commit]) == of_weights
     expected = fsgr("caption", "--phase", "xe", IMAGE)
     hub.commits[commit]["evil.pkl"] = b"never fetched"
     loaded = fsgr("caption", "--model", f"hf://me/small@{commit}", IMAGE)
     assert (loaded.returncode, loaded.stdout) == (0, expected.stdout), loaded.stderr
-    assert sorted(hub.sent) == sorted(FILES)
+    assert sorted(hub.sent) == sorted(of_weights)
 
     hub.sent.clear()
     for offline in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):

@@ -60,7 +60,7 @@ def test_repro(lock_back: Scratch) -> None:
     assert "up to date" in lock_back.run("dvc", "repro").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("place", [["--temp"], []], ids=["temp", "workspace"])
 def test_an_experiment(lock_back: Scratch, place: list[str]) -> None:
     done = lock_back.run("dvc", "exp", "run", *place, "-S", f"decode.beam_size={1 + len(place)}")
