@@ -5,7 +5,7 @@ They run where a Chromium is installed (`apt-get install chromium`): make test-b
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -347,6 +347,15 @@ def seen_later(page: Page) -> None:
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+def wait_for_requests(page: Page, held: Sequence[Route], count: int) -> None:
+    """Until the page has asked for so many things that are held back; Playwright hears of them as it waits."""
+    for _ in range(600):
+        if len(held) >= count:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"the page asked {len(held)} times, not {count}")
+
+
 def test_a_tab_that_is_left_while_it_loads_shows_nothing(watched: Watched) -> None:
     """Nor does a picture that is closed before it has come, or a run of pictures overtake one another."""
     page = watched.page
@@ -354,6 +363,7 @@ def test_a_tab_that_is_left_while_it_loads_shows_nothing(watched: Watched) -> No
     page.route("**/api/look/*", lambda route: held.append(route), times=1)
     page.get_by_role("link", name="Look").click()
     expect(page.locator("main[aria-busy]")).to_be_visible()
+    wait_for_requests(page, held, 1)
     page.get_by_role("link", name="Try").click()
     with page.expect_response("**/api/look/*"):
         held[0].continue_()
@@ -364,6 +374,8 @@ def test_a_tab_that_is_left_while_it_loads_shows_nothing(watched: Watched) -> No
     watched.quiet()
     page.route("**/api/image/141", lambda route: held.append(route), times=1)
     page.evaluate("location.hash = '#look/141'")
+    # Of two changes at once the page may see the second one only.
+    wait_for_requests(page, held, 2)
     page.evaluate("location.hash = '#look/143'")
     expect(page.get_by_text("Picture 143")).to_be_visible()
     with page.expect_response("**/api/image/141"):
