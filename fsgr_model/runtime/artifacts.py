@@ -314,3 +314,8 @@ def fingerprint(value: Any) -> str:
     """16 hex digits that identify a JSON-like value: equal values have equal digits on any machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def project_root() -> Path:
+    """The folder of the project, also within the temporary copy of it that an experiment of DVC runs in."""
+    return Path(os.environ.get("DVC_ROOT", "."))

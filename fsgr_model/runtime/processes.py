@@ -17,9 +17,10 @@ from typing import Literal, NoReturn
 
 import psutil
 
+from fsgr_model.runtime.artifacts import project_root
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.gpus import taken_gpus
-from fsgr_model.runtime.resume import RESUME, project_root
+from fsgr_model.runtime.resume import RESUME
 from fsgr_model.runtime.stopping import Stopped, end_with_parent, stop_request
 from fsgr_model.runtime.two_outputs import keep_log
 from fsgr_model.runtime.world import ALONE, ENDED, LOST, OthersLost, World, joined

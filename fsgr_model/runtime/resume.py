@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fsgr_model.runtime.artifacts import project_root
 from fsgr_model.runtime.folder_lock import LOCK, OWNER, locked
 from fsgr_model.runtime.stopping import Stopped
 from fsgr_model.runtime.tensor_file import load_tensors, save_tensors
@@ -104,8 +105,3 @@ def shared_resume_point(stage: str, fingerprint: str, world: World) -> Iterator[
 
 def _folder(stage: str, fingerprint: str) -> Path:
     return project_root() / RESUME / f"{stage}-{fingerprint}"
-
-
-def project_root() -> Path:
-    """The folder of the project, also within the temporary copy of it that an experiment of DVC runs in."""
-    return Path(os.environ.get("DVC_ROOT", "."))

@@ -10,11 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
-import numpy as np
-from PIL import Image
-
+from fsgr_model.runtime.artifacts import project_root
 from fsgr_model.runtime.errors import UserError, needing_extra
-from fsgr_model.runtime.resume import project_root
 
 Tool = Literal["tensorboard", "dvclive", "wandb"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
@@ -107,6 +104,10 @@ class TensorBoardReport:
 
     def sheet(self, path: Path) -> None:
         """The sample sheet, as a picture."""
+        # Every command imports this module with the parameters; few show a picture.
+        import numpy as np
+        from PIL import Image
+
         with Image.open(path) as picture:
             self.writer.add_image("sheet", np.asarray(picture.convert("RGB")), 0, dataformats="HWC")
 

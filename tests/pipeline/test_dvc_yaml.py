@@ -1,6 +1,8 @@
 """dvc.yaml against the code: a stage depends on exactly what it imports and what it reads of params.yaml."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,10 @@ def test_every_tracked_parameter_is_written_out(name):
             for part in parameter.split("."):
                 assert part in inner, f"{parameter} is missing"
                 inner = inner[part]
+
+
+@pytest.mark.parametrize("module", ["fsgr_model.config.params", "pipeline.dataset"])
+def test_what_needs_no_network_starts_without_pytorch(module):
+    """It takes more than a second of every command that reads params.yaml."""
+    command = [sys.executable, "-c", f"import sys, {module}; sys.exit('torch' in sys.modules)"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
