@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.clones import clone_of, full_name
-from bench.rows import device_name, number
+from bench.rows import device_name, interval, number
 from fsgr_model.runtime.artifacts import load_json, whole_file
 from fsgr_model.runtime.device import pick_device
 from fsgr_model.runtime.errors import UserError, run_command
@@ -106,7 +106,7 @@ def markdown(measured: Measured, commit: str, command: Sequence[str]) -> str:
     ]
     for name, (unit, older, newer) in measured.items():
         sides = (f"{number(statistics.median(side))} {unit}" for side in (older, newer))
-        lines.append(f"| {name} | {' | '.join(sides)} | {interval(ratios(unit, older, newer))} |")
+        lines.append(f"| {name} | {' | '.join(sides)} | {interval(ratios(unit, older, newer), digits=3)} |")
     return "\n".join(lines)
 
 
@@ -114,12 +114,6 @@ def ratios(unit: str, older: Sequence[float], newer: Sequence[float]) -> list[fl
     """How much better the newer one is, pair by pair: rates by their quotient, costs by its inverse."""
     pairs = zip(newer, older, strict=True)
     return [old / new if unit in COSTS else new / old for new, old in pairs]
-
-
-def interval(values: Sequence[float]) -> str:
-    """Median, and the range of all but the two extremes where there are more than four."""
-    inner = sorted(values)[1:-1] if len(values) > 4 else values
-    return f"{statistics.median(values):.3f} ({min(inner):.3f} to {max(inner):.3f})"
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

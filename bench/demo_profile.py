@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.clones import clone_of
 from bench.limits import elapsed
 from bench.rows import device_name
 from fsgr_model.runtime.artifacts import save_json, whole_file
@@ -47,8 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page (default: %(default)s)")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(Path.cwd()), str(clone)], check=True)
+        clone = clone_of("HEAD", Path(folder) / "clone")
         if given.params:
             shutil.copy(given.params, clone / "params.yaml")
         costs = profile(clone, given.stages)

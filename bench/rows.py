@@ -2,6 +2,7 @@
 
 import platform
 import shlex
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -113,3 +114,9 @@ def processor() -> str:
 def number(value: float) -> str:
     """Three significant digits; whole numbers with separators from 1,000 on."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def interval(ratios: Sequence[float], digits: int = 2) -> str:
+    """Median of paired ratios, and the range of all but the two extremes."""
+    inner = sorted(ratios)[1:-1] or ratios
+    return f"{statistics.median(ratios):.{digits}f} ({min(inner):.{digits}f} to {max(inner):.{digits}f})"

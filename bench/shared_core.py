@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.rows import device_name
+from bench.rows import device_name, interval
 from fsgr_model.runtime.artifacts import save_json, whole_file
 from fsgr_model.runtime.errors import UserError, run_command
 
@@ -169,12 +169,6 @@ def markdown(measured: Mapping[str, Mapping[str, Turns]], machine: str) -> str:
         'pairs of turns, median and range without the two extremes; "of it" divides by libgomp\'s time.\n\n'
     )
     return head + "\n".join(lines)
-
-
-def interval(ratios: list[float]) -> str:
-    """Median of paired ratios, and the range of all but the two extremes."""
-    inner = sorted(ratios)[1:-1] or ratios
-    return f"{statistics.median(ratios):.2f} ({min(inner):.2f} to {max(inner):.2f})"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 
 from fsgr_model.checkup.findings import Findings
 from fsgr_model.config.params import Params
+from fsgr_model.runtime.gpus import refuse_more_than_gpus
 
 FLOAT16 = 2
 
@@ -53,11 +54,9 @@ def check_team(params: Params, asked: int | None, findings: Findings) -> Team:
     team = Team(size, gpus)
     if asked is None and params.runtime.launcher:
         findings.fact("processes", "as runtime.launcher starts them; --processes N checks for N")
-    elif asked is None and gpus and size > gpus:
-        findings.problem(
-            f"runtime.processes is {size}, but this machine has {gpus} GPUs and each process takes one; set "
-            "it to auto"
-        )
+    elif asked is None:
+        with findings.collected():
+            refuse_more_than_gpus(size, gpus)
     if size == 1:
         return team
     batches = {"xe.batch_size": params.xe.batch_size, "scst.batch_size": params.scst.batch_size}

@@ -119,8 +119,7 @@ def text_embedding(clip_model: Any, token_BC: Tensor) -> Tensor:
     device = clip_model.logit_scale.device
     if layers is None:
         return at_least_float32(clip_model.encode_text(token_BC.to(device), normalize=True))
-    # A process may have no text of a batch.
-    longest = int(token_BC.argmax(dim=1).max()) + 1 if len(token_BC) else 1
+    longest = int(token_BC.argmax(dim=1).max()) + 1
     return F.normalize(at_least_float32(layers.states(token_BC[:, :longest].to(device))[1]), dim=-1)
 
 

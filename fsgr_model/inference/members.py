@@ -20,14 +20,12 @@ from fsgr_model.datasets.normal_form import ImageRecord
 from fsgr_model.inference.captioning import Member
 from fsgr_model.inference.mean_probability import refuse_other_words
 from fsgr_model.kernels.inference import speed_up_inference
-from fsgr_model.network.assembly import Parts, restore
+from fsgr_model.network.assembly import WEIGHTS, Parts, restore
 from fsgr_model.runtime.device import pick_device, tf32_products
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.runtime.listing import listed
 from fsgr_model.runtime.row_store import RowStore
 from fsgr_model.text.vocabulary import Vocabulary
-
-WEIGHTS = "model.safetensors"
 
 
 def member_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:

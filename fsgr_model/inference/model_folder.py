@@ -22,12 +22,11 @@ from fsgr_model.clip.loading import load_description
 from fsgr_model.config.params import Params, load_params
 from fsgr_model.inference import onnx_folder
 from fsgr_model.inference.onnx_folder import OnnxFiles
-from fsgr_model.network.assembly import restore
+from fsgr_model.network.assembly import WEIGHTS, restore
 from fsgr_model.reporting.model_card import model_card
 from fsgr_model.runtime.artifacts import load_json, sha256_file, whole_folder
 from fsgr_model.runtime.errors import UserError
 
-WEIGHTS = "model.safetensors"
 SHARED = (
     "clip/clip.json",
     "clip/clip.safetensors",

@@ -27,6 +27,9 @@ from fsgr_model.text.vocabulary import Vocabulary, load_word_embeddings
 
 FORMAT_VERSION = 1
 
+# The file of a network in its folder.
+WEIGHTS = "model.safetensors"
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -132,7 +135,7 @@ def restore(artifacts: Path, weights: Path, device: torch.device) -> Restored:
     Raises:
         UserError: a file is missing, damaged, or does not belong to the others.
     """
-    path = weights / "model.safetensors"
+    path = weights / WEIGHTS
     made_with, tensors = read_weights(path)
     clip = load_clip(artifacts / "clip", device)
     try:
@@ -163,7 +166,7 @@ def describe(captioner: Captioner) -> str:
 def save_weights(folder: Path, assembly: Assembly) -> None:
     """Write `model.safetensors`: the tensors of a checkpoint and the record of what it was made with."""
     facts = {"made_with": json.dumps(assembly.made_with)}
-    save_tensors(folder / "model.safetensors", assembly.captioner.checkpoint_tensors(), facts)
+    save_tensors(folder / WEIGHTS, assembly.captioner.checkpoint_tensors(), facts)
 
 
 def load_weights(folder: Path, assembly: Assembly) -> None:
@@ -172,7 +175,7 @@ def load_weights(folder: Path, assembly: Assembly) -> None:
     Raises:
         UserError: the file is missing, damaged, or made with another CLIP, vocabulary, codebook or shape.
     """
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS
     made_with, weights = read_weights(path)
     check_made_with(path, made_with, assembly)
     put_weights(path, weights, assembly)

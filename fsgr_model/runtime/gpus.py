@@ -33,11 +33,8 @@ def taken_gpus(asked: int | Literal["auto"]) -> Iterator[int]:
         UserError: the machine has fewer.
     """
     names = _names()
-    if asked != "auto" and names and asked > len(names):
-        raise UserError(
-            f"runtime.processes is {asked}, but this machine has {len(names)} GPUs and each process takes "
-            "one; set it to auto"
-        )
+    if asked != "auto":
+        refuse_more_than_gpus(asked, len(names))
     if len(names) < 2:
         yield len(names)
         return
@@ -53,6 +50,19 @@ def taken_gpus(asked: int | Literal["auto"]) -> Iterator[int]:
     finally:
         for lock in locks.values():
             lock.close()
+
+
+def refuse_more_than_gpus(processes: int, gpus: int) -> None:
+    """Refuse more processes than there are GPUs, where there are any.
+
+    Raises:
+        UserError: there are more.
+    """
+    if gpus and processes > gpus:
+        raise UserError(
+            f"runtime.processes is {processes}, but this machine has {gpus} GPUs and each process takes one; "
+            "set it to auto"
+        )
 
 
 def _names() -> list[str]:

@@ -1,7 +1,8 @@
 """Random changes of the pictures of a step, so that a CLIP trained on few of them learns what they show.
 
 Random numbers come from torch's global generator on the CPU, the same ones for every device; where processes
-share batches they belong to the image (`ImageDraws`). A change that is switched off draws none.
+share batches they belong to the image (`ImageDraws`). A change that is switched off draws none, but for the
+shift, which always did.
 
 Shapes: B pictures, channels C, height H, width W.
 """
@@ -56,12 +57,14 @@ def move(images: Tensor, shift: float, draws: ImageDraws | None = None) -> Tenso
     """Each picture shifted by up to `shift` of its side, at random; its border fills the gap."""
     most = round(shift * images.shape[-1])
     places = 2 * most + 1
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (most,) * 4, mode="replicate")
     if draws is None:
         corner_B2 = torch.randint(places, (len(images), 2))
     else:
         corner_B2 = (draws.uniform(2) * places).long()
+    if most == 0:
+        return images
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (most,) * 4, mode="replicate")
     moved = torch.empty_like(images)
     for picture, whole, (y, x) in zip(moved, padded, corner_B2.tolist(), strict=True):
         picture.copy_(whole[:, y : y + height, x : x + width])

@@ -1,7 +1,6 @@
 """Chinese captions of the demo world say true things: each is read back and compared with its scene."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,11 @@ import yaml
 from fsgr_model.config.dataset_params import DemoDataset, DemoWorldParams
 from fsgr_model.config.params import load_params
 from fsgr_model.config.text_params import Segmenter
-from fsgr_model.datasets.demo.grammar import write_captions
-from fsgr_model.datasets.demo.pictures import Picture, draw_scene
-from fsgr_model.datasets.demo.relations import find_relations
-from fsgr_model.datasets.demo.scenes import Scene, sample_scene
 from fsgr_model.datasets.demo.world import categories, draw_demo_world
 from fsgr_model.datasets.demo.world_file import load_world
 from fsgr_model.runtime.errors import UserError
 from fsgr_model.scoring.chair import ObjectNames, chair
+from tests.worlds.told import Told, tell
 
 WORLD_FILE = Path("data/demo/world.yaml")
 WORLD = load_world(WORLD_FILE)
@@ -42,27 +38,9 @@ NOUN_PHRASE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Told:
-    """A scene, its picture and its captions."""
-
-    scene: Scene
-    picture: Picture
-    captions: list[str]
-
-
 @pytest.fixture(scope="module")
 def told() -> list[Told]:
-    return [_tell(number) for number in range(150)]
-
-
-def _tell(number: int) -> Told:
-    scene_rng, paint_rng, words_rng = np.random.default_rng([3, number]).spawn(3)
-    scene = sample_scene(WORLD, scene_rng, "unseen" if number % 5 == 0 else "seen")
-    picture = draw_scene(scene, WORLD.image, paint_rng)
-    relations, groups = find_relations(scene, picture), list(range(len(scene.groups)))
-    captions = write_captions(WORLD, scene, relations, groups, rng=words_rng, language="zh")
-    return Told(scene, picture, captions)
+    return tell(WORLD, 150, "zh")
 
 
 def test_form(told: list[Told]) -> None:

@@ -1,17 +1,13 @@
 """Captions say true things: each is read back, word by word, and compared with its scene."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fsgr_model.datasets.demo.grammar import write_captions
-from fsgr_model.datasets.demo.pictures import Picture, draw_scene
-from fsgr_model.datasets.demo.relations import find_relations
-from fsgr_model.datasets.demo.scenes import Scene, sample_scene
 from fsgr_model.datasets.demo.world_file import load_world
+from tests.worlds.told import Told, tell
 
 WORLD = load_world(Path("data/demo/world.yaml"))
 SINGULAR = {noun: kind for kind, spec in WORLD.objects.items() for noun in spec.nouns}
@@ -33,28 +29,9 @@ RELATION_WORDS = sorted((words for spec in WORLD.relations.values() for words in
 RELATION = re.compile(rf" ({'|'.join(RELATION_WORDS)}) (?=an? |two|three|four|several)")
 
 
-@dataclass(frozen=True)
-class Told:
-    """A scene, its picture and its captions."""
-
-    scene: Scene
-    picture: Picture
-    captions: list[str]
-
-
 @pytest.fixture(scope="module")
 def told() -> list[Told]:
-    return [_tell(number) for number in range(220)]
-
-
-def _tell(number: int) -> Told:
-    scene_rng, paint_rng, words_rng = np.random.default_rng([3, number]).spawn(3)
-    scene = sample_scene(WORLD, scene_rng, "unseen" if number % 5 == 0 else "seen")
-    picture = draw_scene(scene, WORLD.image, paint_rng)
-    groups = list(range(len(scene.groups)))
-    return Told(
-        scene, picture, write_captions(WORLD, scene, find_relations(scene, picture), groups, rng=words_rng)
-    )
+    return tell(WORLD, 220)
 
 
 def test_form(told: list[Told]) -> None:
