@@ -30,7 +30,7 @@ from fsgr_model.scoring.provenance import (
 from fsgr_model.scoring.report import summary
 from fsgr_model.scoring.result_file import ENSEMBLE, read_phases
 from fsgr_model.scoring.split_scores import LABEL_METRICS, score_labels, score_phases
-from fsgr_model.scoring.standing import standing
+from fsgr_model.scoring.standing import tell_standing
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def main() -> None:
         text=params.text,
     )
     report_sheet(params.runtime.report_to, Path("plots/sheet.png"))
-    print(*standing(Path("metrics"), Path("params.yaml")), sep="\n")
+    tell_standing(Path("metrics"), Path("params.yaml"))
 
 
 def evaluate(

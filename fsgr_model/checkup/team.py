@@ -56,7 +56,7 @@ def check_team(params: Params, asked: int | None, findings: Findings) -> Team:
         findings.fact("processes", "as runtime.launcher starts them; --processes N checks for N")
     elif asked is None:
         with findings.collected():
-            refuse_more_than_gpus(size, gpus)
+            refuse_more_than_gpus(size, gpus=gpus)
     if size == 1:
         return team
     batches = {"xe.batch_size": params.xe.batch_size, "scst.batch_size": params.scst.batch_size}

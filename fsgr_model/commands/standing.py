@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from fsgr_model.scoring.standing import standing
+from fsgr_model.scoring.standing import tell_standing
 
 
 def main() -> None:
     argparse.ArgumentParser(prog="fsgr standing", description=__doc__).parse_args()
-    for line in standing(Path("metrics"), Path("params.yaml")):
-        print(line)
+    tell_standing(Path("metrics"), Path("params.yaml"))

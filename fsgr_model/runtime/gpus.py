@@ -34,7 +34,7 @@ def taken_gpus(asked: int | Literal["auto"]) -> Iterator[int]:
     """
     names = _names()
     if asked != "auto":
-        refuse_more_than_gpus(asked, len(names))
+        refuse_more_than_gpus(asked, gpus=len(names))
     if len(names) < 2:
         yield len(names)
         return
@@ -52,7 +52,7 @@ def taken_gpus(asked: int | Literal["auto"]) -> Iterator[int]:
             lock.close()
 
 
-def refuse_more_than_gpus(processes: int, gpus: int) -> None:
+def refuse_more_than_gpus(processes: int, *, gpus: int) -> None:
     """Refuse more processes than there are GPUs, where there are any.
 
     Raises:

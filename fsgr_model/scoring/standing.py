@@ -23,6 +23,12 @@ WRITTEN = ("dvc.lock", "metrics/", "plots/")
 CLEAN = 'git commit --all --message "results of this machine"'
 
 
+def tell_standing(metrics: Path, params_file: Path) -> None:
+    """Print the lines of `standing`."""
+    for line in standing(metrics, params_file):
+        print(line)
+
+
 def standing(metrics: Path, params_file: Path) -> list[str]:
     """Lines to print after a run, for the metrics files in the folder `metrics`.
 
